@@ -1,0 +1,42 @@
+"""Errors that a user can cause: each one is a sentence with the place, the value, the choices and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MossaError(Exception):
+    """An expected failure; the command line prints its sentence without a traceback and exits with code 2."""
+
+
+class StudyError(MossaError):
+    """The study file asks for something that cannot be done."""
+
+
+class DataError(MossaError):
+    """A task's data are missing, malformed or too few."""
+
+
+class ModelError(MossaError):
+    """A model, tokenizer or adapter cannot be used."""
+
+
+class TrainingError(MossaError):
+    """A training run cannot go on (for example because its loss is not finite)."""
+
+
+class SimilarityError(MossaError, ValueError):
+    """Two sets of representations cannot be compared."""
+
+
+class RunFolderError(MossaError):
+    """The run folder cannot be read, written or trusted."""
+
+
+def choices(value: str, options: Iterable[str]) -> str:
+    """Return a sentence that names the nearest option to `value` (if any) and lists them all."""
+    known = sorted(options)
+    near = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}The choices are: {', '.join(known) if known else '(none)'}."
