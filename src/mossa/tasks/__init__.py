@@ -1,0 +1,1 @@
+"""Text: examples, tasks, collections and their splits."""
