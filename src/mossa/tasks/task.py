@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from mossa.errors import DataError
-
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,119}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +43,3 @@ def hash_examples(examples: Iterable[Example]) -> str:
         line = json.dumps([example.prompt, example.target, example.template], ensure_ascii=False)
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
-
-
-def check_name(name: str, what: str, where: str) -> str:
-    """Return `name` if it can serve as a key everywhere.
-
-    Raises `DataError` if it could be mistaken for a path or is not 1-120 letters, digits, `_`, `-`, `+` or `.`.
-    """
-    if not SAFE_NAME.fullmatch(name) or ".." in name:
-        raise DataError(
-            f"{where}: {name!r} cannot be the name of a {what}. Use 1 to 120 letters, digits, '_', '-', '+' "
-            "or '.', beginning with a letter or digit, without '..'."
-        )
-    return name

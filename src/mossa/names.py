@@ -1,0 +1,22 @@
+"""Names that serve as keys in tables, units and pages, and can never be mistaken for a path."""
+
+from __future__ import annotations
+
+import re
+
+from mossa.errors import DataError
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,119}")
+
+
+def check_name(name: str, what: str, where: str) -> str:
+    """Return `name` if it can serve as a key everywhere.
+
+    Raises `DataError` if it could be mistaken for a path or is not 1-120 letters, digits, `_`, `-`, `+` or `.`.
+    """
+    if not SAFE_NAME.fullmatch(name) or ".." in name:
+        raise DataError(
+            f"{where}: {name!r} cannot be the name of a {what}. Use 1 to 120 letters, digits, '_', '-', '+' "
+            "or '.', beginning with a letter or digit, without '..'."
+        )
+    return name

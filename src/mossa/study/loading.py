@@ -1,0 +1,201 @@
+"""Reads a study file and reports every problem in it at once, with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from mossa.errors import StudyError, choices
+from mossa.study.paths import resolve_paths
+from mossa.study.schema import Study
+
+LARGEST_STUDY_FILE = 1_000_000  # bytes; a study file is written by hand
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a study: where (line in the file, dotted place) and what to do about it."""
+
+    place: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}, " if self.line else ""
+        return f"{where}{self.place}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStudy:
+    """What reading a study file gave: the study if it is valid, the problems if not, and the lines of its keys."""
+
+    study: Study | None
+    problems: list[Problem]
+    lines: dict[tuple[str, ...], int]
+
+    def problem(self, place: Sequence[str], message: str) -> Problem:
+        """Return a `Problem` at the dotted `place`, with the line of the nearest key that the file has."""
+        return Problem(".".join(place), message, nearest_line(self.lines, tuple(place)))
+
+
+def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Return the study in `path`; raises `StudyError` that lists every problem."""
+    read = read_study(path, overrides)
+    if read.study is None:
+        listed = "\n".join(f"  {problem}" for problem in read.problems)
+        raise StudyError(f"{path}: {len(read.problems)} problem(s)\n{listed}")
+    return read.study
+
+
+def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
+    """Read `path`, apply `key=value` overrides, validate; relative paths are resolved beside the file.
+
+    Raises `StudyError` if the file cannot be read or an override is not of the form `key=value`.
+    """
+    text = _read_text(path)
+    try:
+        data, lines, repeated = _parse(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or str(error)
+        line = mark.line + 1 if mark else None
+        return ReadStudy(None, [Problem("file", f"this is not YAML: {what}.", line)], {})
+    if not isinstance(data, dict):
+        hint = "write `mossa init` to get one to start from"
+        return ReadStudy(None, [Problem("file", f"a study is a mapping of keys to values; {hint}.", 1)], {})
+    for override in overrides:
+        _apply_override(data, override)
+    try:
+        study = Study.model_validate(data)
+    except ValidationError as error:
+        found = [_explain(details, lines) for details in error.errors(include_url=False)]
+        return ReadStudy(None, repeated + found, lines)
+    if repeated:
+        return ReadStudy(None, repeated, lines)
+    return ReadStudy(resolve_paths(study, path.resolve().parent), [], lines)
+
+
+def nearest_line(lines: dict[tuple[str, ...], int], place: tuple[str, ...]) -> int | None:
+    """Return the line of `place` in the file, or of the nearest key above it."""
+    for length in range(len(place), 0, -1):
+        if place[:length] in lines:
+            return lines[place[:length]]
+    return None
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise StudyError(
+            f"{path} {what}. Give a study file, or make one with: mossa init {path.stem or 'study'}.yaml"
+        )
+    if path.stat().st_size > LARGEST_STUDY_FILE:
+        raise StudyError(
+            f"{path} has {path.stat().st_size:,} bytes; a study file has at most {LARGEST_STUDY_FILE:,}."
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+
+
+def _parse(text: str) -> tuple[Any, dict[tuple[str, ...], int], list[Problem]]:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        lines: dict[tuple[str, ...], int] = {}
+        repeated: list[Problem] = []
+        _collect_lines(node, (), lines, repeated, 0)
+        return (loader.construct_document(node) if node is not None else None), lines, repeated
+    except (RecursionError, ValueError, TypeError, OverflowError) as error:
+        raise yaml.YAMLError(str(error) or type(error).__name__) from error
+    finally:
+        loader.dispose()
+
+
+def _collect_lines(
+    node: yaml.Node | None,
+    place: tuple[str, ...],
+    lines: dict[tuple[str, ...], int],
+    repeated: list[Problem],
+    depth: int,
+) -> None:
+    if depth > 20:  # also stops aliases that contain themselves
+        raise yaml.YAMLError("it is nested more than 20 levels deep")
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = (*place, str(key.value))
+            line = key.start_mark.line + 1
+            if inner in lines:
+                repeated.append(
+                    Problem(".".join(inner), f"this key is already on line {lines[inner]}; keep one.", line)
+                )
+            lines[inner] = line
+            _collect_lines(value, inner, lines, repeated, depth + 1)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            inner = (*place, str(index))
+            lines[inner] = value.start_mark.line + 1
+            _collect_lines(value, inner, lines, repeated, depth + 1)
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise StudyError(f"-s {override!r} is not of the form key=value; for example: -s recipe.batch_size=8")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise StudyError(f"-s {override!r}: the value is not YAML: {error}") from error
+    inner = data
+    for part in parts[:-1]:
+        if not isinstance(inner.get(part), dict):
+            # `recipe: paper` is short for `recipe: {preset: paper}`
+            inner[part] = (
+                {"preset": inner[part]} if part == "recipe" and isinstance(inner.get(part), str) else {}
+            )
+        inner = inner[part]
+    inner[parts[-1]] = value
+
+
+def _explain(details: ErrorDetails, lines: dict[tuple[str, ...], int]) -> Problem:
+    # Members of a union appear in pydantic's locations as tags that no file has.
+    place = tuple(str(part) for part in details["loc"] if not _is_tag(str(part)))
+    message = details["msg"].removeprefix("Value error, ")
+    given = details.get("input")
+    if details["type"] == "extra_forbidden":
+        message = f"there is no such key. {choices(place[-1], _keys_at(place[:-1]))}"
+    elif details["type"] == "missing":
+        message = "this key is missing."
+    elif not isinstance(given, dict | list | BaseModel):
+        message = f"{message} (here: {given!r})"
+    return Problem(".".join(place) or "study", message.rstrip(".") + ".", nearest_line(lines, place))
+
+
+def _is_tag(part: str) -> bool:
+    return part == "list[str]" or part.startswith(("literal[", "function-", "constrained-"))
+
+
+def _keys_at(place: tuple[str, ...]) -> list[str]:
+    model: Any = Study
+    for part in place:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(part)
+            # below `experimental` the next part is a name that the user chose
+            model = _model_in(field.annotation) if field else model
+    names = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return [*names, "preset"] if place == ("recipe",) else names
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((model for model in found if model is not None), None)

@@ -1,0 +1,289 @@
+"""The study file as a schema: every field, its default and what it means; unknown keys are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mossa.errors import MossaError
+from mossa.names import check_name
+from mossa.study.presets import RECIPES
+
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """A part of the study file: unknown keys are refused, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Settings):
+    """The pre-trained model that everything starts from."""
+
+    model: str = Field(description="Hugging Face hub id, or a folder with config.json and *.safetensors")
+    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="number format of the frozen weights"
+    )
+    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+
+
+class Prompt(Settings):
+    """How a prompt becomes tokens; every prompt ends in the same tokens."""
+
+    template: str = Field(
+        "auto",
+        description="auto (the tokenizer's chat template, else plain), chat, plain, llama2, "
+        "or your own text with {prompt} in it",
+    )
+    system: str | None = Field(None, description="system message for chat templates that have one")
+    cutoff: Annotated[int, Field(ge=8)] | None = Field(
+        None, description="longest prompt plus target in tokens; default: what the model can take"
+    )
+    too_long: Literal["skip", "refuse", "shorten-start", "shorten-middle"] = Field(
+        "skip", description="what happens to a prompt that does not fit; its end is never cut"
+    )
+
+
+class Tasks(Settings):
+    """The tasks, their clusters and the size of their splits."""
+
+    source: str = Field(description="a folder of *.jsonl in the FLAN schema, or the name of a collection")
+    only: list[str] | None = Field(None, description="use only these tasks")
+    clusters: dict[str, list[str]] | None = Field(
+        None, description="task cluster -> task names; default: tasks.json in the folder"
+    )
+    train: Count = Field(1000, description="at most this many training examples per task")
+    validation: Count = Field(100, description="at most this many validation examples per task")
+    test: Annotated[int, Field(ge=4)] = Field(500, description="at most this many test prompts per task")
+    seed: int = Field(0, ge=0, description="seed of the splits")
+
+    @field_validator("clusters")
+    @classmethod
+    def _one_cluster_each(cls, clusters: dict[str, list[str]] | None) -> dict[str, list[str]] | None:
+        seen: dict[str, str] = {}
+        for cluster, names in (clusters or {}).items():
+            for name in names:
+                if name in seen:
+                    raise ValueError(
+                        f"task {name!r} is in cluster {seen[name]!r} and in {cluster!r}; leave one"
+                    )
+                seen[name] = cluster
+        return clusters
+
+
+class Lora(Settings):
+    """The low-rank adapter that training adds (PEFT's LoRA)."""
+
+    rank: Count = Field(8, description="rank r")
+    alpha: Positive = Field(16, description="scale: updates are multiplied by alpha / rank")
+    dropout: Share = Field(0.0, description="dropout on the adapter's input")
+    targets: Literal["auto", "all-linear"] | list[str] = Field(
+        "auto", description="auto (what PEFT knows for the architecture), all-linear, or module names"
+    )
+
+
+class Until(Settings):
+    """Train until a criterion on the validation examples is met."""
+
+    metric: Literal["loss", "exact_match"]
+    value: float = Field(
+        allow_inf_nan=False, description="loss (nats per target token) at most, or share at least"
+    )
+    at_most_steps: Count = Field(description="stop here if the criterion is not met")
+    check_every: Count = Field(25, description="optimizer steps between two looks at the validation examples")
+
+
+class Budget(Settings):
+    """How long to train: exactly one of epochs, steps, target_tokens, until."""
+
+    epochs: Positive | None = None
+    steps: Count | None = None
+    target_tokens: Count | None = None
+    until: Until | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [
+            name for name in ("epochs", "steps", "target_tokens", "until") if getattr(self, name) is not None
+        ]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of epochs, steps, target_tokens, until (here: {', '.join(given) or 'none'})"
+            )
+        return self
+
+
+class Recipe(Settings):
+    """How an adapter is trained."""
+
+    lora: Lora = Lora()
+    learning_rate: Positive = 2e-4
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Share = Field(0.03, description="share of the steps in which the learning rate rises")
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    batch_size: Count = Field(16, description="examples per optimizer step")
+    max_gradient_norm: Positive | None = Field(1.0, description="clip the gradient to this norm")
+    budget: Budget = Budget(epochs=3)
+    gradient_checkpointing: bool = Field(False, description="less memory, a third more time")
+    checkpoint_every: Count = Field(200, description="optimizer steps between two resumable checkpoints")
+
+
+class Control(Settings):
+    """The control models: one per task and seed, trained on that task alone."""
+
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [0], min_length=1, description="two seeds or more give the noise ceiling"
+    )
+    budget: Budget | None = Field(None, description="default: the recipe's budget")
+    learned: Share = Field(
+        0.05, description="a control must lower the base's test loss by at least this share, or it is flagged"
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"the seeds {seeds} repeat one; a control trained twice alike tells nothing new")
+        return seeds
+
+
+class Experimental(Settings):
+    """An experimental model: a mixture to tune on, or something that exists already."""
+
+    base: bool = Field(False, description="the pre-trained model itself; written short as `name: base`")
+    mixture: Literal["all"] | list[str] | None = Field(
+        None, description="all, or the names of tasks and clusters"
+    )
+    hold_out: list[str] = Field([], description="tasks and clusters left out of the mixture")
+    cap_per_cluster: Count | None = Field(
+        None, description="at most this many training examples per task cluster"
+    )
+    seed: Annotated[int, Field(ge=0)] = 0
+    budget: Budget | None = Field(None, description="default: the recipe's budget")
+    adapter: str | None = Field(None, description="an existing PEFT adapter: folder or hub id")
+    checkpoint: str | None = Field(None, description="an existing fine-tuned model: folder or hub id")
+    saw: Literal["all"] | list[str] = Field(
+        "all",
+        description="for adapter and checkpoint: the tasks it was tuned on (the others count as held out)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: Any) -> Any:
+        if isinstance(data, str) and data != "base":
+            raise ValueError("write 'base' for the pre-trained model itself, or {mixture: all} and the like")
+        return {"base": True} if data == "base" else data
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [name for name in ("base", "mixture", "adapter", "checkpoint") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of base, mixture, adapter, checkpoint (here: {', '.join(given) or 'none'})"
+            )
+        if self.mixture is None and (self.hold_out or self.cap_per_cluster or self.budget):
+            raise ValueError(
+                "hold_out, cap_per_cluster and budget belong to a mixture; an existing model is as it is"
+            )
+        return self
+
+
+class Representations(Settings):
+    """Which hidden states are compared."""
+
+    last_layer: Literal["normed", "raw"] = Field(
+        "normed", description="normed: hidden_states[L] of Hugging Face, after the final norm; raw: before it"
+    )
+
+
+class Similarity(Settings):
+    """How representations are compared."""
+
+    estimators: list[str] = Field(
+        ["cka-linear", "cka-linear-debiased"], min_length=1, description="ids from the similarity registry"
+    )
+    shift: bool = Field(True, description="also compare the changes from the base")
+    other_controls: Annotated[int, Field(ge=0)] = Field(
+        2, description="controls of other tasks to compare with, as a null; 0 for none"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed that draws the other controls")
+
+
+class Study(Settings):
+    """A whole study."""
+
+    name: str = Field(description="names the run folder")
+    base: Base
+    prompt: Prompt = Prompt()
+    tasks: Tasks
+    recipe: Recipe = Recipe()
+    control: Control = Control()
+    experimental: dict[str, Experimental] = Field(
+        default_factory=lambda: {"pretrained": Experimental(base=True), "sft": Experimental(mixture="all")},
+        min_length=1,
+        description="name -> base, a mixture, an adapter or a checkpoint",
+    )
+    representations: Representations = Representations()
+    similarity: Similarity = Similarity()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, data: Any) -> Any:
+        recipe = data.get("recipe") if isinstance(data, dict) else None
+        if isinstance(recipe, str):
+            recipe = {"preset": recipe}
+        if isinstance(recipe, dict) and "preset" in recipe:
+            given = dict(recipe)
+            preset = str(given.pop("preset"))
+            if preset not in RECIPES:
+                raise ValueError(
+                    f"recipe: there is no preset {preset!r}; the choices are: {', '.join(RECIPES)}"
+                )
+            return {**data, "recipe": _merged(RECIPES[preset], given)}
+        return data
+
+    @field_validator("name")
+    @classmethod
+    def _safe(cls, name: str) -> str:
+        return _checked(name, "study")
+
+    @field_validator("experimental")
+    @classmethod
+    def _safe_names(cls, models: dict[str, Any]) -> dict[str, Any]:
+        lowered: dict[str, str] = {}
+        for name in models:
+            _checked(name, "experimental model")
+            if name == "control" or name.startswith("control-"):
+                raise ValueError(f"{name!r}: names that begin with 'control' are kept for control models")
+            if name.lower() in lowered:
+                raise ValueError(f"{name!r} and {lowered[name.lower()]!r} differ only in case; rename one")
+            lowered[name.lower()] = name
+        return models
+
+    @property
+    def base_name(self) -> str | None:
+        """Return the name under which the base itself is an experimental model, or None."""
+        return next((name for name, model in self.experimental.items() if model.base), None)
+
+
+def _checked(name: str, what: str) -> str:
+    try:
+        return check_name(name, what, "name")
+    except MossaError as error:
+        raise ValueError(str(error)) from error
+
+
+def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in given.items():
+        old = merged.get(key)
+        # A budget is one choice, not a set of fields: what the study gives replaces the preset's.
+        nested = isinstance(old, dict) and isinstance(value, dict) and key != "budget"
+        merged[key] = _merged(old, value) if nested else value
+    return merged

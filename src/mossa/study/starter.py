@@ -1,0 +1,65 @@
+"""The commented study file that `mossa init` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mossa.errors import StudyError
+from mossa.names import check_name
+
+STARTER = """\
+# What to compare, layer by layer. Check it with `mossa validate`, run it with `mossa run`.
+name: {name}
+
+base:
+  model: {base}            # hub id, or a folder with config.json and *.safetensors
+  dtype: float32           # or bfloat16
+
+prompt:
+  template: auto           # the tokenizer's chat template, else plain; or your own text with {{prompt}} in it
+  too_long: skip           # skip | refuse | shorten-start | shorten-middle; the end of a prompt is never cut
+
+tasks:
+  source: {tasks}          # a folder of *.jsonl (inputs, targets, task), or the name of a collection
+  # only: [rte, sst2]      # use only these tasks
+  train: 1000              # at most, per task
+  validation: 100
+  test: 500                # prompts whose representations are compared
+  seed: 0
+
+# How adapters are trained. `recipe: paper` is the paper's, `recipe: small` suits models of a few million parameters.
+recipe:
+  lora: {{rank: 8, alpha: 16, targets: auto}}
+  learning_rate: 2.0e-4
+  batch_size: 16
+  budget: {{epochs: 3}}      # or {{steps: 300}}, {{target_tokens: 100000}},
+                           # or {{until: {{metric: exact_match, value: 0.8, at_most_steps: 1000}}}}
+
+# One control model per task and seed. Two seeds give the noise ceiling: how alike two specialists are.
+control:
+  seeds: [0, 1]
+
+experimental:
+  pretrained: base                       # what did pre-training already encode?
+  sft: {{mixture: all}}                    # what did instruction tuning change, and in which layers?
+  # unseen: {{mixture: all, hold_out: [translation]}}    # does it carry over to unseen tasks?
+  # mine: {{adapter: path/to/adapter}}     # or {{checkpoint: path/to/model}}
+
+similarity:
+  estimators: [cka-linear, cka-linear-debiased]
+  other_controls: 2        # controls of other tasks, as a null
+"""
+
+
+def write_starter(path: Path, base: str, tasks: str) -> None:
+    """Write a commented study file; raises `StudyError` if `path` exists or its name cannot name a study."""
+    if path.exists():
+        raise StudyError(f"{path} exists already. Give another name, or delete it first.")
+    if path.suffix not in {".yaml", ".yml"}:
+        raise StudyError(f"{path}: a study file ends in .yaml; try {path.with_suffix('.yaml').name}")
+    if not path.parent.is_dir():
+        raise StudyError(f"{path.parent} does not exist; make the folder first.")
+    name = check_name(path.stem, "study", str(path))
+    text = STARTER.format(name=json.dumps(name), base=json.dumps(base), tasks=json.dumps(tasks))
+    path.write_text(text, encoding="utf-8")
