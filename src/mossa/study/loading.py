@@ -92,13 +92,9 @@ def nearest_line(lines: dict[tuple[str, ...], int], place: tuple[str, ...]) -> i
 def _read_text(path: Path) -> str:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise StudyError(
-            f"{path} {what}. Give a study file, or make one with: mossa init {path.stem or 'study'}.yaml"
-        )
+        raise StudyError(f"{path} {what}. Give a study file, or make one with: mossa init {path.stem or 'study'}.yaml")
     if path.stat().st_size > LARGEST_STUDY_FILE:
-        raise StudyError(
-            f"{path} has {path.stat().st_size:,} bytes; a study file has at most {LARGEST_STUDY_FILE:,}."
-        )
+        raise StudyError(f"{path} has {path.stat().st_size:,} bytes; a study file has at most {LARGEST_STUDY_FILE:,}.")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -158,9 +154,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     for part in parts[:-1]:
         if not isinstance(inner.get(part), dict):
             # `recipe: paper` is short for `recipe: {preset: paper}`
-            inner[part] = (
-                {"preset": inner[part]} if part == "recipe" and isinstance(inner.get(part), str) else {}
-            )
+            inner[part] = {"preset": inner[part]} if part == "recipe" and isinstance(inner.get(part), str) else {}
         inner = inner[part]
     inner[parts[-1]] = value
 

@@ -10,7 +10,6 @@ from mossa.errors import MossaError
 from mossa.names import check_name
 from mossa.study.presets import RECIPES
 
-
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -27,9 +26,7 @@ class Base(Settings):
 
     model: str = Field(description="Hugging Face hub id, or a folder with config.json and *.safetensors")
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="number format of the frozen weights"
-    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the frozen weights")
     trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
 
 
@@ -70,9 +67,7 @@ class Tasks(Settings):
         for cluster, names in (clusters or {}).items():
             for name in names:
                 if name in seen:
-                    raise ValueError(
-                        f"task {name!r} is in cluster {seen[name]!r} and in {cluster!r}; leave one"
-                    )
+                    raise ValueError(f"task {name!r} is in cluster {seen[name]!r} and in {cluster!r}; leave one")
                 seen[name] = cluster
         return clusters
 
@@ -92,9 +87,7 @@ class Until(Settings):
     """Train until a criterion on the validation examples is met."""
 
     metric: Literal["loss", "exact_match"]
-    value: float = Field(
-        allow_inf_nan=False, description="loss (nats per target token) at most, or share at least"
-    )
+    value: float = Field(allow_inf_nan=False, description="loss (nats per target token) at most, or share at least")
     at_most_steps: Count = Field(description="stop here if the criterion is not met")
     check_every: Count = Field(25, description="optimizer steps between two looks at the validation examples")
 
@@ -109,9 +102,7 @@ class Budget(Settings):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [
-            name for name in ("epochs", "steps", "target_tokens", "until") if getattr(self, name) is not None
-        ]
+        given = [name for name in ("epochs", "steps", "target_tokens", "until") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
                 f"give exactly one of epochs, steps, target_tokens, until (here: {', '.join(given) or 'none'})"
@@ -157,13 +148,9 @@ class Experimental(Settings):
     """An experimental model: a mixture to tune on, or something that exists already."""
 
     base: bool = Field(False, description="the pre-trained model itself; written short as `name: base`")
-    mixture: Literal["all"] | list[str] | None = Field(
-        None, description="all, or the names of tasks and clusters"
-    )
+    mixture: Literal["all"] | list[str] | None = Field(None, description="all, or the names of tasks and clusters")
     hold_out: list[str] = Field([], description="tasks and clusters left out of the mixture")
-    cap_per_cluster: Count | None = Field(
-        None, description="at most this many training examples per task cluster"
-    )
+    cap_per_cluster: Count | None = Field(None, description="at most this many training examples per task cluster")
     seed: Annotated[int, Field(ge=0)] = 0
     budget: Budget | None = Field(None, description="default: the recipe's budget")
     adapter: str | None = Field(None, description="an existing PEFT adapter: folder or hub id")
@@ -188,9 +175,7 @@ class Experimental(Settings):
                 f"give exactly one of base, mixture, adapter, checkpoint (here: {', '.join(given) or 'none'})"
             )
         if self.mixture is None and (self.hold_out or self.cap_per_cluster or self.budget):
-            raise ValueError(
-                "hold_out, cap_per_cluster and budget belong to a mixture; an existing model is as it is"
-            )
+            raise ValueError("hold_out, cap_per_cluster and budget belong to a mixture; an existing model is as it is")
         return self
 
 
@@ -242,9 +227,7 @@ class Study(Settings):
             given = dict(recipe)
             preset = str(given.pop("preset"))
             if preset not in RECIPES:
-                raise ValueError(
-                    f"recipe: there is no preset {preset!r}; the choices are: {', '.join(RECIPES)}"
-                )
+                raise ValueError(f"recipe: there is no preset {preset!r}; the choices are: {', '.join(RECIPES)}")
             return {**data, "recipe": _merged(RECIPES[preset], given)}
         return data
 

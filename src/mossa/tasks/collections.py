@@ -42,7 +42,5 @@ def load_tasks(settings: Tasks) -> list[Task]:
             f"tasks.source: {source!r} is neither a folder nor a collection. {choices(source, COLLECTIONS)}"
         )
     if settings.clusters is not None:
-        raise DataError(
-            f"tasks.clusters: the collection {source!r} brings its own clusters; leave this key out."
-        )
+        raise DataError(f"tasks.clusters: the collection {source!r} brings its own clusters; leave this key out.")
     return sorted(COLLECTIONS[source](settings), key=lambda task: task.name)

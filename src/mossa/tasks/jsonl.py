@@ -68,9 +68,7 @@ def open_folder(folder: Path, clusters: Mapping[str, list[str]] | None = None) -
     for path in sorted(place.glob("*.jsonl")):
         name = check_name(path.stem, "task", str(path))
         if name.lower() in lowered:
-            raise DataError(
-                f"{place}: tasks {name!r} and {lowered[name.lower()]!r} differ only in case; rename one."
-            )
+            raise DataError(f"{place}: tasks {name!r} and {lowered[name.lower()]!r} differ only in case; rename one.")
         lowered[name.lower()] = name
         files[name] = path
     if not files:
@@ -98,16 +96,12 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
                 if not line.strip():
                     continue
                 if len(line) > LONGEST_LINE:
-                    raise DataError(
-                        f"{path}, line {number}: {len(line):,} characters; at most {LONGEST_LINE:,}."
-                    )
+                    raise DataError(f"{path}, line {number}: {len(line):,} characters; at most {LONGEST_LINE:,}.")
                 try:
                     yield number, json.loads(line)
                 except (ValueError, RecursionError) as error:
                     shown = line.strip()[:60]
-                    raise DataError(
-                        f"{path}, line {number}: this is not JSON ({error}): {shown!r}"
-                    ) from error
+                    raise DataError(f"{path}, line {number}: this is not JSON ({error}): {shown!r}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}.") from error
     except OSError as error:
@@ -117,17 +111,13 @@ def _records(path: Path) -> Iterator[tuple[int, Any]]:
 def _example(record: Any, path: Path, number: int, name: str) -> Example:
     where = f"{path}, line {number}"
     if not isinstance(record, dict):
-        raise DataError(
-            f"{where}: an example is an object with inputs, targets and task, not {type(record).__name__}."
-        )
+        raise DataError(f"{where}: an example is an object with inputs, targets and task, not {type(record).__name__}.")
     for key in ("inputs", "targets"):
         if not isinstance(record.get(key), str) or not record[key].strip():
             raise DataError(f"{where}: {key!r} must be text that is not empty (here: {record.get(key)!r}).")
     stated = record.get("task", name)
     if stated != name:
-        raise DataError(
-            f"{where}: its task is {stated!r}, but the file is {name!r}. One file holds one task."
-        )
+        raise DataError(f"{where}: its task is {stated!r}, but the file is {name!r}. One file holds one task.")
     template = record.get("template")
     return Example(record["inputs"], record["targets"], None if template is None else str(template))
 
@@ -143,8 +133,7 @@ def _read_clusters(folder: Path) -> dict[str, list[str]]:
     except (ValueError, AttributeError) as error:
         raise DataError(f"{path} is not a JSON object: {error}.") from error
     if not isinstance(clusters, dict) or not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names)
-        for names in clusters.values()
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in clusters.values()
     ):
         raise DataError(f'{path} needs "clusters": an object that maps each cluster to a list of task names.')
     return clusters
