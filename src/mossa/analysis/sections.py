@@ -1,0 +1,179 @@
+"""Shared, transition, refinement: the sections of a model, found by a stated rule and only where it holds.
+
+The paper reads its sections off figure 2 by eye. The rule here (docs/analysis.md) segments the box of the paired
+differences, experimental model minus base against the same controls, and says when the data do not carry it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mossa.analysis.bootstrap import resample
+from mossa.analysis.change_points import split
+
+Floats = NDArray[np.float64]
+
+FEWEST_TASKS = 8
+SHORTEST = 2
+SUPPORT = 0.95
+WIDEST = 0.25
+PARAMETERS = {1: 1, 2: 3, 3: 5}
+
+COLUMNS = [
+    "experimental",
+    "estimator",
+    "population",
+    "tasks",
+    "undefined",
+    "layers",
+    "sections",
+    "identifiable",
+    "shared_end",
+    "shared_end_low",
+    "shared_end_high",
+    "shared_end_fraction",
+    "transition_end",
+    "transition_end_low",
+    "transition_end_high",
+    "transition_end_fraction",
+    "shared_difference",
+    "transition_difference",
+    "refinement_difference",
+    "support",
+    "reason",
+]
+
+
+class Fit(NamedTuple):
+    """A segmentation with its evidence: `ends`, `low` and `high` are layers `[pieces - 1]`, `levels` `[pieces]`."""
+
+    ends: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    levels: Floats
+    support: float
+    problem: str | None
+
+
+def boxes(differences: Floats) -> Floats:
+    """Return first quartile, median and third quartile over tasks: `[..., T, L]` to `[..., L, 3]`."""
+    return np.moveaxis(np.quantile(differences, [0.25, 0.5, 0.75], axis=-2), 0, -1)
+
+
+def find_sections(differences: Floats) -> Fit:
+    """Return the three sections of paired differences `[T, L]`, else two, else the reason why there are none.
+
+    `problem` is null for three sections; for two it says why not three, and for none (`ends` is empty) why not two.
+    """
+    T, L = differences.shape
+    nothing = Fit(*(np.empty(0, dtype=np.int64),) * 3, np.empty(0), 0.0, None)
+    if T < FEWEST_TASKS:
+        return nothing._replace(problem=f"{T} tasks are too few to resample; {FEWEST_TASKS} are needed.")
+    samples = [boxes(differences)[None]]
+    samples += [boxes(differences[chunk]) for chunk in np.array_split(resample(T), 10)]
+    curves = np.concatenate(samples)
+    two = _fit(curves, 2) if L >= 2 * SHORTEST else nothing
+    if L < 3 * SHORTEST:
+        problem = f"{L} layers cannot hold three sections of at least {SHORTEST} layers."
+    else:
+        three = _fit(curves, 3)
+        if three.problem is None:
+            return three
+        problem = three.problem
+    if two.problem is None and len(two.ends):
+        return two._replace(problem=problem)
+    return nothing._replace(problem=problem)
+
+
+def _fit(curves: Floats, pieces: int) -> Fit:
+    """Fit `pieces` pieces to boxes `[1 + resamples, L, 3]`, the data first, and name the first criterion that fails."""
+    L = curves.shape[1]
+    found = [split(chunk, pieces, SHORTEST) for chunk in np.array_split(curves, 10)]
+    ends = np.concatenate([each[0] for each in found])
+    score = _bic(np.concatenate([each[1] for each in found]), L, PARAMETERS[pieces])
+    needed = np.mean(score[1:] < _simpler(curves, pieces)[1:])
+    levels = _levels(curves[:, :, 1], ends)
+    low, high = (np.quantile(ends[1:], q, axis=0, method="nearest").astype(int) for q in (0.025, 0.975))
+    rise = np.quantile(levels[1:, 1:] - levels[1:, :1], 0.025, axis=0)
+    names = "two" if pieces == 2 else "three"
+    where = " | ".join(map(str, ends[0]))
+    spans = ", ".join(f"{a}-{b}" for a, b in zip(low, high, strict=True))
+    problem = None
+    if needed < SUPPORT:
+        problem = (
+            f"{names} sections describe the differences better than a line, one level or fewer sections in "
+            f"{needed:.0%} of the resamples of tasks; {SUPPORT:.0%} are needed."
+        )
+    elif np.any(high - low > WIDEST * L):
+        problem = (
+            f"the best boundaries ({where}) move over layers {spans} when tasks are resampled; "
+            f"at most a quarter of the {L} layers is allowed."
+        )
+    elif pieces == 3 and high[0] >= low[1]:
+        problem = f"the intervals of the two boundaries ({where}) overlap: layers {spans}."
+    elif np.any(rise <= 0):
+        problem = (
+            f"after layer {ends[0, 0]} the model is not surely closer to the controls than before it "
+            f"(lower end of the change in level {rise.min():+.3f})."
+        )
+    return Fit(ends[0], low, high, levels[0], float(needed), problem)
+
+
+def _bic(error: Floats, L: int, parameters: int) -> Floats:
+    """Return `L ln(error / L) + p ln L`; errors below 1e-12 a layer count as that, so exact fits compare by p."""
+    return L * np.log(np.maximum(error / L, 1e-12)) + parameters * np.log(L)
+
+
+def _simpler(curves: Floats, pieces: int) -> Floats:
+    """Return the best BIC `[B]` among one level, a straight line and, for three pieces, two pieces."""
+    L = curves.shape[1]
+    depth = np.arange(L) - (L - 1) / 2
+    centred = curves - curves.mean(axis=1, keepdims=True)
+    slope = np.einsum("l,blk->bk", depth, centred) / np.sum(depth**2)
+    level = np.sum(centred**2, axis=(1, 2))
+    line = np.sum((centred - depth[None, :, None] * slope[:, None, :]) ** 2, axis=(1, 2))
+    scores = [_bic(level, L, 1), _bic(line, L, 2)]
+    if pieces == 3:
+        two = np.concatenate([split(chunk, 2, SHORTEST)[1] for chunk in np.array_split(curves, 10)])
+        scores.append(_bic(two, L, PARAMETERS[2]))
+    return np.min(scores, axis=0)
+
+
+def _levels(medians: Floats, ends: NDArray[np.int64]) -> Floats:
+    """Return the mean of the median difference in every piece, `[B, pieces]`."""
+    B, L = medians.shape
+    total = np.concatenate([np.zeros((B, 1)), np.cumsum(medians, axis=1)], axis=1)
+    edges = np.concatenate([np.zeros((B, 1), int), ends, np.full((B, 1), L)], axis=1)
+    return np.diff(np.take_along_axis(total, edges, axis=1), axis=1) / np.diff(edges, axis=1)
+
+
+def sections_row(differences: pd.DataFrame) -> dict[str, object]:
+    """Return one row of the `sections` table (without its first three columns) for differences `[T, L]`."""
+    complete = differences.dropna()
+    L = differences.shape[1]
+    fit = find_sections(complete.to_numpy(float))
+    row: dict[str, object] = dict.fromkeys(COLUMNS[3:])
+    row |= {
+        "tasks": len(complete),
+        "undefined": len(differences) - len(complete),
+        "layers": L,
+        "sections": len(fit.levels) or 1,
+        "identifiable": len(fit.levels) == 3,
+        "support": fit.support,
+        "reason": fit.problem,
+    }
+    names = {3: ("shared", "transition", "refinement"), 2: ("shared", "refinement")}.get(len(fit.levels), ())
+    row |= {f"{name}_difference": float(level) for name, level in zip(names, fit.levels, strict=True)}
+    for name, end, low, high in zip(names, fit.ends, fit.low, fit.high, strict=False):
+        layer = differences.columns
+        row |= {
+            f"{name}_end": int(layer[end - 1]),
+            f"{name}_end_low": int(layer[low - 1]),
+            f"{name}_end_high": int(layer[high - 1]),
+            f"{name}_end_fraction": int(layer[end - 1]) / int(layer[-1]),
+        }
+    return row

@@ -1,0 +1,161 @@
+"""What analysis accepts: the tables of a run, checked once at the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mossa.errors import DataError, choices
+
+
+class Contract(NamedTuple):
+    """The columns of one table: what makes a row unique, other names, numbers that must exist or may be null."""
+
+    key: tuple[str, ...]
+    texts: tuple[str, ...]
+    numbers: tuple[str, ...]
+    optional_texts: tuple[str, ...] = ()
+    optional_numbers: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column, required ones first."""
+        return list(
+            dict.fromkeys((*self.key, *self.texts, *self.numbers, *self.optional_texts, *self.optional_numbers))
+        )
+
+
+CONTRACTS: dict[str, Contract] = {
+    "similarity": Contract(
+        ("experimental", "relation", "reference", "task", "layer", "estimator"),
+        ("cluster", "held_out"),
+        ("value",),
+        ("reason",),
+        ("standard_error", "low", "high", "n", "d", "non_finite"),
+    ),
+    "difference": Contract(
+        ("experimental", "task", "layer", "estimator"),
+        ("cluster", "held_out"),
+        ("difference",),
+        ("reason",),
+        ("standard_error", "low", "high", "n", "d"),
+    ),
+    "evaluation": Contract(
+        ("model", "task"),
+        ("role", "cluster"),
+        ("loss",),
+        (),
+        ("accuracy", "n", "target_tokens", "skipped"),
+    ),
+    "adapters": Contract(
+        ("adapter",),
+        ("role", "task"),
+        (),
+        ("stopped_because",),
+        (
+            "seed",
+            "steps",
+            "epochs",
+            "examples",
+            "target_tokens",
+            "first_loss",
+            "last_loss",
+            "update_norm",
+            "relative_update",
+            "seconds",
+        ),
+    ),
+    "spectrum": Contract(
+        ("model", "task", "layer"),
+        ("role", "cluster"),
+        (),
+        ("reason",),
+        ("n", "d", "dimensions_99", "participation_ratio", "effective_rank", "distance"),
+    ),
+    "tasks": Contract(
+        ("task",),
+        ("cluster",),
+        (),
+        ("hash",),
+        (
+            "train",
+            "validation",
+            "test",
+            "templates",
+            "skipped",
+            "shortened",
+            "prompt_tokens",
+            "prompt_characters",
+            "target_tokens",
+            "flesch_kincaid",
+            "coleman_liau",
+        ),
+    ),
+}
+
+
+def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
+    """Return table `name` with all the columns of its contract; absent or empty gives a table without rows.
+
+    Optional columns that are absent come back null. Raises DataError for a missing required column, a null in
+    the key, a value that is not a number (or is infinite) and two rows with one key.
+    """
+    contract = CONTRACTS[name]
+    frame = tables.get(name)
+    if frame is None or frame.empty:
+        return pd.DataFrame({column: pd.Series(dtype=_dtype(contract, column)) for column in contract.columns})
+    required = [*contract.key, *contract.texts, *contract.numbers]
+    for column in required:
+        if column not in frame.columns:
+            there = ", ".join(map(str, frame.columns))
+            raise DataError(
+                f"The table {name!r} has no column {column!r}; it has: {there}. "
+                f"{choices(column, required)} All of them are needed."
+            )
+    checked = frame.reindex(columns=contract.columns).reset_index(drop=True)
+    for column in contract.columns:
+        if _dtype(contract, column) == "float64":
+            checked[column] = _numbers(checked[column], name, column)
+    _check_key(checked, name, contract.key)
+    for column in ("layer",):
+        if column in contract.key:
+            checked[column] = checked[column].astype(int)
+    return checked
+
+
+def _dtype(contract: Contract, column: str) -> str:
+    numeric = (*contract.numbers, *contract.optional_numbers, "layer")
+    return "float64" if column in numeric else "object"
+
+
+def _numbers(series: pd.Series, name: str, column: str) -> pd.Series:
+    """Return a float series (null where there is no value), or say which row is not a number."""
+    numbers = pd.to_numeric(series, errors="coerce").astype("float64")
+    wrong = (numbers.isna() & series.notna()) | np.isinf(numbers)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"Row {row} of the table {name!r} has {column} = {series.iloc[row]!r}, which is not a finite number. "
+            "Leave it null and say why in `reason`."
+        )
+    return numbers
+
+
+def _check_key(frame: pd.DataFrame, name: str, key: tuple[str, ...]) -> None:
+    missing = frame[list(key)].isna().any(axis=1)
+    if missing.any():
+        row = int(np.flatnonzero(missing)[0])
+        raise DataError(f"Row {row} of the table {name!r} has a null in its key ({', '.join(key)}). Fill it in.")
+    twice = frame.duplicated(list(key))
+    if twice.any():
+        row = int(np.flatnonzero(twice)[0])
+        values = ", ".join(f"{column} = {frame[column].iloc[row]!r}" for column in key)
+        raise DataError(f"The table {name!r} has two rows for {values}. Keep one of them.")
+    if "layer" in key and ((frame["layer"] % 1 != 0) | (frame["layer"] < 1)).any():
+        row = int(np.flatnonzero((frame["layer"] % 1 != 0) | (frame["layer"] < 1))[0])
+        raise DataError(
+            f"Row {row} of the table {name!r} has layer = {frame['layer'].iloc[row]!r}. Layers are whole numbers from 1."
+        )
