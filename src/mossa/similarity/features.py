@@ -1,0 +1,90 @@
+"""Centre representations, optionally within groups, and say when they do not vary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mossa.errors import SimilarityError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which group each of n prompts belongs to: `labels` [n] counts from 0, `sizes` [g]."""
+
+    labels: np.ndarray[Any, np.dtype[np.int64]]
+    sizes: np.ndarray[Any, np.dtype[np.int64]]
+
+    @classmethod
+    def of(cls, labels: Sequence[Any] | np.ndarray[Any, Any] | None, n: int) -> Groups:
+        """Number the labels of n prompts; None puts all prompts into one group."""
+        if labels is None:
+            return cls(np.zeros(n, dtype=np.int64), np.array([n]))
+        if len(labels) != n:
+            raise SimilarityError(f"`groups` has {len(labels)} labels for {n} prompts; give one label per prompt.")
+        number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+        coded = np.array([number[label] for label in labels], dtype=np.int64)
+        return cls(coded, np.bincount(coded))
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def rows(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+        """Return the row numbers of each group."""
+        return [np.flatnonzero(self.labels == g) for g in range(len(self))]
+
+    def keep(self, rows: np.ndarray[Any, Any]) -> Groups:
+        """Return the groups of the prompts where `rows` [n] is true."""
+        return Groups.of(self.labels[rows].tolist(), int(rows.sum()))
+
+
+def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> tuple[Tensor | None, str | None]:
+    """Return X [n, d] (less `origin`) less the mean of its group, scaled by a power of two; or None and the reason.
+
+    The reason is that X does not vary by more than its number format can resolve. Means are taken twice, so that what
+    the first pass rounds away (an offset of 1000 in one dimension) is removed by the second. The power of two brings
+    the values near 1: products of products then neither overflow nor vanish, and CKA is unchanged, to the bit.
+    """
+    import torch
+
+    resolution = torch.finfo(X.dtype).eps
+    dtype = torch.float64 if X.dtype == torch.float64 else torch.float32
+    X = X.to(dtype)
+    size = float(X.abs().max())
+    if origin is not None:
+        X = X - origin.to(dtype)
+    labels = torch.from_numpy(groups.labels).to(X.device)
+    for _ in range(2):
+        X = X - _means(X, labels, groups)
+    largest = float(X.abs().max())
+    if largest <= 2 * resolution * size:
+        what = "the representations do not vary" if origin is None else "nothing changed from the origin"
+        return None, what + (" within groups" if len(groups) > 1 else "")
+    return X * 2.0 ** -round(math.log2(largest)), None
+
+
+def zscore(X: Tensor) -> Tensor:
+    """Return centred X [n, d] with every dimension at variance 1; a dimension that does not vary stays 0."""
+    import torch
+
+    size = torch.linalg.vector_norm(X, dim=0)
+    varies = size > torch.finfo(X.dtype).eps * X.shape[0] ** 0.5
+    return X * torch.where(varies, X.shape[0] ** 0.5 / size, 0)
+
+
+def _means(X: Tensor, labels: Tensor, groups: Groups) -> Tensor:
+    """Return the mean of each row's group, [1, d] or [n, d]."""
+    import torch
+
+    if len(groups) == 1:
+        return X.mean(0, keepdim=True)
+    member = torch.nn.functional.one_hot(labels, len(groups)).to(X.dtype)
+    sizes = torch.from_numpy(groups.sizes).to(X)
+    return ((member.T @ X) / sizes[:, None])[labels]

@@ -1,0 +1,78 @@
+"""HSIC, plain and debiased, and its leave-one-out values, from sums per prompt.
+
+With centred features, x_i those of prompt i, S = Σ x_i y_iᵀ and c = n / (n - 1), leaving prompt i out gives
+S - c x_i y_iᵀ, so ‖S‖² (the plain HSIC) becomes ‖S‖² - 2c x_iᵀ S y_i + c² ‖x_i‖² ‖y_i‖²: exact, and no extra product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mossa.similarity.features import Groups
+
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """What is known per prompt of one pair of models, [n] each; `within` sums over the prompt's own group only."""
+
+    products: Vector  # Σⱼ K_ij L_ij over all prompts
+    within: Vector  # Σⱼ K_ij L_ij over the prompt's group
+    left: Vector  # Σⱼ K_ij L_jj over the prompt's group
+    right: Vector  # Σⱼ L_ij K_jj over the prompt's group
+    left_norms: Vector  # K_ii
+    right_norms: Vector  # L_ii
+
+
+def hsic(sums: PairSums, groups: Groups, *, debiased: bool) -> tuple[float, Vector]:
+    """Return HSIC up to a factor that depends on n and the groups alone, and its n leave-one-out values.
+
+    Plain: ‖S‖² with S the sum of the groups' scatter matrices (Gretton et al. 2005; the paper's tr(KᵀL)).
+    Debiased: the products of different groups' scatter matrices are unbiased as they are; the square of each group's
+    own is replaced by the unbiased estimate of Song et al. (2012), which needs 4 prompts; groups smaller than that
+    count only against other groups. With one group this is Song's estimator times n (n - 3) (n - 1)² / (n (n - 3)).
+    """
+    k, l = sums.left_norms, sums.right_norms
+    size = groups.sizes[groups.labels].astype(np.float64)
+    c = np.divide(size, size - 1, out=np.zeros_like(size), where=size > 1)
+    total = sums.products.sum()
+    left_out = total - 2 * c * sums.products + c**2 * k * l
+    if not debiased:
+        return float(total), left_out
+
+    def per_group(values: Vector) -> Vector:
+        return np.bincount(groups.labels, weights=values, minlength=len(groups))
+
+    sizes = groups.sizes.astype(np.float64)
+    own, diagonal = per_group(sums.within), per_group(k * l)
+    left_trace, right_trace = per_group(k), per_group(l)
+    correction = _correction(sizes, own, diagonal, left_trace, right_trace)
+
+    e = np.divide(1.0, size - 1, out=np.zeros_like(size), where=size > 1)
+    mine = groups.labels
+    kl = k * l
+    without = _correction(
+        size - 1,
+        own[mine] - 2 * c * sums.within + c**2 * kl,
+        diagonal[mine]
+        - kl
+        + 2 * e * (sums.left + sums.right - 2 * kl)
+        + e**2 * (left_trace[mine] * l + right_trace[mine] * k - 2 * kl)
+        + 4 * e**2 * (sums.within - kl)
+        - 3 * e**3 * kl,
+        left_trace[mine] - c * k,
+        right_trace[mine] - c * l,
+    )
+    value = total + correction.sum()
+    return float(value), left_out + (correction.sum() - correction[mine]) + without
+
+
+def _correction(n: Vector, own: Vector, diagonal: Vector, left_trace: Vector, right_trace: Vector) -> Vector:
+    """Return what turns the square of a group's scatter matrix into its unbiased estimate; groups under 4 lose it."""
+    m = np.maximum(n, 4)
+    unbiased = own - m / (m - 2) * diagonal + left_trace * right_trace / ((m - 1) * (m - 2))
+    return np.where(n >= 4, (m - 1) ** 2 / (m * (m - 3)) * unbiased, 0.0) - own

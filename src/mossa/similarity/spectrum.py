@@ -1,0 +1,64 @@
+"""How many dimensions a set of representations uses, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mossa.errors import SimilarityError
+from mossa.similarity import arrays
+from mossa.similarity.features import Groups, centre
+
+
+@dataclass(frozen=True)
+class LayerSpectrum:
+    """Dimensionality of one layer over n prompts; the numbers are None where `reason` says why."""
+
+    layer: int  # 1..L
+    n: int
+    d: int
+    dimensions: int | None
+    participation_ratio: float | None
+    effective_rank: float | None
+    non_finite: int = 0
+    reason: str | None = None
+
+
+def spectrum(Y: arrays.Array, share: float = 0.99, *, non_finite: arrays.NonFinite = "error") -> list[LayerSpectrum]:
+    """Return the dimensionality of Y, [n, L, d] or [n, d], at every layer, from the variances λ of its n x n or d x d.
+
+    `dimensions`: the fewest principal dimensions that explain `share` of the variance (the paper's figure 5).
+    `participation_ratio`: (Σλ)² / Σλ². `effective_rank`: exp of the entropy of λ / Σλ (Roy and Vetterli 2007).
+    Raises SimilarityError for fewer than 4 prompts, a share outside (0, 1] and, by default, values not finite.
+    """
+    import torch
+
+    if not 0 < share <= 1:
+        raise SimilarityError(f"share is {share}; give the share of the variance to explain, such as 0.99.")
+    layers = arrays.as_layers(Y, "Y")
+    found: list[LayerSpectrum] = []
+    for layer in range(1, layers.shape[1] + 1):
+        X = layers[:, layer - 1]
+        rows = arrays.finite_rows([X], ["Y"], layer, non_finite)
+        dropped = 0
+        if rows is not None:
+            dropped = int((~rows).sum())
+            X = X[np.flatnonzero(rows)]
+        n, d = X.shape
+        if n < arrays.SMALLEST:
+            reason = f"only {n} finite prompts; {arrays.SMALLEST} are needed"
+            found.append(LayerSpectrum(layer, n, d, None, None, None, dropped, reason))
+            continue
+        centred, reason = centre(X, Groups.of(None, n))
+        if centred is None:
+            found.append(LayerSpectrum(layer, n, d, None, None, None, dropped, reason))
+            continue
+        products = centred @ centred.T if n < d else centred.T @ centred
+        variances = torch.linalg.eigvalsh(products.double()).clamp_(min=0).flip(0).cpu().numpy()
+        parts = variances / variances.sum()
+        dimensions = min(int(np.searchsorted(parts.cumsum(), share) + 1), len(parts))
+        some = parts[parts > 0]
+        rank = float(np.exp(-(some * np.log(some)).sum()))
+        found.append(LayerSpectrum(layer, n, d, dimensions, float(1 / (parts**2).sum()), rank, dropped))
+    return found
