@@ -1,0 +1,1 @@
+"""Weights: the base and its tokenizer, prompts as tokens, transformer blocks, adapters."""

@@ -1,0 +1,129 @@
+"""LoRA adapters on a base, through PEFT: attach a new one, load one from a folder, take it off again."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
+from safetensors import SafetensorError, safe_open
+
+from mossa.errors import ModelError
+from mossa.models.base import LoadedBase
+from mossa.study.schema import Lora
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+@contextlib.contextmanager
+def new_adapter(base: LoadedBase, settings: Lora, seed: int) -> Iterator[PeftModel]:
+    """Attach a freshly initialised adapter to the base for the length of the block; the base is left as it was.
+
+    A is drawn from `seed`, B is zero, both in float32 whatever the base's dtype. Raises `ModelError` if the targets
+    are unknown for this architecture.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules=target_modules(base.model, settings),
+            task_type="CAUSAL_LM",
+            fan_in_fan_out=base.model.config.model_type == "gpt2",
+        )
+        adapted = get_peft_model(base.model, config)
+    try:
+        yield adapted
+    finally:
+        _take_off(adapted)
+
+
+@contextlib.contextmanager
+def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
+    """Attach the adapter saved in `folder` (or on the hub) for the length of the block; the base is left as it was.
+
+    Raises `ModelError` if it is missing, damaged, or made for another base: its tensors must be exactly those that
+    the configuration asks for, with the same shapes.
+    """
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            adapted = PeftModel.from_pretrained(base.model, str(folder), is_trainable=False)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"adapter {folder} does not load on this base: {first}") from error
+    try:
+        if any("missing adapter keys" in str(warning.message) for warning in caught):  # PEFT only warns
+            raise ModelError(f"adapter {folder} lacks tensors that its configuration asks for; it is damaged.")
+        _check_tensors(adapted, folder)
+        yield adapted.eval()
+    finally:
+        _take_off(adapted)
+
+
+def target_modules(model: Any, settings: Lora) -> str | list[str]:
+    """Return the names of the modules that get an adapter; raises `ModelError` with what to set if they are unknown."""
+    if settings.targets == "all-linear":
+        return "all-linear"
+    linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if hasattr(module, "weight") and module.weight.dim() == 2}
+    if settings.targets == "auto":
+        names = PEFT_TARGETS.get(model.config.model_type)
+        if names is None:
+            raise ModelError(
+                f"recipe.lora.targets: auto, but PEFT knows no targets for a {model.config.model_type!r} model. Set all-linear, "
+                f"or some of: {', '.join(sorted(linear))}."
+            )
+        return list(names)
+    unknown = [name for name in settings.targets if name not in linear]
+    if unknown:
+        raise ModelError(f"recipe.lora.targets: the base has no {', '.join(unknown)}. The choices are: {', '.join(sorted(linear))}.")
+    return settings.targets
+
+
+def save_adapter(adapted: PeftModel, folder: Path) -> None:
+    """Write the adapter to `folder` in PEFT's format (adapter_config.json, adapter_model.safetensors)."""
+    adapted.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+
+
+def update_norms(adapted: PeftModel) -> tuple[float, float]:
+    """Return ‖ΔW‖_F over all adapted weights together, and the same as a share of ‖W‖_F.
+
+    ΔW = scale · B A is never formed: ‖B A‖² = tr((BᵀB)(A Aᵀ)), r × r products in float64.
+    """
+    update = weight = 0.0
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            a = module.lora_A["default"].weight.detach().double()
+            b = module.lora_B["default"].weight.detach().double()
+            update += module.scaling["default"] ** 2 * float(((b.T @ b) * (a @ a.T)).sum())
+            weight += float(torch.linalg.vector_norm(module.get_base_layer().weight.detach(), dtype=torch.float64)) ** 2
+    return math.sqrt(max(update, 0.0)), math.sqrt(max(update, 0.0) / weight)
+
+
+def _check_tensors(adapted: PeftModel, folder: Path | str) -> None:
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        return  # a hub id: PEFT has read it, and a missing tensor was an error above
+    with safe_open(str(path), framework="pt") as tensors:
+        saved = set(tensors.keys())
+    wanted = {name.replace(".default.weight", ".weight") for name in adapted.state_dict() if ".lora_" in name}
+    if saved != wanted:
+        missing, extra = len(wanted - saved), len(saved - wanted)
+        raise ModelError(f"adapter {folder} is not for this base: {missing} tensors are missing and {extra} have no place.")
+
+
+def _take_off(adapted: PeftModel) -> None:
+    base = adapted.unload()
+    # PEFT leaves its mark on the model, and warns about it when the next adapter comes.
+    if hasattr(base, "peft_config"):
+        del base.peft_config
+    base.requires_grad_(False).eval()

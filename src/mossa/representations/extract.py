@@ -1,0 +1,62 @@
+"""Takes the last prompt token's hidden state after every block: no head, no cache, no generation, no layers x tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+
+from mossa.models.batches import by_length, pad_right
+from mossa.models.blocks import blocks_of, decoder_of
+
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 32768}  # padded tokens in one batch
+
+
+@torch.no_grad()
+def represent_tokens(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    last_layer: Literal["normed", "raw"] = "normed",
+    token_budget: int | None = None,
+    on_prompts: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
+    """Return `[n, L, d]` float32 on the CPU: layer l is `hidden_states[l]` of Hugging Face, l = 1..L.
+
+    Layer L is after the final norm (`normed`) or the last block's own output (`raw`). Prompts are grouped by length and
+    right-padded without a mask, which is exact in a causal model; a hook on each block keeps one row per prompt, so
+    memory does not grow with layers x tokens.
+    """
+    decoder, blocks = decoder_of(model), blocks_of(model)
+    device = model.get_input_embeddings().weight.device
+    kept: list[torch.Tensor] = []
+    last = torch.empty(0)
+
+    def keep(_module: Any, _inputs: Any, output: Any) -> None:
+        hidden = output[0] if isinstance(output, tuple) else output
+        kept.append(_rows(hidden, last))
+
+    hooks = [block.register_forward_hook(keep) for block in blocks]
+    representations = torch.empty(len(prompts), len(blocks), model.config.get_text_config().hidden_size)
+    done = 0
+    try:
+        for group in by_length([len(prompt) for prompt in prompts], token_budget or TOKEN_BUDGET[device.type]):
+            kept.clear()
+            ids = pad_right([prompts[index] for index in group], device)
+            last = torch.tensor([len(prompts[index]) - 1 for index in group], device=device)
+            final = decoder(input_ids=ids, use_cache=False).last_hidden_state
+            if last_layer == "normed":
+                kept[-1] = _rows(final, last)
+            representations[group] = torch.stack([rows.to("cpu", torch.float32) for rows in kept], dim=1)
+            done += len(group)
+            if on_prompts:
+                on_prompts(done, len(prompts))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return representations
+
+
+def _rows(hidden: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    last = last.to(hidden.device)
+    return hidden[torch.arange(len(last), device=hidden.device), last]

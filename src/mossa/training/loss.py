@@ -1,0 +1,92 @@
+"""Completion-only loss of a batch of any shape, with logits at target positions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from mossa.models.batches import by_length, pad_right
+from mossa.models.prompts import Encoded
+
+TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}  # padded tokens in one micro-batch
+
+
+def count_targets(examples: Sequence[Encoded]) -> int:
+    """Return the number of target tokens, ends of sequence included."""
+    return sum(len(example.tokens) - example.prompt_length for example in examples)
+
+
+def micro_batches(
+    examples: Sequence[Encoded], device: torch.device, token_budget: int | None = None
+) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Yield (indices, input ids `[b, s]`, rows, labels): row k of the flattened `[b·s]` output predicts label k.
+
+    Examples are grouped by length; labels come in the order of `indices`, each example's targets in sequence.
+    """
+    budget = token_budget or TOKEN_BUDGET[device.type]
+    for group in by_length([len(example.tokens) for example in examples], budget):
+        chosen = [examples[index] for index in group]
+        ids = pad_right([example.tokens for example in chosen], device)
+        rows = [
+            row * ids.shape[1] + position
+            for row, example in enumerate(chosen)
+            for position in range(example.prompt_length - 1, len(example.tokens) - 1)
+        ]
+        index = torch.tensor(rows, device=device)
+        yield group, ids, index, ids.flatten()[index + 1]
+
+
+def target_logits(model: Any, ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return the logits `[m, vocabulary]` at `rows` of the flattened output; the head sees no other position."""
+    with _only_rows(model.get_output_embeddings(), rows):
+        return model(input_ids=ids, use_cache=False).logits[0]
+
+
+def backward(model: Any, examples: Sequence[Encoded], device: torch.device, token_budget: int | None = None) -> float:
+    """Add the gradient of the mean loss over all target tokens of `examples`; return that loss (nats per token).
+
+    Sums over micro-batches are divided once by the target tokens of the whole step, so the gradient is that of one
+    plain batch, however the examples are grouped.
+    """
+    total = count_targets(examples)
+    loss_sum = 0.0
+    for _, ids, rows, labels in micro_batches(examples, device, token_budget):
+        loss = functional.cross_entropy(_upcast(target_logits(model, ids, rows)), labels, reduction="sum") / total
+        loss.backward()
+        loss_sum += float(loss.detach())
+    return loss_sum
+
+
+@torch.no_grad()
+def token_losses(model: Any, examples: Sequence[Encoded], device: torch.device) -> tuple[list[float], list[bool]]:
+    """Return for each example the sum of its target tokens' losses (nats), and whether every one is the argmax."""
+    sums = [0.0] * len(examples)
+    exact = [False] * len(examples)
+    for group, ids, rows, labels in micro_batches(examples, device):
+        logits = _upcast(target_logits(model, ids, rows))
+        losses = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
+        right = (logits.argmax(-1) == labels).cpu()
+        lengths = [len(examples[index].tokens) - examples[index].prompt_length for index in group]
+        for index, loss, hit in zip(group, losses.split(lengths), right.split(lengths), strict=True):
+            sums[index], exact[index] = float(loss.sum()), bool(hit.all())
+    return sums, exact
+
+
+def _upcast(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+@contextmanager
+def _only_rows(head: Any, rows: torch.Tensor) -> Iterator[None]:
+    def keep(_module: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (inputs[0].flatten(0, 1).index_select(0, rows.to(inputs[0].device)).unsqueeze(0), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(keep)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,146 @@
+"""The training loop: one adapter on one frozen base."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mossa.errors import TrainingError
+from mossa.models.adapters import new_adapter, save_adapter, update_norms
+from mossa.models.base import LoadedBase
+from mossa.models.prompts import Encoded
+from mossa.study.schema import Budget, Recipe, Until
+from mossa.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mossa.training.loss import backward, count_targets, token_losses
+from mossa.training.schedule import batches, learning_rate, planned_steps
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training an adapter took and gave; losses in nats per target token."""
+
+    steps: int
+    epochs: float
+    examples: int
+    target_tokens: int
+    stopped_because: str
+    first_loss: float
+    last_loss: float
+    update_norm: float
+    relative_update: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return asdict(self)
+
+
+def train_adapter(
+    base: LoadedBase,
+    examples: Sequence[Encoded],
+    validation: Sequence[Encoded],
+    recipe: Recipe,
+    budget: Budget,
+    seed: int,
+    output: Path,
+    checkpoints: Path | None = None,
+    fingerprint: str = "",
+    on_step: Callable[[int, int], None] | None = None,
+) -> Trained:
+    """Train a LoRA adapter on `examples`, save it to `output` in PEFT's format, and leave the base as it was.
+
+    With `checkpoints`, goes on exactly from the last checkpoint there that has this `fingerprint`. Raises
+    `TrainingError` if there is nothing to train on or a loss or gradient is not finite.
+    """
+    if not examples:
+        raise TrainingError("none of the training examples fits the model; raise prompt.cutoff or shorten prompts")
+    if budget.until is not None and not validation:
+        raise TrainingError("the budget waits for a validation criterion, but no validation example fits; set tasks.validation")
+    total = planned_steps(examples, budget, recipe.batch_size, seed)
+    with new_adapter(base, recipe.lora, seed) as adapted, torch.random.fork_rng(), _checkpointing(base.model, recipe):
+        torch.manual_seed(seed)
+        weights = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+        optimizer = torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=recipe.weight_decay)
+        progress = (checkpoints and load_checkpoint(checkpoints, fingerprint, weights, optimizer)) or Progress()
+        adapted.train()
+        stopped = "budget"
+        for indices in islice(batches(len(examples), recipe.batch_size, seed), progress.step, total):
+            _step(adapted, [examples[index] for index in indices], optimizer, recipe, progress, total, base.device)
+            if on_step:
+                on_step(progress.step, total)
+            if budget.until and progress.step % budget.until.check_every == 0 and _reached(adapted, validation, budget.until, base.device):
+                stopped = "criterion"
+                break
+            if checkpoints and progress.step % recipe.checkpoint_every == 0 and progress.step < total:
+                save_checkpoint(checkpoints, fingerprint, progress, weights, optimizer)
+        if budget.until and stopped == "budget":
+            stopped = "criterion" if _reached(adapted, validation, budget.until, base.device) else "limit"
+        save_adapter(adapted, output)
+        norm, share = update_norms(adapted)
+    tail = progress.losses[-max(1, len(progress.losses) // 10) :]
+    return Trained(
+        steps=progress.step,
+        epochs=progress.step / math.ceil(len(examples) / recipe.batch_size),
+        examples=len(examples),
+        target_tokens=progress.target_tokens,
+        stopped_because=stopped,
+        first_loss=progress.losses[0],
+        last_loss=sum(tail) / len(tail),
+        update_norm=norm,
+        relative_update=share,
+    )
+
+
+def _step(
+    adapted: Any,
+    examples: list[Encoded],
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    progress: Progress,
+    total: int,
+    device: torch.device,
+) -> None:
+    loss = backward(adapted, examples, device)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm or math.inf)
+    if not (math.isfinite(loss) and math.isfinite(float(norm))):
+        raise TrainingError(
+            f"step {progress.step + 1} of {total}: the loss is {loss} and the gradient norm {float(norm)}. Lower "
+            f"recipe.learning_rate (now {recipe.learning_rate}) or set base.dtype: float32."
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(progress.step, total, recipe)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    progress.step += 1
+    progress.target_tokens += count_targets(examples)
+    progress.losses.append(loss)
+
+
+def _reached(adapted: Any, validation: Sequence[Encoded], until: Until, device: torch.device) -> bool:
+    adapted.eval()
+    losses, exact = token_losses(adapted, validation, device)
+    adapted.train()
+    if until.metric == "loss":
+        return sum(losses) / count_targets(validation) <= until.value
+    return sum(exact) / len(exact) >= until.value
+
+
+class _checkpointing:
+    """Recompute activations in the backward pass for the length of the block, if the recipe says so."""
+
+    def __init__(self, model: Any, recipe: Recipe) -> None:
+        self.model, self.on = model, recipe.gradient_checkpointing
+
+    def __enter__(self) -> None:
+        if self.on:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def __exit__(self, *_: object) -> None:
+        if self.on:
+            self.model.gradient_checkpointing_disable()
