@@ -1,0 +1,75 @@
+"""The small world: pools of people, things and times, and plain English about them that every base reads."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import Any
+
+import yaml
+
+TEXTS = ("stories", "records", "dialogues", "reviews", "facts")
+
+# Which pool fills a placeholder of the world's own texts.
+TEXT_SLOTS = {
+    "name": "people",
+    "other": "people",
+    "place": "places",
+    "spot": "places",
+    "thing": "objects",
+    "item": "objects",
+    "colour": "colours",
+    "tint": "colours",
+    "mood": "moods",
+    "feeling": "moods",
+    "day": "days",
+    "time": "times",
+    "job": "jobs",
+    "land": "lands",
+    "age": "ages",
+    "food": "foods",
+    "pet": "pets",
+    "act": "activities",
+}
+
+
+def read_data(name: str) -> dict[str, Any]:
+    """Return a data file of this package, for example `world.yaml`."""
+    return yaml.safe_load(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+
+
+@cache
+def pools() -> dict[str, tuple[str, ...]]:
+    """Return every list of `world.yaml` by its name, and `people`, who are the girls and the boys."""
+    lists = {name: tuple(words) for name, words in read_data("world.yaml").items()}
+    return lists | {"people": lists["girls"] + lists["boys"]}
+
+
+def draw_slots(rng: Random, slots: dict[str, str]) -> dict[str, str]:
+    """Return a word for each slot from the pool it names; two slots of one pool never get the same word."""
+    drawn: dict[str, str] = {}
+    taken: set[tuple[str, str]] = set()
+    for slot, pool in slots.items():
+        words = pools()[pool]
+        word = rng.choice(words)
+        while (pool, word) in taken:
+            word = rng.choice(words)
+        taken.add((pool, word))
+        drawn[slot] = word
+    return drawn
+
+
+def world_text(rng: Random) -> str:
+    """Return a few sentences about the world: a story, a record, a dialogue, a review or a fact.
+
+    A later word of most of these can only be known from an earlier one, so that whoever learns to read them learns
+    to copy and to look up in context, which is what every task needs and none of them is.
+    """
+    pattern = rng.choice(pools()[rng.choice(TEXTS)])
+    return pattern.format(**draw_slots(rng, TEXT_SLOTS))
+
+
+def opening(rng: Random) -> str:
+    """Return one short sentence that can stand before any other text."""
+    return rng.choice(pools()["openings"]).format(**draw_slots(rng, TEXT_SLOTS))
