@@ -39,7 +39,10 @@ def new_adapter(base: LoadedBase, settings: Lora, seed: int) -> Iterator[PeftMod
             task_type="CAUSAL_LM",
             fan_in_fan_out=base.model.config.model_type == "gpt2",
         )
-        adapted = get_peft_model(base.model, config)
+        with warnings.catch_warnings():
+            # PEFT asks transformers for a name that is on its way out
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted = get_peft_model(base.model, config)
     try:
         yield adapted
     finally:
@@ -73,7 +76,11 @@ def target_modules(model: Any, settings: Lora) -> str | list[str]:
     """Return the names of the modules that get an adapter; raises `ModelError` with what to set if they are unknown."""
     if settings.targets == "all-linear":
         return "all-linear"
-    linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if hasattr(module, "weight") and module.weight.dim() == 2}
+    linear = {
+        name.rsplit(".", 1)[-1]
+        for name, module in model.named_modules()
+        if hasattr(module, "weight") and module.weight.dim() == 2
+    }
     if settings.targets == "auto":
         names = PEFT_TARGETS.get(model.config.model_type)
         if names is None:
@@ -84,7 +91,9 @@ def target_modules(model: Any, settings: Lora) -> str | list[str]:
         return list(names)
     unknown = [name for name in settings.targets if name not in linear]
     if unknown:
-        raise ModelError(f"recipe.lora.targets: the base has no {', '.join(unknown)}. The choices are: {', '.join(sorted(linear))}.")
+        raise ModelError(
+            f"recipe.lora.targets: the base has no {', '.join(unknown)}. The choices are: {', '.join(sorted(linear))}."
+        )
     return settings.targets
 
 
@@ -118,7 +127,9 @@ def _check_tensors(adapted: PeftModel, folder: Path | str) -> None:
     wanted = {name.replace(".default.weight", ".weight") for name in adapted.state_dict() if ".lora_" in name}
     if saved != wanted:
         missing, extra = len(wanted - saved), len(saved - wanted)
-        raise ModelError(f"adapter {folder} is not for this base: {missing} tensors are missing and {extra} have no place.")
+        raise ModelError(
+            f"adapter {folder} is not for this base: {missing} tensors are missing and {extra} have no place."
+        )
 
 
 def _take_off(adapted: PeftModel) -> None:

@@ -122,7 +122,9 @@ def folder_hash(folder: Path) -> str:
 
     Raises `ModelError` if there are no weights as safetensors.
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja"})
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja"}
+    )
     if not any(path.suffix == ".safetensors" for path in files):
         pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"})
         found = f" (there is {', '.join(pickled)}; convert it with save_pretrained)" if pickled else ""
@@ -144,7 +146,9 @@ def _sentences(settings: Base) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        offline = " HF_HUB_OFFLINE is set, so only what is cached can be read." if os.environ.get("HF_HUB_OFFLINE") else ""
+        offline = (
+            " HF_HUB_OFFLINE is set, so only what is cached can be read." if os.environ.get("HF_HUB_OFFLINE") else ""
+        )
         raise ModelError(f"{where} cannot be loaded: {first}{offline}") from error
 
 

@@ -198,6 +198,9 @@ class Similarity(Settings):
         2, description="controls of other tasks to compare with, as a null; 0 for none"
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed that draws the other controls")
+    affinity: bool = Field(
+        False, description="also compare every control with every other on common prompts (quadratic in tasks)"
+    )
 
 
 class Study(Settings):
@@ -244,6 +247,8 @@ class Study(Settings):
             _checked(name, "experimental model")
             if name == "control" or name.startswith("control-"):
                 raise ValueError(f"{name!r}: names that begin with 'control' are kept for control models")
+            if name == "base" and not models[name].base:
+                raise ValueError("'base' is kept for the pre-trained model; give this one another name")
             if name.lower() in lowered:
                 raise ValueError(f"{name!r} and {lowered[name.lower()]!r} differ only in case; rename one")
             lowered[name.lower()] = name

@@ -54,7 +54,9 @@ def load_checkpoint(
                 tensor.copy_(tensors[f"weight.{name}"])
                 prefix = "optimizer."
                 optimizer.state[tensor] = {
-                    key[len(prefix) : -len(name) - 1]: value if key.startswith("optimizer.step.") else value.to(tensor.device)
+                    key[len(prefix) : -len(name) - 1]: value
+                    if key.startswith("optimizer.step.")
+                    else value.to(tensor.device)
                     for key, value in tensors.items()
                     if key.startswith(prefix) and key.endswith(f".{name}")
                 }

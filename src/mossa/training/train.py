@@ -60,7 +60,9 @@ def train_adapter(
     if not examples:
         raise TrainingError("none of the training examples fits the model; raise prompt.cutoff or shorten prompts")
     if budget.until is not None and not validation:
-        raise TrainingError("the budget waits for a validation criterion, but no validation example fits; set tasks.validation")
+        raise TrainingError(
+            "the budget waits for a validation criterion, but no validation example fits; set tasks.validation"
+        )
     total = planned_steps(examples, budget, recipe.batch_size, seed)
     with new_adapter(base, recipe.lora, seed) as adapted, torch.random.fork_rng(), _checkpointing(base.model, recipe):
         torch.manual_seed(seed)
@@ -73,7 +75,11 @@ def train_adapter(
             _step(adapted, [examples[index] for index in indices], optimizer, recipe, progress, total, base.device)
             if on_step:
                 on_step(progress.step, total)
-            if budget.until and progress.step % budget.until.check_every == 0 and _reached(adapted, validation, budget.until, base.device):
+            if (
+                budget.until
+                and progress.step % budget.until.check_every == 0
+                and _reached(adapted, validation, budget.until, base.device)
+            ):
                 stopped = "criterion"
                 break
             if checkpoints and progress.step % recipe.checkpoint_every == 0 and progress.step < total:

@@ -1,0 +1,169 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mossa.errors import MossaError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mossa.pipeline.run import Finished, Prepared
+
+EXIT_PROBLEM, EXIT_PARTIAL, EXIT_STOPPED = 2, 3, 130
+
+app = typer.Typer(
+    help="Find out, layer by layer, where in a language model a task lives.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("-s", "--set", metavar="KEY=VALUE", help="override a field, e.g. recipe.batch_size=8"),
+]
+Runs = Annotated[Path, typer.Option(help="folder that holds the run folders")]
+
+
+@app.command()
+def init(
+    study: StudyFile,
+    base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
+    tasks: Annotated[str, typer.Option(help="folder of *.jsonl, or the name of a collection")],
+) -> None:
+    """Write a commented study file to start from."""
+    from mossa.study.starter import write_starter
+
+    write_starter(study, base, tasks)
+    typer.echo(f"Wrote {study}. Next: mossa validate {study}")
+
+
+@app.command()
+def validate(study: StudyFile, overrides: Overrides = None) -> None:
+    """Check a study file and everything it names; list every problem with its line."""
+    from mossa.pipeline.check import check_study
+    from mossa.study import read_study
+
+    problems, found = check_study(read_study(study, overrides or ()))
+    for line in found:
+        typer.echo(f"  ok   {line}")
+    for problem in problems:
+        typer.echo(f"  !!   {problem}")
+    if problems:
+        raise typer.Exit(_fail(f"{study}: {len(problems)} problem{'s' if len(problems) > 1 else ''}."))
+    typer.echo(f"{study} is ready. Next: mossa run {study}")
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(help="processes; default: one per core for a small base, one per GPU, else one")
+    ] = None,
+) -> None:
+    """Train, extract, compare and report; do only what is missing or changed."""
+    from mossa.pipeline.progress import Display
+    from mossa.pipeline.run import run_study
+
+    console = _console()
+    prepared = _prepared(study, overrides, runs)
+    todo = len(prepared.todo)
+    display = Display(console, todo)
+    console.print(
+        f"{prepared.study.name}: {len(prepared.units)} units, {len(prepared.units) - todo} done already, {todo} to do.",
+        highlight=False,
+    )
+    with display.showing():
+        finished = run_study(prepared, device, workers, display.event, display.say)
+    _say_finished(console, finished)
+    _write_report(console, finished.prepared)
+    if finished.failed:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+@app.command()
+def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Show which units are done, missing, failed, stale or damaged, and why."""
+    prepared = _prepared(study, overrides, runs)
+    steps = list(dict.fromkeys(unit.step for unit in prepared.units.values()))
+    states = ("done", "missing", "stale", "failed", "damaged")
+    typer.echo(f"{prepared.run.path}\n{'':10}" + "".join(f"{state:>9}" for state in states))
+    for step in steps:
+        found = [prepared.status[name].state for name, unit in prepared.units.items() if unit.step == step]
+        typer.echo(f"{step:10}" + "".join(f"{found.count(state):>9}" for state in states))
+    for name, found in prepared.status.items():
+        if found.state not in ("done", "missing"):
+            typer.echo(f"{prepared.units[name].title}: {found.state}: {found.why}")
+    left = len(prepared.todo)
+    typer.echo("Everything is done." if not left else f"{left} units to do. Next: mossa run {study}")
+
+
+@app.command()
+def report(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Write figures, tables and the report again from what is there."""
+    from mossa.pipeline.results import gather, write_tables
+
+    prepared = _prepared(study, overrides, runs)
+    tables = gather(prepared.run, prepared.units, prepared.fingerprints)
+    if not tables:
+        raise MossaError(f"{prepared.run.path} has no results yet. Run first: mossa run {study}")
+    write_tables(tables, prepared.run.path / "results", prepared.run)
+    _write_report(_console(), prepared)
+
+
+def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
+    from mossa.pipeline.run import prepare
+    from mossa.study import load_study
+
+    return prepare(load_study(study, overrides or ()), runs)
+
+
+def _say_finished(console: Console, finished: Finished) -> None:
+    if not finished.done and not finished.failed:
+        console.print("Nothing to do: every unit is done and nothing has changed.", highlight=False)
+    else:
+        console.print(
+            f"{len(finished.done)} units done, {finished.kept} kept from before, {len(finished.failed)} failed.",
+            highlight=False,
+        )
+    console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, soft_wrap=True)
+
+
+def _write_report(console: Console, prepared: Prepared) -> None:
+    raise NotImplementedError
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _fail(message: str) -> int:
+    typer.echo(message, err=True)
+    return EXIT_PROBLEM
+
+
+def main() -> None:
+    """Run the command line; what a user can cause ends in one sentence and exit code 2."""
+    try:
+        app()
+    except MossaError as error:
+        sys.exit(_fail(f"mossa: {error}"))
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
+        sys.exit(EXIT_STOPPED)
+
+
+if __name__ == "__main__":
+    main()

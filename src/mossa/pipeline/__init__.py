@@ -1,0 +1,1 @@
+"""Study -> units, run on an engine, resumed; knows the steps and nothing of their insides."""

@@ -1,0 +1,126 @@
+"""Looks for everything that would go wrong with a study before it runs: every problem at once, each with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mossa.errors import DataError, MossaError
+from mossa.study.loading import Problem, ReadStudy
+from mossa.study.schema import Study
+from mossa.tasks.task import Task
+
+
+def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
+    """Return the problems of a study that was read, and what was looked at and found right.
+
+    Reads every task, the base's configuration and tokenizer, builds the model without weights to find the adapter's
+    targets, and tokenizes the test prompts to see that they fit.
+    """
+    if read.study is None:
+        return read.problems, []
+    study = read.study
+    problems: list[Problem] = []
+    found: list[str] = []
+    tasks: list[Task] = []
+
+    def attempt(place: tuple[str, ...], check: Callable[[], str]) -> None:
+        try:
+            found.append(check())
+        except MossaError as error:
+            problems.extend(read.problem(place, line) for line in str(error).splitlines())
+
+    def read_tasks() -> str:
+        from mossa.tasks.collections import load_tasks
+
+        tasks.extend(load_tasks(study.tasks))
+        clusters = len({task.cluster for task in tasks})
+        examples = sum(len(task.train) + len(task.validation) + len(task.test) for task in tasks)
+        return f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples"
+
+    attempt(("tasks", "source"), read_tasks)
+    attempt(("similarity", "estimators"), lambda: _estimators(study))
+    for name in study.experimental if tasks else ():
+        attempt(("experimental", name), lambda name=name: _experimental(study, tasks, name))
+    attempt(("base", "model"), lambda: _base(study))
+    if tasks and not any(problem.place == "base.model" for problem in problems):
+        attempt(("prompt",), lambda: _prompts_fit(study, tasks))
+        attempt(("recipe", "lora", "targets"), lambda: _targets(study))
+    return problems, found
+
+
+def _estimators(study: Study) -> str:
+    from mossa.similarity.registry import estimator
+
+    for identifier in study.similarity.estimators:
+        estimator(identifier)
+    return f"estimators: {', '.join(study.similarity.estimators)}"
+
+
+def _experimental(study: Study, tasks: list[Task], name: str) -> str:
+    from mossa.models.base import folder_hash
+    from mossa.pipeline.plan import saw
+
+    model = study.experimental[name]
+    for kind in ("adapter", "checkpoint"):
+        given = getattr(model, kind)
+        if given is not None and (Path(given).is_dir() or Path(given).is_absolute()):
+            if not Path(given).is_dir():
+                raise DataError(f"the {kind} {given} does not exist.")
+            folder_hash(Path(given))
+    return (
+        f"{name}: tuned on {len(saw(study, tasks, name))} of {len(tasks)} tasks"
+        if not model.base
+        else f"{name}: the base"
+    )
+
+
+def _base(study: Study) -> str:
+    from mossa.models.base import folder_hash, load_config, load_tokenizer, longest_input
+
+    config = load_config(study.base)
+    if Path(study.base.model).is_dir():
+        folder_hash(Path(study.base.model))
+    tokenizer = load_tokenizer(study.base)
+    text = config.get_text_config()
+    size = f"{text.num_hidden_layers} layers of width {text.hidden_size}"
+    return f"base: {config.model_type}, {size}, up to {longest_input(config, tokenizer):,} tokens"
+
+
+def _prompts_fit(study: Study, tasks: list[Task]) -> str:
+    from mossa.models.base import load_config, load_tokenizer, longest_input
+    from mossa.models.prompts import make_format
+
+    tokenizer = load_tokenizer(study.base)
+    form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
+    too_few: list[str] = []
+    skipped = shortened = total = 0
+    for task in tasks:
+        encoded = form.encode(task.test, f"task {task.name!r}, test", with_target=False)
+        skipped += len(task.test) - len(encoded)
+        shortened += sum(prompt.shortened for prompt in encoded)
+        total += len(task.test)
+        trainable = form.encode(task.train[:64], f"task {task.name!r}, train", with_target=True)
+        if len(encoded) < 4 or not trainable:
+            too_few.append(f"{task.name} ({len(encoded)} of {len(task.test)} test prompts)")
+    if too_few:
+        raise DataError(
+            f"too few examples fit the model's {form.cutoff} tokens: {', '.join(too_few)}. Set prompt.too_long to "
+            "shorten-start or shorten-middle, or leave these tasks out with tasks.only."
+        )
+    return f"test prompts: {total:,}, of which {skipped:,} do not fit and are skipped, {shortened:,} are shortened"
+
+
+def _targets(study: Study) -> str:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from mossa.models.adapters import target_modules
+    from mossa.models.base import load_config
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            load_config(study.base), trust_remote_code=study.base.trust_remote_code
+        )
+    names = target_modules(model, study.recipe.lora)
+    return f"adapters on: {names if isinstance(names, str) else ', '.join(names)}"

@@ -1,0 +1,57 @@
+"""Does one unit and lands it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mossa.errors import MossaError, RunFolderError
+from mossa.pipeline.provenance import provenance
+from mossa.pipeline.steps import STEPS
+from mossa.pipeline.unit import Unit
+from mossa.pipeline.workbench import DamagedUnit, Workbench
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a unit ended: done, failed with a reason, or waiting for `damaged`, an input that must be done again."""
+
+    identifier: str
+    state: Literal["done", "failed", "damaged"]
+    reason: str = ""
+    damaged: str = ""
+    seconds: float = 0.0
+    counts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def perform(unit: Unit, fingerprint: str, bench: Workbench) -> Outcome:
+    """Do `unit` and land it in the run folder.
+
+    What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
+    error of the whole run (`RunFolderError`).
+    """
+    start = time.perf_counter()
+    manifest = provenance()
+    try:
+        with bench.run.landing(unit, fingerprint, manifest) as folder:
+            counts = STEPS[unit.step](unit, bench, folder)
+            seconds = time.perf_counter() - start
+            manifest |= {"counts": counts, "seconds": round(seconds, 3)}
+    except DamagedUnit as damage:
+        return Outcome(unit.id, "damaged", damage.what, damage.identifier)
+    except RunFolderError:
+        raise
+    except MossaError as error:
+        reason = str(error)
+    except Exception as error:  # a bug of ours or of a library: the study goes on without this unit
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = (
+            f"unexpected {type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}, line {where.lineno})"
+        )
+        bench.detach()
+    else:
+        return Outcome(unit.id, "done", seconds=seconds, counts=counts)
+    bench.run.record_failure(unit, fingerprint, reason)
+    return Outcome(unit.id, "failed", reason, seconds=time.perf_counter() - start)

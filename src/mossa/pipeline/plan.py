@@ -1,0 +1,208 @@
+"""Turns a study into its units."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mossa.models.base import base_fingerprint, folder_hash
+from mossa.pipeline.unit import Unit
+from mossa.study.schema import Budget, Experimental, Study
+from mossa.tasks.mixture import chosen_tasks, named_tasks
+from mossa.tasks.task import Task, hash_examples
+
+# Raised whenever a step would give another result from the same settings; units of an older version are redone.
+VERSIONS = {
+    "describe": 1,
+    "train": 1,
+    "represent": 1,
+    "evaluate": 1,
+    "compare": 1,
+    "overview": 1,
+    "common": 1,
+    "affinity": 1,
+}
+PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
+
+
+def control_name(task: str, seed: int) -> str:
+    """Return the name of the control model of `task` trained with `seed`."""
+    return f"control-{task}-seed{seed}"
+
+
+def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
+    """Return all units of the study by id, in an order in which inputs come before what reads them.
+
+    Raises `MossaError` if a name in the study means no task or an existing model cannot be read.
+    """
+    context = {
+        "base": {"weights": base_fingerprint(study.base), "dtype": study.base.dtype},
+        "prompt": study.prompt.model_dump(mode="json"),
+    }
+    seeds = study.control.seeds
+    units: list[Unit] = []
+    for name, model in study.experimental.items():  # the longest trainings first: no worker waits for them at the end
+        if model.mixture is not None:
+            units.append(_train_mixture(study, tasks, name, model, context))
+    units += [_train_control(study, task, seed, context) for seed in seeds for task in tasks]
+    existing = {name: _existing(model) for name, model in study.experimental.items() if model.mixture is None}
+    others = {task.name: _other_controls(study, tasks, number) for number, task in enumerate(tasks)}
+    models = [*study.experimental, *(control_name(task.name, seed) for task in tasks for seed in seeds)]
+    wanted: dict[str, list[Task]] = {}
+    for name in models:
+        wanted[name] = [
+            task
+            for task in tasks
+            if name in study.experimental or name in _controls_for(task, others[task.name], seeds)
+        ]
+    for name in models:
+        for task in wanted[name]:
+            units.append(_on_task("represent", name, task, study, context, existing))
+            own = name in study.experimental or name in {control_name(task.name, seed) for seed in seeds}
+            if own:
+                units.append(_on_task("evaluate", name, task, study, context, existing))
+    if (
+        study.base_name is None
+    ):  # controls are judged, and changes measured, against the base whether or not it is compared
+        for task in tasks:
+            units += [_on_task(step, "base", task, study, context, {"base": {}}) for step in ("represent", "evaluate")]
+    units += [_compare(study, tasks, task, others[task.name]) for task in tasks]
+    units += [_overview(name, study, tasks) for name in dict.fromkeys([base_key(study), *study.experimental])]
+    if study.similarity.affinity:
+        units += _affinity(study, tasks, context)
+    units += [_describe(task, context) for task in tasks]
+    return {unit.id: unit for unit in units}
+
+
+def base_key(study: Study) -> str:
+    """Return the name under which the base itself is represented: that of the study, else `base`."""
+    return study.base_name or "base"
+
+
+def saw(study: Study, tasks: Sequence[Task], name: str) -> set[str]:
+    """Return the names of the tasks that experimental model `name` was tuned on; all of them for the base."""
+    model = study.experimental[name]
+    if model.mixture is not None:
+        return {task.name for task in chosen_tasks(tasks, model.mixture, model.hold_out, f"experimental.{name}")}
+    if model.base or model.saw == "all":
+        return {task.name for task in tasks}
+    return named_tasks(tasks, model.saw, f"experimental.{name}.saw")
+
+
+def _train_mixture(
+    study: Study, tasks: Sequence[Task], name: str, model: Experimental, context: dict[str, Any]
+) -> Unit:
+    mixed = chosen_tasks(tasks, model.mixture or "all", model.hold_out, f"experimental.{name}")
+    budget = model.budget or study.recipe.budget
+    settings = {
+        **_training(study, budget, mixed, model.seed, context),
+        "cap_per_cluster": model.cap_per_cluster,
+        "role": "experimental",
+    }
+    return Unit("train", name, settings)
+
+
+def _train_control(study: Study, task: Task, seed: int, context: dict[str, Any]) -> Unit:
+    budget = study.control.budget or study.recipe.budget
+    settings = {**_training(study, budget, [task], seed, context), "role": "control"}
+    return Unit("train", control_name(task.name, seed), settings)
+
+
+def _training(
+    study: Study, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
+) -> dict[str, Any]:
+    recipe = study.recipe.model_dump(mode="json", exclude={"checkpoint_every", "budget"})
+    settings: dict[str, Any] = {
+        **context,
+        "version": VERSIONS["train"],
+        "recipe": recipe,
+        "budget": budget.model_dump(mode="json", exclude_none=True),
+        "seed": seed,
+        "train": {task.name: [task.cluster, hash_examples(task.train)] for task in tasks},
+    }
+    if budget.until is not None:
+        settings["validation"] = {task.name: hash_examples(task.validation) for task in tasks}
+    return settings
+
+
+def _on_task(
+    step: str, name: str, task: Task, study: Study, context: dict[str, Any], existing: dict[str, dict[str, Any]]
+) -> Unit:
+    settings: dict[str, Any] = {**context, "version": VERSIONS[step], "test": hash_examples(task.test)}
+    settings |= existing.get(name, {})
+    if step == "represent":
+        settings["last_layer"] = study.representations.last_layer
+    inputs = () if name in existing else (f"train/{name}",)
+    return Unit(step, f"{name}@{task.name}", settings, inputs, model=name)
+
+
+def _compare(study: Study, tasks: Sequence[Task], task: Task, others: list[str]) -> Unit:
+    controls = [control_name(task.name, seed) for seed in study.control.seeds]
+    names = list(dict.fromkeys([base_key(study), *study.experimental, *controls, *others]))
+    templates = [example.template for example in task.test]
+    settings = {
+        "version": VERSIONS["compare"],
+        "cluster": task.cluster,
+        "similarity": study.similarity.model_dump(mode="json", include={"estimators", "shift"}),
+        "experimental": {name: task.name not in saw(study, tasks, name) for name in study.experimental},
+        "base": base_key(study),
+        "controls": controls,
+        "others": others,
+        "templates": hashlib.sha256(repr(templates).encode()).hexdigest() if None not in templates else None,
+    }
+    return Unit("compare", task.name, settings, tuple(f"represent/{name}@{task.name}" for name in names))
+
+
+def _overview(name: str, study: Study, tasks: Sequence[Task]) -> Unit:
+    base = base_key(study)
+    inputs = [f"represent/{model}@{task.name}" for model in dict.fromkeys([name, base]) for task in tasks]
+    settings = {
+        "version": VERSIONS["overview"],
+        "base": base,
+        "projected_depths": list(PROJECTED_DEPTHS),
+        "tasks": {task.name: task.cluster for task in tasks},
+        "templates": all(example.template is not None for task in tasks for example in task.test),
+    }
+    return Unit("overview", name, settings, tuple(inputs))
+
+
+def _affinity(study: Study, tasks: Sequence[Task], context: dict[str, Any]) -> list[Unit]:
+    names = {control_name(task.name, study.control.seeds[0]): task.name for task in tasks}
+    settings = {
+        **context,
+        "version": VERSIONS["common"],
+        "test": {task.name: hash_examples(task.test) for task in tasks},
+        "last_layer": study.representations.last_layer,
+    }
+    units = [Unit("common", name, settings, (f"train/{name}",), model=name) for name in names]
+    related = {"version": VERSIONS["affinity"], "tasks": names}
+    return [*units, Unit("affinity", "controls", related, tuple(unit.id for unit in units))]
+
+
+def _describe(task: Task, context: dict[str, Any]) -> Unit:
+    return Unit("describe", task.name, {**context, "version": VERSIONS["describe"], "hash": task.content_hash})
+
+
+def _controls_for(task: Task, others: list[str], seeds: Sequence[int]) -> set[str]:
+    return {*(control_name(task.name, seed) for seed in seeds), *others}
+
+
+def _other_controls(study: Study, tasks: Sequence[Task], number: int) -> list[str]:
+    """Return controls of other tasks for task `number`, drawn by seed; from other clusters as far as there are any."""
+    order = np.random.default_rng([study.similarity.seed, number]).permutation(len(tasks)).tolist()
+    other = [tasks[index] for index in order if index != number]
+    other.sort(key=lambda task: task.cluster == tasks[number].cluster)  # stable: keeps the drawn order
+    return [control_name(task.name, study.control.seeds[0]) for task in other[: study.similarity.other_controls]]
+
+
+def _existing(model: Experimental) -> dict[str, Any]:
+    """Return what identifies a model that is there already: nothing for the base, else the content of its files."""
+    given = model.adapter or model.checkpoint
+    if given is None:
+        return {}
+    kind = "adapter" if model.adapter else "checkpoint"
+    return {kind: folder_hash(Path(given)) if Path(given).is_dir() else given}

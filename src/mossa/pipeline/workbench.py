@@ -1,0 +1,106 @@
+"""What one process keeps in memory between units: the tasks as tokens, the base, and the adapter that is on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from mossa.models.adapters import loaded_adapter
+from mossa.models.base import LoadedBase, load_base
+from mossa.models.prompts import Encoded, PromptFormat, make_format
+from mossa.pipeline.store import RunFolder
+from mossa.study.schema import Study
+from mossa.tasks.collections import load_tasks
+from mossa.tasks.task import Example, Task
+
+Split = Literal["train", "validation", "test"]
+
+
+class DamagedUnit(Exception):
+    """A landed unit is not as it was written; it must be done again before anything is made from it."""
+
+    def __init__(self, identifier: str, what: str) -> None:
+        super().__init__(identifier, what)
+        self.identifier, self.what = identifier, what
+
+
+class Workbench:
+    """Loads each thing once, when it is first needed."""
+
+    def __init__(self, study: Study, run: RunFolder, device: str, tasks: list[Task] | None = None) -> None:
+        self.study, self.run, self.device = study, run, device
+        self.on_progress: Callable[[int, int], None] | None = None
+        self._tasks = tasks
+        self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
+        self._attached: str | None = None
+        self._stack = ExitStack()
+        self._model: Any = None
+        self._sound: set[str] = set()
+
+    @cached_property
+    def tasks(self) -> dict[str, Task]:
+        """Return the study's tasks by name."""
+        return {task.name: task for task in self._tasks or load_tasks(self.study.tasks)}
+
+    @cached_property
+    def base(self) -> LoadedBase:
+        """Return the base, loaded once for all adapters."""
+        return load_base(self.study.base, self.device)
+
+    @cached_property
+    def format(self) -> PromptFormat:
+        """Return how prompts become tokens."""
+        return make_format(self.base.tokenizer, self.study.prompt, self.base.longest)
+
+    def encoded(self, task: str, split: Split, with_target: bool) -> list[Encoded]:
+        """Return a task's examples as tokens; those that do not fit are absent, their `index` tells which."""
+        key = (task, split, with_target)
+        if key not in self._encoded:
+            examples: tuple[Example, ...] = getattr(self.tasks[task], split)
+            self._encoded[key] = self.format.encode(examples, f"task {task!r}, {split}", with_target)
+        return self._encoded[key]
+
+    def model(self, name: str) -> Any:
+        """Return the model called `name` in the study, attached and in evaluation mode, until another is asked for."""
+        if self._attached != name:
+            self.detach()
+            self._model = self._attach(name)
+            self._attached = name
+        return self._model
+
+    def detach(self) -> None:
+        """Take off whatever adapter is on the base."""
+        self._attached = None
+        self._stack.close()
+
+    def sound_folder(self, identifier: str) -> Path:
+        """Return the folder of a landed unit; raises `DamagedUnit` if its files are not as they were written."""
+        if identifier not in self._sound:
+            damage = self.run.damage(identifier)
+            if damage:
+                raise DamagedUnit(identifier, damage)
+            self._sound.add(identifier)
+        return self.run.folder(identifier)
+
+    def representations(self, name: str, task: str) -> dict[str, np.ndarray[Any, Any]]:
+        """Return `representations` [n, L, d] and `index` [n] (places in the test split) of a model on a task."""
+        return load_file(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
+
+    def _attach(self, name: str) -> Any:
+        experimental = self.study.experimental.get(name)
+        if name == "base" or (experimental and experimental.base):
+            return self.base.model
+        if experimental and experimental.checkpoint:
+            settings = self.study.base.model_copy(update={"model": experimental.checkpoint, "revision": None})
+            return load_base(settings, self.device).model
+        if experimental and experimental.adapter:
+            folder: Path | str = experimental.adapter
+        else:
+            folder = self.sound_folder(f"train/{name}") / "adapter"
+        return self._stack.enter_context(loaded_adapter(self.base, folder))
