@@ -48,26 +48,27 @@ class Groups:
 def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> tuple[Tensor | None, str | None]:
     """Return X [n, d] (less `origin`) less the mean of its group, scaled by a power of two; or None and the reason.
 
-    The reason is that X does not vary by more than its number format can resolve. Means are taken twice, so that what
-    the first pass rounds away (an offset of 1000 in one dimension) is removed by the second. The power of two brings
+    The reason is that X does not vary by more than its number format can resolve. Where the mean of what was centred
+    is not yet nothing (an offset of 1000 in one dimension, rounded), it is subtracted again. The power of two brings
     the values near 1: products of products then neither overflow nor vanish, and CKA is unchanged, to the bit.
     """
     import torch
 
     resolution = torch.finfo(X.dtype).eps
-    dtype = torch.float64 if X.dtype == torch.float64 else torch.float32
-    X = X.to(dtype)
-    size = float(X.abs().max())
-    if origin is not None:
-        X = X - origin.to(dtype)
+    X = X.to(torch.float64 if X.dtype == torch.float64 else torch.float32)
+    changes = X if origin is None else X - origin.to(X.dtype)
     labels = torch.from_numpy(groups.labels).to(X.device)
-    for _ in range(2):
-        X = X - _means(X, labels, groups)
-    largest = float(X.abs().max())
-    if largest <= 2 * resolution * size:
+    centred = changes - _means(changes, labels, groups)
+    left = _means(centred, labels, groups)
+    size = float(torch.linalg.vector_norm(centred))
+    if float(torch.linalg.vector_norm(left)) * (X.shape[0] / len(left)) ** 0.5 > 1e-6 * size:
+        centred -= left
+        size = float(torch.linalg.vector_norm(centred))
+    if size <= 2 * resolution * float(torch.linalg.vector_norm(X)):
         what = "the representations do not vary" if origin is None else "nothing changed from the origin"
         return None, what + (" within groups" if len(groups) > 1 else "")
-    return X * 2.0 ** -round(math.log2(largest)), None
+    centred *= 2.0 ** -round(math.log2(size / centred.numel() ** 0.5))
+    return centred, None
 
 
 def zscore(X: Tensor) -> Tensor:

@@ -65,19 +65,8 @@ def kernel_products(
     labels = torch.from_numpy(groups.labels).to(grams[0].device)
     same = (labels[:, None] == labels[None]).to(grams[0].dtype)
     norms = torch.stack([K.diagonal() for K in grams])
-    everyone: list[Tensor] = []
-    own: list[Tensor] = []
-    left: list[Tensor] = []
-    right: list[Tensor] = []
-    for p, q in pairs:
-        product = grams[p] * grams[q]
-        everyone.append(product.sum(1))
-        own.append((product * same).sum(1))
-        left.append((grams[p] * same) @ norms[q])
-        right.append((grams[q] * same) @ norms[p])
-    stacked = [torch.stack(sums).double() for sums in (everyone, own, left, right)]
-    wide = norms.double()
-    return (
-        RowProducts(tuple(pairs), wide, stacked[0], stacked[2], stacked[3]),
-        RowProducts(tuple(pairs), wide, stacked[1], stacked[2], stacked[3]),
-    )
+    products = [(grams[p] * grams[q]) for p, q in pairs]
+    everyone = torch.stack([product.sum(1) for product in products]).double()
+    own = torch.stack([(product * same).sum(1) for product in products]).double()
+    crosses = torch.stack([norms @ (K * same) for K in grams]).double()
+    return RowProducts(norms.double(), everyone, crosses), RowProducts(norms.double(), own, crosses)

@@ -6,7 +6,7 @@ Centred features X [n, d] have the Gram matrix K = X Xᵀ. Everything CKA needs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,17 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-STRIP = 128  # rows of a symmetric product computed at once: small enough to skip most of the lower triangle
+BLOCK = 4096  # prompts per side of a block of a Gram matrix: 64 MB in float32
+STRIP = 256  # rows of the upper triangle of XᵀX at once
 
 
 @dataclass(frozen=True)
 class RowProducts:
-    """Sums per prompt for p models and q pairs of them, float64; `left` and `right` are the models of each pair."""
+    """Sums per prompt for p models and q pairs of them, float64."""
 
-    pairs: tuple[tuple[int, int], ...]
-    norms: Tensor  # [p, n]   K_ii
-    products: Tensor  # [q, n]   Σⱼ K_ij L_ij
-    left: Tensor  # [q, n]   Σⱼ K_ij L_jj
-    right: Tensor  # [q, n]   Σⱼ L_ij K_jj
+    norms: Tensor  # [p, n]      K_ii
+    products: Tensor  # [q, n]      Σⱼ K_ij L_ij for each pair
+    crosses: Tensor  # [p, p, n]   Σⱼ K_ij L_jj for any two models
 
     @classmethod
     def joined(cls, parts: Sequence[RowProducts], rows: Sequence[Any]) -> RowProducts:
@@ -34,79 +33,102 @@ class RowProducts:
         import torch
 
         order = np.argsort(np.concatenate(rows), kind="stable")
-        sums = [
-            torch.cat([getattr(part, name) for part in parts], dim=1)[:, order]
-            for name in ("norms", "products", "left", "right")
-        ]
-        return cls(parts[0].pairs, *sums)
+        return cls(
+            torch.cat([part.norms for part in parts], dim=-1)[..., order],
+            torch.cat([part.products for part in parts], dim=-1)[..., order],
+            torch.cat([part.crosses for part in parts], dim=-1)[..., order],
+        )
 
 
 def cheaper_in_features(n: int, d: int, models: int, *, per_prompt: bool = True) -> bool:
-    """Say whether d x d products cost less than n x n ones for one control against `models` others.
+    """Say whether d x d products cost less than n x n ones for one control against m `models`.
 
     Prompt space needs 1 + m symmetric products, n²d each. Feature space needs 1 + m symmetric ones and m full ones
-    (nd² and 2nd²), so it wins only where d (1 + 3m) < n (1 + m), not where d < n. Sums per prompt need a second
-    product of the same size there, and come free in prompt space.
+    (nd² and 2nd²), so it wins only where d (1 + 3m) < n (1 + m), not where d < n. Sums per prompt come free in prompt
+    space; in feature space they cost the same again.
     """
     return d * (1 + 3 * models) * (2 if per_prompt else 1) < n * (1 + models)
+
+
+def self_product(X: Tensor) -> Tensor:
+    """Return X Xᵀ; on the CPU by NumPy, which sees that it is symmetric and computes one half (BLAS syrk)."""
+    import torch
+
+    if X.device.type != "cpu":
+        return X @ X.T
+    array = X.numpy()
+    return torch.from_numpy(array @ array.T)
 
 
 def row_products(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> RowProducts:
     """Return the sums per prompt of centred features, p matrices [n, d], for `pairs` of them."""
     import torch
 
-    norms = torch.stack([torch.linalg.vecdot(X, X) for X in features]).double()
+    norms = torch.stack([torch.linalg.vecdot(X, X) for X in features])
     width = max(X.shape[1] for X in features)
-    in_features = cheaper_in_features(features[0].shape[0], width, len(features) - 1)
-    if in_features:
-        products = _in_features(features, pairs)
-    else:
-        products = _in_prompts(features, pairs)
-    left = torch.stack([_times(features[p], norms[q]) for p, q in pairs])
-    right = torch.stack([_times(features[q], norms[p]) for p, q in pairs])
-    return RowProducts(tuple(pairs), norms, products, left, right)
+    route = _in_features if cheaper_in_features(norms.shape[1], width, len(features) - 1) else _in_prompts
+    products, crosses = route(features, pairs, norms)
+    return RowProducts(norms.double(), products, crosses)
 
 
-def _times(X: Tensor, vector: Tensor) -> Tensor:
-    """Return X Xᵀ v without the Gram matrix."""
-    return (X @ (X.T @ vector.to(X.dtype))).double()
-
-
-def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Return Σⱼ K_ij L_ij, [q, n], from strips of the upper triangles of the Gram matrices."""
-    import torch
-
+def gram_blocks(features: Sequence[Tensor]) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+    """Yield rows, columns and the block there of each Gram matrix, upper triangle only, diagonal blocks whole."""
     n = features[0].shape[0]
-    sums = features[0].new_zeros((len(pairs), n), dtype=torch.float64)
-    step = n if features[0].is_cuda else STRIP
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        grams = [X[start:stop] @ X[start:].T for X in features]
-        for row, (p, q) in zip(sums, pairs, strict=True):
-            product = grams[p] * grams[q]
-            row[start:stop] += product.sum(1)
-            row[stop:] += product[:, stop - start :].sum(0)
-    return sums
+    slices = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    for i, rows in enumerate(slices):
+        yield rows, rows, [self_product(X[rows]) for X in features]
+        for columns in slices[i + 1 :]:
+            yield rows, columns, [X[rows] @ X[columns].T for X in features]
 
 
-def _in_features(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """Return Σⱼ K_ij L_ij = xᵢᵀ (XᵀY) yᵢ, [q, n]; a model with itself needs only the upper triangle of XᵀX."""
+def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], norms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Σⱼ K_ij L_ij, [q, n], and Σⱼ K_ij L_jj, [p, p, n], from blocks of the Gram matrices."""
     import torch
 
-    sums: list[Tensor] = []
-    for p, q in pairs:
-        X, Y = features[p], features[q]
-        if p != q:
-            sums.append(torch.linalg.vecdot(X @ (X.T @ Y), Y).double())
-            continue
-        total = X.new_zeros(X.shape[0], dtype=torch.float64)
-        d = X.shape[1]
-        step = d if X.is_cuda else STRIP
-        for start in range(0, d, step):
-            stop = min(start + step, d)
-            some, rest = X[:, start:stop], X[:, start:]
-            weighted = some @ (some.T @ rest)
-            weighted[:, stop - start :] *= 2  # the lower triangle is the upper one
-            total += torch.linalg.vecdot(weighted, rest)
-        sums.append(total)
-    return torch.stack(sums)
+    models, n = norms.shape
+    products = norms.new_zeros((len(pairs), n), dtype=torch.float64)
+    crosses = norms.new_zeros((models, models, n), dtype=torch.float64)
+    for rows, columns, grams in gram_blocks(features):
+        for strip in range(rows.start, rows.stop, STRIP):  # a strip of every model stays in the cache
+            some = slice(strip, min(strip + STRIP, rows.stop))
+            here = [K[some.start - rows.start : some.stop - rows.start] for K in grams]
+            for sums, (p, q) in zip(products, pairs, strict=True):
+                sums[some] += torch.linalg.vecdot(here[p], here[q])
+                if rows != columns:
+                    sums[columns] += torch.linalg.vecdot(here[p], here[q], dim=0)
+            for sums, K in zip(crosses, here, strict=True):
+                sums[:, some] += norms[:, columns] @ K.T
+                if rows != columns:
+                    sums[:, columns] += norms[:, some] @ K
+    return products, crosses
+
+
+def _in_features(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], norms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same from xᵢᵀ (XᵀY) yᵢ; a model with itself needs only the upper triangle of XᵀX."""
+    import torch
+
+    products = torch.stack(
+        [
+            _own_forms(features[p])
+            if p == q
+            else torch.linalg.vecdot(features[p] @ (features[p].T @ features[q]), features[q]).double()
+            for p, q in pairs
+        ]
+    )
+    crosses = torch.stack([(X @ (X.T @ norms.T)).T.double() for X in features])
+    return products, crosses
+
+
+def _own_forms(X: Tensor) -> Tensor:
+    """Return xᵢᵀ (XᵀX) xᵢ, [n]."""
+    import torch
+
+    n, d = X.shape
+    scatter = self_product(X.T)
+    forms = X.new_zeros(n, dtype=torch.float64)
+    for start in range(0, d, STRIP):
+        stop = min(start + STRIP, d)
+        weighted = X[:, start:stop] @ scatter[start:stop, start:]
+        weighted[:, stop - start :] *= 2  # the lower triangle is the upper one
+        forms += torch.linalg.vecdot(weighted, X[:, start:])
+    return forms

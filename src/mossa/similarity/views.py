@@ -90,10 +90,11 @@ def _sums(features: Sequence[Tensor], view: View, groups: Groups) -> dict[tuple[
                 for rows in groups.rows()
             ]
             own = RowProducts.joined(parts, groups.rows())
-    numbers = [t.cpu().numpy() for t in (everyone.products, own.products, own.left, own.right, own.norms)]
-    products, within, left, right, norms = numbers
+    products, within, norms, crosses = (
+        sums.cpu().numpy() for sums in (everyone.products, own.products, own.norms, own.crosses)
+    )
     return {
-        (p, q): PairSums(products[row], within[row], left[row], right[row], norms[p], norms[q])
+        (p, q): PairSums(products[row], within[row], crosses[p, q], crosses[q, p], norms[p], norms[q])
         for row, (p, q) in enumerate(pairs)
     }
 
