@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -137,16 +138,15 @@ def _reached(adapted: Any, validation: Sequence[Encoded], until: Until, device: 
     return sum(exact) / len(exact) >= until.value
 
 
-class _checkpointing:
+@contextmanager
+def _checkpointing(model: Any, recipe: Recipe) -> Iterator[None]:
     """Recompute activations in the backward pass for the length of the block, if the recipe says so."""
-
-    def __init__(self, model: Any, recipe: Recipe) -> None:
-        self.model, self.on = model, recipe.gradient_checkpointing
-
-    def __enter__(self) -> None:
-        if self.on:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-
-    def __exit__(self, *_: object) -> None:
-        if self.on:
-            self.model.gradient_checkpointing_disable()
+    if not recipe.gradient_checkpointing:
+        yield
+        return
+    verb = "activation_checkpointing" if hasattr(model, "activation_checkpointing_enable") else "gradient_checkpointing"
+    getattr(model, f"{verb}_enable")({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        getattr(model, f"{verb}_disable")()

@@ -1,0 +1,76 @@
+"""Representations equal Hugging Face's own hidden states, one prompt at a time, on every architecture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mossa.models.blocks import blocks_of
+from mossa.representations import represent_tokens
+from tests.small import ARCHITECTURES, make_model
+
+LENGTHS = [3, 17, 5, 40, 5, 2, 29, 11]
+
+
+def some_prompts() -> list[list[int]]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(3, 60, (length,), generator=generator).tolist() for length in LENGTHS]
+
+
+def one_at_a_time(model, prompts) -> torch.Tensor:
+    rows = []
+    for prompt in prompts:
+        with torch.no_grad():
+            hidden = model(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states
+        rows.append(torch.stack([states[0, -1] for states in hidden[1:]]))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_batched_equals_one_at_a_time(architecture: str) -> None:
+    model = make_model(architecture)
+    prompts = some_prompts()
+    found = represent_tokens(model, prompts, token_budget=64)
+    expected = one_at_a_time(model, prompts)
+    assert found.shape == (len(prompts), 3, 32)
+    error = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert error.max() < 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
+def test_raw_last_layer_is_the_last_block_and_normed_is_after_the_norm(architecture: str) -> None:
+    model = make_model(architecture)
+    prompts = some_prompts()
+    seen: list[torch.Tensor] = []
+    handle = blocks_of(model)[-1].register_forward_hook(
+        lambda _m, _i, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    )
+    expected = []
+    for prompt in prompts:
+        with torch.no_grad():
+            model(input_ids=torch.tensor([prompt]))
+        expected.append(seen[-1][0, -1])
+    handle.remove()
+    raw = represent_tokens(model, prompts, last_layer="raw")
+    normed = represent_tokens(model, prompts, last_layer="normed")
+    torch.testing.assert_close(raw[:, -1], torch.stack(expected), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(raw[:, :-1], normed[:, :-1], rtol=0, atol=0)
+    assert (raw[:, -1] - normed[:, -1]).abs().max() > 1e-2
+
+
+def test_the_batch_shape_is_a_function_of_the_lengths_alone() -> None:
+    model = make_model("llama")
+    prompts = some_prompts()
+    first = represent_tokens(model, prompts, token_budget=64)
+    again = represent_tokens(model, prompts, token_budget=64)
+    assert torch.equal(first, again)
+
+
+def test_no_prompts_give_an_empty_array() -> None:
+    assert represent_tokens(make_model("llama"), []).shape == (0, 3, 32)
+
+
+def test_bfloat16_is_returned_as_float32() -> None:
+    model = make_model("llama").to(torch.bfloat16)
+    found = represent_tokens(model, some_prompts())
+    assert found.dtype == torch.float32 and bool(torch.isfinite(found).all())

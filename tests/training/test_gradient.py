@@ -1,0 +1,83 @@
+"""The training loop gives the gradient of the plain loop, in float64, to 1e-10."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from mossa.models.adapters import new_adapter
+from mossa.models.base import LoadedBase
+from mossa.models.prompts import Encoded
+from mossa.study.schema import Lora
+from mossa.training.loss import backward, token_losses
+from tests.small import ARCHITECTURES, make_model, make_tokenizer
+
+
+# Gemma 2's attention takes its softmax in float32 whatever the weights are, so its own rounding is the limit.
+TOLERANCE = dict.fromkeys(ARCHITECTURES, 1e-10) | {"gemma2": 1e-6}
+
+
+def some_examples(count: int = 9) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(3)
+    made = []
+    for index in range(count):
+        length, targets = 4 + 5 * index % 23, 1 + index % 4
+        tokens = torch.randint(3, 60, (length + targets,), generator=generator).tolist()
+        made.append(Encoded(tokens, length, False, index))
+    return made
+
+
+def double_base(architecture: str) -> LoadedBase:
+    model = make_model(architecture).double()
+    for module in model.modules():  # as load_base does: no noise but the recipe's
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return LoadedBase(model, make_tokenizer(), 3, 32, 96)
+
+
+def plain_gradient(adapted, examples: list[Encoded]) -> tuple[float, dict[str, torch.Tensor]]:
+    """One example at a time, full logits, one mean over all target tokens."""
+    total = sum(len(example.tokens) - example.prompt_length for example in examples)
+    loss_sum = torch.zeros((), dtype=torch.float64)
+    for example in examples:
+        ids = torch.tensor([example.tokens])
+        logits = adapted(input_ids=ids).logits[0, example.prompt_length - 1 : -1]
+        loss_sum = loss_sum + functional.cross_entropy(logits, ids[0, example.prompt_length :], reduction="sum")
+    (loss_sum / total).backward()
+    gradients = {name: p.grad.clone() for name, p in adapted.named_parameters() if p.grad is not None}
+    adapted.zero_grad(set_to_none=True)
+    return float(loss_sum.detach() / total), gradients
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("token_budget", [1, 64, 100_000])
+def test_gradient_equals_the_plain_loop(architecture: str, token_budget: int) -> None:
+    base = double_base(architecture)
+    with new_adapter(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0) as adapted:
+        with torch.no_grad():  # B starts at zero, which would leave half of the gradient untested
+            for name, parameter in adapted.named_parameters():
+                if "lora_" in name:
+                    parameter.data = parameter.data.double()
+                    parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(len(name)))
+        expected_loss, expected = plain_gradient(adapted, some_examples())
+        loss = backward(adapted, some_examples(), torch.device("cpu"), token_budget)
+        found = {name: p.grad for name, p in adapted.named_parameters() if p.grad is not None}
+    assert loss == pytest.approx(expected_loss, rel=TOLERANCE[architecture])
+    assert found.keys() == expected.keys() and len(found) > 0
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= TOLERANCE[architecture] * gradient.norm(), name
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_token_losses_equal_the_models_own_loss(architecture: str) -> None:
+    model = make_model(architecture).double()
+    sums, exact = token_losses(model, some_examples(), torch.device("cpu"))
+    for example, loss, hit in zip(some_examples(), sums, exact, strict=True):
+        labels = torch.tensor([[-100] * example.prompt_length + example.tokens[example.prompt_length :]])
+        with torch.no_grad():
+            output = model(input_ids=torch.tensor([example.tokens]), labels=labels)
+        count = len(example.tokens) - example.prompt_length
+        assert loss == pytest.approx(float(output.loss) * count, rel=1e-6)
+        predicted = output.logits[0, example.prompt_length - 1 : -1].argmax(-1).tolist()
+        assert hit == (predicted == example.tokens[example.prompt_length :])
