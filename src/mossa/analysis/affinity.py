@@ -7,24 +7,75 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
 
-COLUMNS = ["layer", "task", "other", "value", "n", "reason"]
+from mossa.analysis.grams import finite_prompts, unit_grams, why_undefined
+
+COLUMNS = ["layer", "task", "other", "value", "n", "non_finite", "reason"]
 MERGE_COLUMNS = ["layer", "step", "left", "right", "height", "tasks"]
 
 
 def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
     """Return debiased linear CKA for each pair of tasks and layer (both orders and the diagonal); see `COLUMNS`.
 
-    `representations` maps a task to its control's `[n, L, d]` on prompts common to all. Subtract the base's first to
-    compare changes.
+    `representations` maps a task to its control's `[n, L, d]` on prompts common to all; subtract the base's first to
+    compare changes. Prompts not finite in every control are dropped and counted. Raises SimilarityError for shapes
+    that do not fit and for fewer than 4 prompts.
     """
-    return pd.DataFrame(columns=COLUMNS)
+    names = list(representations)
+    if not names:
+        return pd.DataFrame(columns=COLUMNS)
+    finite = finite_prompts(list(representations.values()), names)
+    rows: list[dict[str, object]] = []
+    for layer in range(min(array.shape[1] for array in representations.values())):
+        units = np.concatenate([unit_grams(array[finite, layer : layer + 1]) for array in representations.values()])
+        rows += [
+            {
+                "layer": layer + 1,
+                "task": names[i],
+                "other": names[j],
+                "value": float(value),
+                "n": int(finite.sum()),
+                "non_finite": int((~finite).sum()),
+                "reason": why_undefined(value),
+            }
+            for (i, j), value in np.ndenumerate(units @ units.T)
+        ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def dendrogram(affinity: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:
     """Return the average-linkage merges of tasks on distance 1 - value; see `MERGE_COLUMNS`.
 
-    `layer` null means the mean over layers (column `layer` is then null). `left` and `right` are task names joined
-    with " + ".
+    `layer` null means the mean over the layers where every pair is defined (column `layer` is then null). `left` and
+    `right` are tuples of task names, the leaves in drawing order; `height` is the distance, `tasks` their number.
+    Tasks with an undefined value are left out; no rows where fewer than two remain.
     """
-    return pd.DataFrame(columns=MERGE_COLUMNS)
+    chosen = affinity if layer is None else affinity[affinity["layer"] == layer]
+    if layer is None:
+        chosen = chosen[~chosen["layer"].isin(chosen.loc[chosen["value"].isna(), "layer"])]
+    matrix = chosen.groupby(["task", "other"], sort=False)["value"].mean().unstack(sort=False)
+    alone = np.diag(matrix.isna().to_numpy()) if len(matrix) else np.zeros(0, bool)
+    matrix = matrix.loc[~alone, ~alone]
+    if len(matrix) < 2:
+        return pd.DataFrame(columns=MERGE_COLUMNS)
+    distance = 1 - matrix.to_numpy(float)
+    np.fill_diagonal(distance, 0.0)
+    merges = linkage(squareform((distance + distance.T) / 2), method="average")
+    groups: list[tuple[str, ...]] = [(str(name),) for name in matrix.index]
+    rows: list[dict[str, object]] = []
+    for step, (left, right, height, _) in enumerate(merges, start=1):
+        pair = groups[int(left)], groups[int(right)]
+        groups.append(pair[0] + pair[1])
+        rows.append(
+            {
+                "layer": layer,
+                "step": step,
+                "left": pair[0],
+                "right": pair[1],
+                "height": float(height),
+                "tasks": len(groups[-1]),
+            }
+        )
+    return pd.DataFrame(rows, columns=MERGE_COLUMNS)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from scipy import stats
+
+from mossa.analysis.bootstrap import Floats
+from mossa.analysis.change import adjust
+
+FEWEST_TASKS = 5
 
 CORRELATES = [
     "flesch_kincaid",
@@ -39,4 +46,46 @@ def correlates(
     `method` is `pearson` (interval by Fisher's z) or `spearman` (the same with the variance of Bonett and Wright,
     2000). `q_value` is Benjamini-Hochberg over layers. Null with a `reason` below 5 tasks or where a side is constant.
     """
-    return pd.DataFrame(columns=COLUMNS)
+    covariates = _covariates(tasks, adapters, controls)
+    rows: list[dict[str, object]] = []
+    own = curves[curves["relation"] == "control"]
+    for (experimental, estimator, layer), group in own.groupby(["experimental", "estimator", "layer"], sort=False):
+        values = group.set_index("task")["value"]
+        for name in covariates:
+            pair = pd.concat([values, covariates[name].reindex(values.index)], axis=1).dropna().to_numpy(float)
+            for method in ("pearson", "spearman"):
+                head = {"experimental": experimental, "estimator": estimator, "layer": layer}
+                rows.append(head | {"correlate": name, "method": method} | correlation(pair[:, 0], pair[:, 1], method))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    if len(table):
+        family = ["experimental", "estimator", "correlate", "method"]
+        table["q_value"] = table.groupby(family)["p_value"].transform(adjust)
+    return table
+
+
+def correlation(x: Floats, y: Floats, method: str) -> dict[str, object]:
+    """Return correlation, 95 % interval, p value and number of tasks of two sides `[T]`, or the reason for none."""
+    T = len(x)
+    if T < FEWEST_TASKS:
+        return {"tasks": T, "reason": f"{T} tasks have both values; {FEWEST_TASKS} are needed"}
+    if np.ptp(x) <= 1e-12 * np.abs(x).max() or np.ptp(y) <= 1e-12 * np.abs(y).max():
+        return {"tasks": T, "reason": "one side is the same for every task"}
+    found = stats.pearsonr(x, y) if method == "pearson" else stats.spearmanr(x, y)
+    r = float(np.clip(found.statistic, -1, 1))
+    error = np.sqrt((1 if method == "pearson" else 1 + r**2 / 2) / (T - 3))
+    z = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
+    low, high = np.tanh(z - 1.96 * error), np.tanh(z + 1.96 * error)
+    return {"correlation": r, "low": low, "high": high, "p_value": float(found.pvalue), "tasks": T, "reason": None}
+
+
+def _covariates(tasks: pd.DataFrame, adapters: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+    """Return one column per correlate that has any value, `[T, correlates]`; dose and losses are means over seeds."""
+    usable = controls[~controls["learned"].eq(False).fillna(False)]
+    dose = usable.merge(
+        adapters[["adapter", "steps", "update_norm"]], left_on="reference", right_on="adapter", how="left"
+    )
+    dose = dose.rename(columns={"loss": "control_loss"}).groupby("task")
+    both = pd.concat(
+        [tasks.set_index("task"), dose[["steps", "update_norm", "control_loss", "base_loss"]].mean()], axis=1
+    )
+    return both[[name for name in CORRELATES if name in both and both[name].notna().any()]].astype(float)

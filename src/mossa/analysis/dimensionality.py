@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+
+from mossa.analysis.bootstrap import interval
 
 COLUMNS = [
     "model",
@@ -25,6 +28,36 @@ def dimensionality(spectrum: pd.DataFrame, controls: pd.DataFrame, baseline: str
     """Return, per (model, layer), the mean over tasks of three dimensionalities; see `COLUMNS`.
 
     `dimensions_99` is figure 5's number with its bootstrap interval `low`, `high`. All controls count as one model,
-    `control`, each on its own task. `difference` is the mean over tasks of `dimensions_99` minus the base's.
+    `control`, each on its own task, those that did not learn left out. `difference` is the mean over tasks of
+    `dimensions_99` minus the base's on the same task.
     """
-    return pd.DataFrame(columns=COLUMNS)
+    own = controls.loc[~controls["learned"].eq(False).fillna(False), ["reference", "task"]]
+    of_controls = spectrum.merge(own.rename(columns={"reference": "model"}), on=["model", "task"])
+    models = spectrum[spectrum["role"] != "control"]
+    rows = pd.concat([models, of_controls.assign(model="control")], ignore_index=True)
+    base = spectrum[spectrum["model"] == baseline].set_index(["task", "layer"])["dimensions_99"]
+    rows["difference"] = rows["dimensions_99"] - base.reindex(
+        pd.MultiIndex.from_frame(rows[["task", "layer"]])
+    ).to_numpy(float)
+    return pd.DataFrame(
+        [
+            {"model": model, "layer": layer} | _row(group, is_base=model == baseline)
+            for (model, layer), group in rows.groupby(["model", "layer"], sort=False)
+        ],
+        columns=COLUMNS,
+    )
+
+
+def _row(group: pd.DataFrame, is_base: bool) -> dict[str, object]:
+    dimensions = group["dimensions_99"].dropna().to_numpy(float)
+    difference = group["difference"].dropna().to_numpy(float)
+    row: dict[str, object] = {"tasks": len(dimensions), "undefined": len(group) - len(dimensions)}
+    if not len(dimensions):
+        return row | {"reason": next(iter(group["reason"].dropna()), "no task has a defined value here")}
+    row |= {"dimensions_99": dimensions.mean()}
+    row |= dict(zip(("low", "high"), interval(dimensions, np.mean), strict=True))
+    row |= {name: group[name].mean() for name in ("participation_ratio", "effective_rank")}
+    if is_base or not len(difference):
+        return row
+    row |= {"difference": difference.mean()}
+    return row | dict(zip(("difference_low", "difference_high"), interval(difference, np.mean), strict=True))

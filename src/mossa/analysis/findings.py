@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mossa.analysis import sections as sections_rule
-from mossa.analysis.change import change, paired_differences, task_change, unseen
+from mossa.analysis.change import change, cluster_change, paired_differences, task_change, unseen
 from mossa.analysis.controls import judge_controls
 from mossa.analysis.correlates import correlates
 from mossa.analysis.curves import average_references, populations
@@ -44,6 +44,7 @@ class Findings:
     encoded_layers: pd.DataFrame
     encoded_clusters: pd.DataFrame
     change: pd.DataFrame
+    cluster_change: pd.DataFrame
     task_change: pd.DataFrame
     unseen: pd.DataFrame
     dimensionality: pd.DataFrame
@@ -85,10 +86,11 @@ def analyse(tables: Mapping[str, pd.DataFrame], baseline: str = "pretrained", es
         encoded_layers=layers,
         encoded_clusters=encoded_clusters(by_task),
         change=change(curves, baseline),
+        cluster_change=cluster_change(curves, baseline),
         task_change=task_change(differences, controls),
         unseen=unseen(curves, baseline),
         dimensionality=dimensionality(spectrum, controls, baseline),
-        dose=dose(curves, similarity, adapters, spectrum, controls, baseline),
+        dose=dose(similarity, adapters, spectrum, controls, baseline),
         dose_readings=dose_readings(curves, baseline, read),
         correlates=correlates(curves, tasks, adapters, controls),
         projection=tables.get("projection", pd.DataFrame()),

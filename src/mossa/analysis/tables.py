@@ -120,9 +120,8 @@ def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
         if _dtype(contract, column) == "float64":
             checked[column] = _numbers(checked[column], name, column)
     _check_key(checked, name, contract.key)
-    for column in ("layer",):
-        if column in contract.key:
-            checked[column] = checked[column].astype(int)
+    if "layer" in contract.key:
+        checked["layer"] = checked["layer"].astype(int)
     return checked
 
 
@@ -154,8 +153,9 @@ def _check_key(frame: pd.DataFrame, name: str, key: tuple[str, ...]) -> None:
         row = int(np.flatnonzero(twice)[0])
         values = ", ".join(f"{column} = {frame[column].iloc[row]!r}" for column in key)
         raise DataError(f"The table {name!r} has two rows for {values}. Keep one of them.")
-    if "layer" in key and ((frame["layer"] % 1 != 0) | (frame["layer"] < 1)).any():
-        row = int(np.flatnonzero((frame["layer"] % 1 != 0) | (frame["layer"] < 1))[0])
-        raise DataError(
-            f"Row {row} of the table {name!r} has layer = {frame['layer'].iloc[row]!r}. Layers are whole numbers from 1."
-        )
+    if "layer" in key:
+        wrong = (frame["layer"] % 1 != 0) | (frame["layer"] < 1)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            layer = frame["layer"].iloc[row]
+            raise DataError(f"Row {row} of the table {name!r} has layer = {layer}. Layers are whole numbers from 1.")
