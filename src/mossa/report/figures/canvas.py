@@ -1,0 +1,126 @@
+"""Figures without pyplot: a blank one in the house style, and the same picture as PDF, SVG and PNG to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
+
+from mossa.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FORMATS = ("pdf", "svg", "png")
+TEXT_WIDTH = 7.0
+"""Inches: the width of a two-column page."""
+
+STYLE: dict[str, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "image.cmap": "cividis",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "mossa",
+}
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Let `draw` work under the house style and leave matplotlib's settings as they were."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def blank(height: float, rows: int = 1, columns: int = 1, width: float = TEXT_WIDTH) -> list[Axes]:
+    """Return the axes of a new figure, row by row; `height` and `width` in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return list(figure.subplots(rows, columns, squeeze=False).ravel())
+
+
+def legend_below(axes: Axes, note: str = "") -> None:
+    """Put the legend under the axes, where it hides no data, and `note` under it."""
+    if axes.get_legend_handles_labels()[0]:
+        below = offset_copy(axes.transAxes, axes.get_figure(root=True), y=-30, units="points")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=4, borderaxespad=0)
+    if note:
+        place = ((0, 0), (0, -44), "axes fraction", "offset points")
+        axes.annotate(note, *place, fontsize=6, va="top", annotation_clip=False)
+
+
+@styled
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `figure` as `stem`.pdf, .svg and .png without times in them, and return the three paths."""
+    metadata: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+    paths: list[Path] = []
+    for kind in FORMATS:
+        path = stem.with_name(f"{stem.name}.{kind}")
+        figure.savefig(path, format=kind, dpi=200, metadata=metadata[kind])
+        paths.append(path)
+    return paths
+
+
+def need(table: pd.DataFrame, *columns: str) -> None:
+    """Raise `DataError` naming the first column that a figure needs and the table lacks."""
+    for column in columns:
+        if column not in table.columns:
+            there = ", ".join(map(str, table.columns)) or "(none)"
+            raise DataError(f"The figure needs a column {column!r}; the table has {there}.")
+
+
+def once(table: pd.DataFrame, *key: str) -> None:
+    """Raise `DataError` if two rows share a key, so no point is drawn from two estimators or controls at once."""
+    twice = table.duplicated(list(key))
+    if twice.any():
+        row = table.loc[twice].iloc[0]
+        values = ", ".join(f"{column} = {row[column]!r}" for column in key)
+        raise DataError(
+            f"The figure needs one row per ({', '.join(key)}); there are two for {values}. "
+            "Choose one estimator, one relation and one reference first, for example with "
+            "mossa.report.select.reading."
+        )
+
+
+def blank_because(axes: Axes, reason: str) -> Axes:
+    """Say in the middle of `axes` why nothing is drawn."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, wrap=True, fontsize=8)
+    return axes
+
+
+def layer_ticks(axes: Axes, layers: list[int]) -> None:
+    """Label whole layers on x: all of them up to 40, else every fifth."""
+    shown = layers if len(layers) <= 40 else [layer for layer in layers if layer % 5 == 0 or layer == 1]
+    axes.set_xticks(shown, [str(layer) for layer in shown])
+    axes.set_xlim(layers[0] - 0.7, layers[-1] + 0.7)
+    axes.set_xlabel("layer")

@@ -1,0 +1,111 @@
+"""Colour maps: task by layer, correlate by layer (figure 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+
+from mossa.report.colours import CEILING, in_order
+from mossa.report.figures.canvas import blank, blank_because, layer_ticks, need, once, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNDEFINED = "#D0D0D0"
+SIGNIFICANT = 0.05
+CORRELATES = {
+    "flesch_kincaid": "Flesch-Kincaid grade",
+    "coleman_liau": "Coleman-Liau index",
+    "train": "training examples",
+    "steps": "control's steps",
+    "update_norm": "control's update norm",
+    "prompt_tokens": "prompt length",
+    "control_loss": "control's test loss",
+    "base_loss": "base's test loss",
+}
+
+
+@styled
+def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
+    """Draw one panel per model: similarity to the control, a row per task sorted by cluster, a column per layer.
+
+    `table` is as in `figures.layers` with a column `cluster`; undefined values are grey.
+    """
+    need(table, "experimental", "task", "cluster", "layer", "value")
+    once(table, "experimental", "task", "layer")
+    models = [model for model in in_order(table["experimental"]) if model != CEILING]
+    order = table[["cluster", "task"]].drop_duplicates().sort_values(["cluster", "task"])
+    if axes is None:
+        axes = blank(1.2 + 0.105 * len(order), 1, max(1, len(models)))
+    layers = sorted(table["layer"].unique())
+    colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
+    low = float(np.floor(10 * table["value"].min()) / 10) if table["value"].notna().any() else 0.0
+    image = None
+    for panel, model in zip(axes, models, strict=False):
+        rows = table[table["experimental"] == model]
+        grid = rows.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
+        image = panel.pcolormesh(
+            layers, np.arange(len(order)), grid.to_numpy(float), cmap=colours, vmin=low, vmax=1, shading="nearest"
+        )
+        panel.set_facecolor(UNDEFINED)
+        panel.set_title(model)
+        panel.set_xlabel("layer")
+        panel.grid(visible=False)
+        edges = np.flatnonzero(order["cluster"].to_numpy()[1:] != order["cluster"].to_numpy()[:-1])
+        panel.hlines(edges + 0.5, layers[0] - 0.5, layers[-1] + 0.5, color="white", linewidth=0.8)
+        panel.set_ylim(len(order) - 0.5, -0.5)
+        panel.set_yticks(np.arange(len(order)), order["task"] if panel is axes[0] else [""] * len(order), fontsize=5)
+    if image is None:
+        return [blank_because(axes[0], "No similarity was measured.")]
+    axes[0].figure.colorbar(image, ax=list(axes), label="similarity to the control model", aspect=40, pad=0.01)
+    return list(axes)
+
+
+@styled
+def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Draw figure 6: correlation over tasks of the similarity with what might explain it, per layer and model.
+
+    `table` has one row per (experimental, correlate, layer) with `correlation` and `q_value`: one estimator and one
+    method of the findings' table `correlates`. Bold figures have q < .05; grey cells are undefined.
+    """
+    need(table, "experimental", "correlate", "layer", "correlation", "q_value")
+    once(table, "experimental", "correlate", "layer")
+    pairs = [
+        (correlate, model)
+        for correlate in dict.fromkeys(table["correlate"])
+        for model in in_order(table["experimental"])
+        if model != CEILING and ((table["correlate"] == correlate) & (table["experimental"] == model)).any()
+    ]
+    axes = axes or blank(0.9 + 0.2 * len(pairs))[0]
+    if table["correlation"].notna().sum() == 0:
+        return blank_because(axes, "No correlation could be computed.")
+    layers = sorted(table["layer"].unique())
+    by = table.set_index(["correlate", "experimental", "layer"])
+    grids = {
+        column: by[column].astype(float).unstack("layer").reindex(index=pairs, columns=layers).to_numpy()
+        for column in ("correlation", "q_value")
+    }
+    colours = colormaps["RdBu_r"].with_extremes(bad=UNDEFINED)
+    image = axes.pcolormesh(
+        layers, np.arange(len(pairs)), grids["correlation"], cmap=colours, vmin=-1, vmax=1, shading="nearest"
+    )
+    axes.set_facecolor(UNDEFINED)
+    for (row, column), value in np.ndenumerate(grids["correlation"]):
+        if np.isfinite(value) and len(layers) <= 40:
+            sure = grids["q_value"][row, column] < SIGNIFICANT
+            dark = "white" if abs(value) > 0.65 else "black"
+            text = f"{value:.2f}".replace("0.", ".").replace("-.00", ".00")
+            weight = "bold" if sure else "normal"
+            axes.text(layers[column], row, text, ha="center", va="center", fontsize=4.5, color=dark, weight=weight)
+    labels = [f"{CORRELATES.get(correlate, correlate)} · {model}" for correlate, model in pairs]
+    axes.set_yticks(np.arange(len(pairs)), labels)
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
+    axes.grid(visible=False)
+    layer_ticks(axes, layers)
+    axes.set_title("Correlation over tasks with the similarity to the control (bold: q < .05)")
+    axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01, aspect=20)
+    return axes

@@ -1,0 +1,84 @@
+// Did the controls learn, how long were they trained, and who resembles whom.
+const controlsShow = byId("controls-show");
+const lossRows = rowsOf(DATA.controls).filter((row) => row.loss !== null);
+const doseRows = rowsOf(DATA.dose).filter((row) => row.steps !== null && row.base_similarity !== null);
+
+function lossTraces() {
+  const y = lossRows.map((_, i) => i);
+  const hover = lossRows.map((row) => `${escapeText(row.reference)}<br>control ${nice(row.loss)}, base ${nice(row.base_loss)} nats per token`);
+  const common = { y, text: hover, hovertemplate: "%{text}<extra></extra>", type: "scatter" };
+  const bars = { y: y.flatMap((i) => [i, i, null]), x: lossRows.flatMap((row) => [row.loss, row.base_loss, null]) };
+  return [
+    { ...bars, mode: "lines", line: { color: css("--line"), width: 2 }, hoverinfo: "skip", showlegend: false },
+    { ...common, x: lossRows.map((row) => row.base_loss), mode: "markers", name: "base", marker: { color: modelTone(DATA.baseline), size: 7 } },
+    { ...common, x: lossRows.map((row) => row.loss), mode: "markers", name: "control (hollow: did not learn)",
+      marker: { color: css("--ink"), size: 8, symbol: lossRows.map((row) => (row.learned === false ? "square-open" : "square")) } },
+  ];
+}
+const doseTraces = () =>
+  DATA.clusters.map((cluster) => {
+    const own = doseRows.filter((row) => row.cluster === cluster.name);
+    return {
+      type: "scatter", mode: "markers", name: escapeText(cluster.name), x: own.map((row) => row.steps), y: own.map((row) => row.base_similarity),
+      marker: { color: tone(cluster), size: 8, symbol: own.map((row) => cluster.symbol + (row.learned === false ? "-open" : "")) },
+      text: own.map((row) => `${escapeText(row.reference)}<br>${row.steps} steps: ${nice(row.base_similarity)}`),
+      hovertemplate: "%{text}<extra></extra>",
+    };
+  });
+
+function drawControls() {
+  const dose = controlsShow.value === "dose";
+  const [rows, total] = dose ? [doseRows, DATA.dose.reference.length] : [lossRows, DATA.controls.reference.length];
+  byId("controls-note").textContent = `${rows.length} of ${total} controls are drawn` +
+    (rows.length < total ? "; the others have no measured value." : ".");
+  if (!rows.length) return nothing("controls-plot", "Nothing was measured.");
+  if (dose)
+    return plot("controls-plot", doseTraces(), {
+      height: 460, xaxis: { type: "log", title: { text: "training steps of the control" } },
+      yaxis: { title: { text: "similarity of the base, mean over layers" } },
+    });
+  plot("controls-plot", lossTraces(), {
+    height: 130 + 13 * rows.length, xaxis: { title: { text: "test loss, nats per target token" }, rangemode: "tozero", side: "top" },
+    yaxis: { autorange: "reversed", tickmode: "array", tickvals: rows.map((_, i) => i), tickfont: { size: 9 },
+      ticktext: rows.map((row) => escapeText(row.reference)) },
+    margin: { l: 60, r: 14, t: 90, b: 16 },
+  });
+}
+drawing(drawControls, "controls-show");
+
+// A matrix of similarities between named rows and named columns.
+function matrix(target, rows, names, across, hover, more) {
+  const found = new Map(rows.map((row) => [JSON.stringify([row.from, row.to]), row.value]));
+  const cells = names.map((from) => across.map((to) => found.get(JSON.stringify([from, to])) ?? null));
+  const text = names.map((from, i) => across.map((to, j) => `${hover(from, to)}<br>${nice(cells[i][j])}`));
+  plot(target, [{
+    type: "heatmap", z: cells, text, hovertemplate: "%{text}<extra></extra>", colorscale: "Cividis",
+    x: across.map((_, i) => i), y: names.map((_, i) => i), colorbar: { thickness: 12, outlinewidth: 0 },
+  }], { height: Math.min(900, 200 + 13 * names.length), plot_bgcolor: css("--undefined"), ...more });
+}
+const ticks = (names) => ({
+  showgrid: false, tickmode: "array", tickvals: names.map((_, i) => i), ticktext: names.map(escapeText), tickfont: { size: 9 },
+});
+
+if (byId("affinity-plot")) {
+  const rows = rowsOf(DATA.affinity).map((row) => ({ from: row.task, to: row.other, value: row.value }));
+  const there = new Set(rows.map((row) => row.from));
+  const names = DATA.tasks.map((task) => task.task).filter((task) => there.has(task));
+  const hover = (from, to) => `${escapeText(from)}<br>${escapeText(to)}`;
+  drawing(() => matrix("affinity-plot", rows, names, names, hover, {
+    xaxis: { ...ticks(names), tickangle: 90 }, yaxis: { ...ticks(names), autorange: "reversed" },
+  }));
+}
+if (byId("layers-plot")) {
+  fill(byId("layers-pair"), DATA.layerMap.map((pair, i) => [i, `${pair.model} and ${pair.other} (${pair.tasks} tasks)`]));
+  drawing(() => {
+    const { model, other, layer, other_layer, value } = DATA.layerMap[Number(byId("layers-pair").value)];
+    const rows = rowsOf({ from: layer, to: other_layer, value });
+    const [names, across] = [unique(layer), unique(other_layer)].map((layers) => layers.sort((a, b) => a - b));
+    const hover = (from, to) => `${escapeText(model)} layer ${from}<br>${escapeText(other)} layer ${to}`;
+    matrix("layers-plot", rows, names, across, hover, {
+      height: 480, xaxis: { ...ticks(across), title: { text: `layer of ${escapeText(other)}` } },
+      yaxis: { ...ticks(names), title: { text: `layer of ${escapeText(model)}` } },
+    });
+  }, "layers-pair");
+}

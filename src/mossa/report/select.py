@@ -1,0 +1,58 @@
+"""Rows of the raw tables that one figure shows: the table behind it, one row per point."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mossa.errors import DataError, choices
+from mossa.report.colours import BASE
+
+PREFERRED = ("cka-linear-debiased", "cka-linear")
+COLUMNS = ["experimental", "task", "cluster", "held_out", "layer", "value", "low", "high", "n", "reason"]
+
+
+def choose_estimator(similarity: pd.DataFrame | None, estimator: str | None = None) -> str:
+    """Return the estimator to report: the asked one, else debiased linear CKA, else plain, else the first there is.
+
+    Raises `DataError` if the asked one is not in the table, or if there is no table or it is empty.
+    """
+    if similarity is None or similarity.empty:
+        raise DataError("The run has no similarity table, so there is nothing to report. Run the study first.")
+    there = [str(name) for name in similarity["estimator"].dropna().unique()]
+    if estimator is None:
+        return next((name for name in PREFERRED if name in there), there[0])
+    if estimator not in there:
+        raise DataError(f"The similarity table has no estimator {estimator!r}. {choices(estimator, there)}")
+    return estimator
+
+
+def reading(curves: pd.DataFrame, estimator: str) -> pd.DataFrame:
+    """Return one row per (experimental, task, layer): similarity to the task's own control, and the noise ceiling.
+
+    `curves` is the table of that name in the findings of `mossa.analysis.analyse` (or a raw similarity table with one
+    control per task). Rows of the ceiling have `experimental` = `control`. Undefined values stay, with their reason.
+    """
+    rows = curves[curves["estimator"].eq(estimator) & curves["relation"].isin(["control", "ceiling"])]
+    return rows[COLUMNS].reset_index(drop=True)
+
+
+def seen(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of figure 2 and 3: every model on the tasks it was not kept away from."""
+    return rows[~rows["held_out"].astype(bool)].reset_index(drop=True)
+
+
+def unseen(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of figure 7: the held-out tasks, as the models tuned without them and the base see them."""
+    kept_away = rows.loc[rows["held_out"].astype(bool), "task"].unique()
+    theirs = rows["held_out"].astype(bool) | rows["experimental"].isin([BASE, "control"])
+    return rows[rows["task"].isin(kept_away) & theirs].reset_index(drop=True)
+
+
+def undefined(rows: pd.DataFrame, value: str = "value") -> str:
+    """Return a sentence that counts the undefined values and their reasons, or an empty string."""
+    missing = rows[rows[value].isna()]
+    if missing.empty:
+        return ""
+    why = missing["reason"].fillna("no reason given").value_counts()
+    reasons = "; ".join(f"{reason} ({count})" for reason, count in why.items())
+    return f"{len(missing)} of {len(rows)} values are undefined and not drawn: {reasons}."
