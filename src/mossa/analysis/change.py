@@ -78,8 +78,11 @@ TASK_COLUMNS = [
 
 
 def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, estimator: str) -> pd.DataFrame:
-    """Return E minus base against the same controls, `[T, L]`; null where either is undefined."""
-    return curve(curves, experimental, estimator) - curve(curves, baseline, estimator)
+    """Return E minus base against the same controls, `[T, L]`; null where either is undefined or has other controls."""
+    same = curve(curves, experimental, estimator, column="references").eq(
+        curve(curves, baseline, estimator, column="references")
+    )
+    return (curve(curves, experimental, estimator) - curve(curves, baseline, estimator)).where(same)
 
 
 def adjust(p_values: pd.Series) -> pd.Series:

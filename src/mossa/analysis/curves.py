@@ -56,12 +56,14 @@ def average_references(similarity: pd.DataFrame, controls: pd.DataFrame) -> pd.D
     return table[COLUMNS]
 
 
-def curve(curves: pd.DataFrame, experimental: str, estimator: str, relation: str = "control") -> pd.DataFrame:
-    """Return the values as `[T, L]`: a row per task, a column per layer, null where undefined."""
+def curve(
+    curves: pd.DataFrame, experimental: str, estimator: str, relation: str = "control", column: str = "value"
+) -> pd.DataFrame:
+    """Return `column` as `[T, L]`: a row per task, a column per layer, null where undefined."""
     chosen = curves[
         (curves["experimental"] == experimental) & (curves["estimator"] == estimator) & (curves["relation"] == relation)
     ]
-    return chosen.pivot(index="task", columns="layer", values="value").astype(float)
+    return chosen.pivot(index="task", columns="layer", values=column).astype(float)
 
 
 def populations(curves: pd.DataFrame, experimental: str) -> dict[str, list[str]]:

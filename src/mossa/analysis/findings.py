@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from mossa.analysis import sections as sections_rule
-from mossa.analysis.change import change, cluster_change, paired_differences, task_change, unseen
+from mossa.analysis.answers import answers
+from mossa.analysis.change import change, cluster_change, task_change, unseen
 from mossa.analysis.controls import judge_controls
 from mossa.analysis.correlates import correlates
-from mossa.analysis.curves import average_references, populations
+from mossa.analysis.curves import average_references
 from mossa.analysis.dimensionality import dimensionality
 from mossa.analysis.distribution import cluster_distribution, distribution
 from mossa.analysis.dose import dose, dose_readings
 from mossa.analysis.encoded import encoded, encoded_clusters, encoded_layers
+from mossa.analysis.missing import missing
+from mossa.analysis.sections import sections
 from mossa.analysis.tables import table
+from mossa.errors import DataError, choices
 
 DEBIASED = "cka-linear-debiased"
 PLAIN = "cka-linear"
-SHIFT = "shift-"
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,22 @@ def analyse(tables: Mapping[str, pd.DataFrame], baseline: str = "pretrained", es
     similarity, evaluation, adapters, spectrum, tasks, differences = (
         table(tables, name) for name in ("similarity", "evaluation", "adapters", "spectrum", "tasks", "difference")
     )
-    read = estimator or DEBIASED
+    there = [name for name in similarity["estimator"].unique() if not name.startswith("shift-")]
+    read = _choose(estimator, there)
+    beside = PLAIN if PLAIN in there and read != PLAIN else None
     controls = judge_controls(similarity, evaluation, adapters, baseline)
     curves = average_references(similarity, controls)
     layers = encoded_layers(curves, baseline)
     by_task = encoded(layers, controls, spectrum)
-    return Findings(
+    findings = Findings(
         baseline=baseline,
         estimator=read,
-        beside=PLAIN,
+        beside=beside,
         controls=controls,
         curves=curves,
         distribution=distribution(curves),
         cluster_distribution=cluster_distribution(curves),
-        sections=_sections(curves, baseline, [read, PLAIN]),
+        sections=sections(curves, baseline, [name for name in (read, beside) if name]),
         encoded=by_task,
         encoded_layers=layers,
         encoded_clusters=encoded_clusters(by_task),
@@ -91,7 +95,7 @@ def analyse(tables: Mapping[str, pd.DataFrame], baseline: str = "pretrained", es
         unseen=unseen(curves, baseline),
         dimensionality=dimensionality(spectrum, controls, baseline),
         dose=dose(similarity, adapters, spectrum, controls, baseline),
-        dose_readings=dose_readings(curves, baseline, read),
+        dose_readings=dose_readings(curves, baseline, read or ""),
         correlates=correlates(curves, tasks, adapters, controls),
         projection=tables.get("projection", pd.DataFrame()),
         separability=tables.get("separability", pd.DataFrame()),
@@ -100,15 +104,13 @@ def analyse(tables: Mapping[str, pd.DataFrame], baseline: str = "pretrained", es
         answers=(),
         missing=(),
     )
+    return replace(findings, answers=answers(findings), missing=missing(findings))
 
 
-def _sections(curves: pd.DataFrame, baseline: str, estimators: list[str]) -> pd.DataFrame:
-    rows: list[dict[str, object]] = []
-    models = [m for m in curves["experimental"].unique() if m not in (baseline, "control")]
-    for experimental in models:
-        for estimator in estimators:
-            differences = paired_differences(curves, experimental, baseline, estimator)
-            for population, members in populations(curves, experimental).items():
-                head = {"experimental": experimental, "estimator": estimator, "population": population}
-                rows.append(head | sections_rule.sections_row(differences[differences.index.isin(members)]))
-    return pd.DataFrame(rows, columns=sections_rule.COLUMNS)
+def _choose(estimator: str | None, there: list[str]) -> str | None:
+    """Return the estimator to read; DataError if the one asked for is not there."""
+    if estimator is None:
+        return next((name for name in (DEBIASED, PLAIN, *there) if name in there), None)
+    if estimator not in there:
+        raise DataError(f"The similarity table has no estimator {estimator!r}. {choices(estimator, there)}")
+    return estimator

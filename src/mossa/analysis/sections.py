@@ -6,16 +6,17 @@ differences, experimental model minus base against the same controls, and says w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mossa.analysis.bootstrap import resample
+from mossa.analysis.bootstrap import Floats, resample
+from mossa.analysis.change import comparisons
 from mossa.analysis.change_points import split
-
-Floats = NDArray[np.float64]
+from mossa.analysis.curves import populations
 
 FEWEST_TASKS = 8
 SHORTEST = 2
@@ -65,9 +66,9 @@ def boxes(differences: Floats) -> Floats:
 
 
 def find_sections(differences: Floats) -> Fit:
-    """Return the three sections of paired differences `[T, L]`, else two, else the reason why there are none.
+    """Return the three sections of paired differences `[T, L]`, else two, else none.
 
-    `problem` is null for three sections; for two it says why not three, and for none (`ends` is empty) why not two.
+    `problem` is null for three sections; for two it says why not three, and for none (`ends` is empty) why neither.
     """
     T, L = differences.shape
     nothing = Fit(*(np.empty(0, dtype=np.int64),) * 3, np.empty(0), 0.0, None)
@@ -76,17 +77,16 @@ def find_sections(differences: Floats) -> Fit:
     samples = [boxes(differences)[None]]
     samples += [boxes(differences[chunk]) for chunk in np.array_split(resample(T), 10)]
     curves = np.concatenate(samples)
-    two = _fit(curves, 2) if L >= 2 * SHORTEST else nothing
-    if L < 3 * SHORTEST:
-        problem = f"{L} layers cannot hold three sections of at least {SHORTEST} layers."
-    else:
-        three = _fit(curves, 3)
-        if three.problem is None:
-            return three
-        problem = three.problem
-    if two.problem is None and len(two.ends):
-        return two._replace(problem=problem)
-    return nothing._replace(problem=problem)
+    problems: list[str] = []
+    for pieces in (3, 2):
+        if pieces * SHORTEST > L:
+            problems.append(f"{L} layers cannot hold {pieces} sections of at least {SHORTEST} layers.")
+            continue
+        fit = _fit(curves, pieces)
+        if fit.problem is None:
+            return fit._replace(problem=" ".join(problems) or None)
+        problems.append(fit.problem)
+    return nothing._replace(problem=" ".join(problems))
 
 
 def _fit(curves: Floats, pieces: int) -> Fit:
@@ -99,26 +99,25 @@ def _fit(curves: Floats, pieces: int) -> Fit:
     levels = _levels(curves[:, :, 1], ends)
     low, high = (np.quantile(ends[1:], q, axis=0, method="nearest").astype(int) for q in (0.025, 0.975))
     rise = np.quantile(levels[1:, 1:] - levels[1:, :1], 0.025, axis=0)
-    names = "two" if pieces == 2 else "three"
     where = " | ".join(map(str, ends[0]))
     spans = ", ".join(f"{a}-{b}" for a, b in zip(low, high, strict=True))
     problem = None
     if needed < SUPPORT:
         problem = (
-            f"{names} sections describe the differences better than a line, one level or fewer sections in "
+            f"{pieces} sections describe the differences better than a straight line or fewer sections in "
             f"{needed:.0%} of the resamples of tasks; {SUPPORT:.0%} are needed."
         )
     elif np.any(high - low > WIDEST * L):
         problem = (
-            f"the best boundaries ({where}) move over layers {spans} when tasks are resampled; "
+            f"the best {pieces} sections ({where}) move over layers {spans} when tasks are resampled; "
             f"at most a quarter of the {L} layers is allowed."
         )
     elif pieces == 3 and high[0] >= low[1]:
-        problem = f"the intervals of the two boundaries ({where}) overlap: layers {spans}."
+        problem = f"the intervals of the boundaries of {pieces} sections ({where}) overlap: layers {spans}."
     elif np.any(rise <= 0):
         problem = (
-            f"after layer {ends[0, 0]} the model is not surely closer to the controls than before it "
-            f"(lower end of the change in level {rise.min():+.3f})."
+            f"with {pieces} sections, after layer {ends[0, 0]} the model is not surely closer to the controls "
+            f"than before it (lower end of the change in level {rise.min():+.3f})."
         )
     return Fit(ends[0], low, high, levels[0], float(needed), problem)
 
@@ -151,29 +150,41 @@ def _levels(medians: Floats, ends: NDArray[np.int64]) -> Floats:
     return np.diff(np.take_along_axis(total, edges, axis=1), axis=1) / np.diff(edges, axis=1)
 
 
-def sections_row(differences: pd.DataFrame) -> dict[str, object]:
-    """Return one row of the `sections` table (without its first three columns) for differences `[T, L]`."""
+def sections(curves: pd.DataFrame, baseline: str, estimators: Sequence[str]) -> pd.DataFrame:
+    """Return the sections of every (experimental, estimator, population); see `COLUMNS`.
+
+    `sections` is 3, 2 (shared and refinement) or 1 (none found); `identifiable` means three. Boundaries are the last
+    layer of a section, with their interval over tasks and as a fraction of depth; `*_difference` are the levels of the
+    median paired difference. `support` is the share of resamples in which the sections that were found were needed.
+    `reason` says why not three.
+    """
+    rows: list[dict[str, object]] = []
+    for experimental, estimator, differences in comparisons(curves, baseline):
+        if estimator in estimators:
+            for population, members in populations(curves, experimental).items():
+                head = {"experimental": experimental, "estimator": estimator, "population": population}
+                rows.append(head | _row(differences[differences.index.isin(members)]))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _row(differences: pd.DataFrame) -> dict[str, object]:
+    """Return one row of the table (without its first three columns) for differences `[T, L]`."""
     complete = differences.dropna()
-    L = differences.shape[1]
+    layers = differences.columns
     fit = find_sections(complete.to_numpy(float))
-    row: dict[str, object] = dict.fromkeys(COLUMNS[3:])
-    row |= {
+    row: dict[str, object] = {
         "tasks": len(complete),
         "undefined": len(differences) - len(complete),
-        "layers": L,
+        "layers": len(layers),
         "sections": len(fit.levels) or 1,
         "identifiable": len(fit.levels) == 3,
-        "support": fit.support,
+        "support": fit.support if len(fit.levels) else None,
         "reason": fit.problem,
     }
     names = {3: ("shared", "transition", "refinement"), 2: ("shared", "refinement")}.get(len(fit.levels), ())
     row |= {f"{name}_difference": float(level) for name, level in zip(names, fit.levels, strict=True)}
-    for name, end, low, high in zip(names, fit.ends, fit.low, fit.high, strict=False):
-        layer = differences.columns
-        row |= {
-            f"{name}_end": int(layer[end - 1]),
-            f"{name}_end_low": int(layer[low - 1]),
-            f"{name}_end_high": int(layer[high - 1]),
-            f"{name}_end_fraction": int(layer[end - 1]) / int(layer[-1]),
-        }
+    for name, *ends in zip(names, fit.ends, fit.low, fit.high, strict=False):
+        end, low, high = (int(layers[position - 1]) for position in ends)
+        row |= {f"{name}_end": end, f"{name}_end_low": low, f"{name}_end_high": high}
+        row[f"{name}_end_fraction"] = end / int(layers[-1])
     return row

@@ -1,0 +1,98 @@
+"""What a run could not answer, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from mossa.analysis.findings import Findings
+
+
+def missing(findings: Findings) -> tuple[str, ...]:
+    """Return one sentence for everything that was left out, could not be judged or could not be answered."""
+    return (*_similarities(findings), *_controls(findings), *_questions(findings), *_rest(findings))
+
+
+def _similarities(findings: Findings) -> Iterator[str]:
+    curves = findings.curves
+    if curves.empty:
+        yield "There are no similarities, so none of the three questions has an answer."
+        return
+    own = curves[curves["relation"] == "control"]
+    if findings.baseline not in set(own["experimental"]):
+        names = ", ".join(sorted(own["experimental"].unique())) or "none"
+        yield (
+            f"The base {findings.baseline!r} was not compared with the controls (only: {names}), so there is no answer "
+            "to what it had encoded, nor differences from it, nor sections."
+        )
+    if findings.estimator is None:
+        yield "All similarities are of changes from the base; there is none of the representations themselves."
+    undefined = own[own["value"].isna()]
+    if len(undefined):
+        reasons = undefined["reason"].value_counts()
+        listed = "; ".join(f"{count} because {reason}" for reason, count in reasons.items())
+        yield f"{len(undefined)} of {len(own)} similarities to the controls are undefined: {listed}."
+    for column, plural in (("task", "tasks"), ("cluster", "clusters"), ("layer", "layers")):
+        if own[column].nunique() == 1:
+            yield f"There is only one {column} ({own[column].iloc[0]}), so nothing can be compared between {plural}."
+
+
+def _controls(findings: Findings) -> Iterator[str]:
+    controls = findings.controls
+    failed = controls[controls["learned"].eq(False).fillna(False)]
+    if len(failed):
+        yield (
+            f"{len(failed)} of {len(controls)} controls did not learn their task and are left out of every reading: "
+            f"{', '.join(failed['reference'])}. The rule: {failed['rule'].iloc[0]}."
+        )
+    unknown = controls[controls["learned"].isna()]
+    if len(unknown):
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in unknown["reason"].value_counts().items())
+        yield f"Whether {len(unknown)} of {len(controls)} controls learned is not known, so they are kept ({reasons})."
+
+
+def _questions(findings: Findings) -> Iterator[str]:
+    curves = findings.curves
+    if curves.empty:
+        return
+    experimentals = [name for name in curves["experimental"].unique() if name not in (findings.baseline, "control")]
+    if not experimentals:
+        yield "There is no experimental model beside the base, so what instruction tuning changed has no answer."
+    elif not (findings.change["population"] == "held_out").any():
+        yield "No task was held out from an experimental model, so unseen tasks have no answer."
+    if not (curves["relation"] == "ceiling").any():
+        yield (
+            "No task has two controls that differ in their seed, so there is no noise ceiling and similarities are "
+            "read as they are."
+        )
+    if not (curves["relation"] == "other_control").any():
+        yield (
+            "Nothing was compared with controls of other tasks, so closeness to a control in general cannot be told "
+            "from closeness to the task's own."
+        )
+    if experimentals and findings.dose_readings["agree"].isna().all():
+        reasons = findings.dose_readings["reason"].dropna().unique()
+        why = f": {'; '.join(reasons)}" if len(reasons) else ""
+        yield f"The reading by changes from the base, which dose does not confound, cannot be given{why}."
+
+
+def _rest(findings: Findings) -> Iterator[str]:
+    if findings.dimensionality.empty:
+        yield "There is no spectrum table, so dimensionality (figure 5) is not shown."
+    wanted = {"flesch_kincaid": "readability", "train": "training-data size", "steps": "dose", "control_loss": "loss"}
+    there = set(findings.correlates["correlate"])
+    absent = [words for name, words in wanted.items() if name not in there]
+    if absent:
+        yield f"No value for {', '.join(absent)}, so correlations with it (figure 6) are not shown."
+    pictures: dict[str, tuple[pd.DataFrame, str]] = {
+        "projection": (findings.projection, "the picture of representations (figure 4)"),
+        "separability": (findings.separability, "how well clusters, tasks and templates are told apart"),
+        "affinity": (findings.affinity, "which tasks share representations"),
+        "layer_map": (findings.layer_map, "which layers of the models resemble each other"),
+    }
+    for name, (table, words) in pictures.items():
+        if table.empty:
+            yield f"There is no {name} table, so {words} is not shown."
