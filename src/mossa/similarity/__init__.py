@@ -1,7 +1,33 @@
 """Numbers you can defend: how alike two sets of representations of the same prompts are, layer by layer."""
 
+from mossa.similarity.across_tasks import share_of_ceiling, signed_rank
+from mossa.similarity.cka import Similarity, cka, similarity
 from mossa.similarity.compare import Comparison, compare
-from mossa.similarity.registry import ESTIMATORS, Estimator, register
+from mossa.similarity.layer_map import layer_map
+from mossa.similarity.outliers import leave_out
+from mossa.similarity.registry import ESTIMATORS, Estimator, View, register
+from mossa.similarity.resampling import PermutationTest, bootstrap, permutation_test
 from mossa.similarity.spectrum import LayerSpectrum, spectrum
+from mossa.similarity.streaming import cka_of_batches
 
-__all__ = ["ESTIMATORS", "Comparison", "Estimator", "LayerSpectrum", "compare", "register", "spectrum"]
+__all__ = [
+    "ESTIMATORS",
+    "Comparison",
+    "Estimator",
+    "LayerSpectrum",
+    "PermutationTest",
+    "Similarity",
+    "View",
+    "bootstrap",
+    "cka",
+    "cka_of_batches",
+    "compare",
+    "layer_map",
+    "leave_out",
+    "permutation_test",
+    "register",
+    "share_of_ceiling",
+    "signed_rank",
+    "similarity",
+    "spectrum",
+]

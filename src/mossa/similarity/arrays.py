@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mossa.errors import SimilarityError
+from mossa.errors import SimilarityError, choices
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Array = Any  # numpy.ndarray or torch.Tensor, [n, d] or [n, L, d]
 NonFinite = Literal["error", "drop"]
-SMALLEST = 4  # prompts that a debiased estimate needs
+FEWEST = 4  # prompts that a debiased estimate needs
 
 
-def as_layers(array: Array, name: str) -> Tensor:
+def as_layers(array: Array, name: str, *, fewest: int = FEWEST) -> Tensor:
     """Return the array as a floating tensor [n, L, d] on its own device; [n, d] becomes one layer."""
     import torch
 
@@ -40,35 +40,41 @@ def as_layers(array: Array, name: str) -> Tensor:
         raise SimilarityError(
             f"{name} has the shape {list(array.shape)}; give [n, d] or [n, L, d] with at least one of each."
         )
-    if tensor.shape[0] < SMALLEST:
-        raise SimilarityError(
-            f"{name} has n = {tensor.shape[0]} prompts (d = {tensor.shape[2]}); a comparison needs {SMALLEST}. Add prompts."
-        )
+    n, _, d = tensor.shape
+    if n < fewest:
+        raise SimilarityError(f"{name} has n = {n} prompts (d = {d}); a comparison needs {fewest}. Add prompts.")
     return tensor
 
 
-def check_rows(control: Tensor, others: Mapping[str, Tensor], *, layers: bool = True) -> None:
-    """Refuse arrays that cannot hold the same prompts at the same layers in the same place."""
-    for name, other in others.items():
-        if other.shape[0] != control.shape[0]:
-            raise SimilarityError(
-                f"{name} has n = {other.shape[0]} prompts and the control {control.shape[0]}; "
-                "row i of both must be the same prompt, so drop or add prompts in pairs."
-            )
-        if layers and other.shape[1] != control.shape[1]:
-            raise SimilarityError(
-                f"{name} has L = {other.shape[1]} layers and the control {control.shape[1]}; "
-                "choose the layers to pair, or use `layer_map` for all pairs."
-            )
-        if other.device != control.device:
-            raise SimilarityError(f"{name} is on {other.device} and the control on {control.device}; move one of them.")
+def like(array: Array, values: np.ndarray[Any, Any]) -> Array:
+    """Return `values` as NumPy if `array` is NumPy, else as a tensor on its device."""
+    import torch
+
+    return torch.from_numpy(values).to(array.device) if isinstance(array, torch.Tensor) else values
+
+
+def check_alike(control: Tensor, other: Tensor, name: str) -> None:
+    """Refuse an array that cannot hold the same prompts at the same layers in the same place as the control."""
+    if other.shape[0] != control.shape[0]:
+        raise SimilarityError(
+            f"{name} has n = {other.shape[0]} prompts and the control {control.shape[0]}; "
+            "row i of both must be the same prompt, so drop or add prompts in pairs."
+        )
+    if other.shape[1] != control.shape[1]:
+        raise SimilarityError(
+            f"{name} has L = {other.shape[1]} layers and the control {control.shape[1]}; "
+            "choose the layers to pair, or use `layer_map` for all pairs."
+        )
+    if other.device != control.device:
+        raise SimilarityError(f"{name} is on {other.device} and the control on {control.device}; move one of them.")
 
 
 def check_ids(control: Sequence[Hashable], other: Sequence[Hashable], n: int, name: str) -> None:
     """Refuse rows whose sample ids differ in any place: two shuffles of the same prompts look unrelated."""
     if len(control) != n or len(other) != n:
         raise SimilarityError(
-            f"{name}: {len(other)} ids here and {len(control)} for the control, but n = {n} prompts; give one id per row."
+            f"{name}: {len(other)} ids here and {len(control)} for the control, "
+            f"but n = {n} prompts; give one id per row."
         )
     for row, (mine, theirs) in enumerate(zip(control, other, strict=True)):
         if mine != theirs:
@@ -77,19 +83,21 @@ def check_ids(control: Sequence[Hashable], other: Sequence[Hashable], n: int, na
             )
 
 
-def finite_rows(arrays: Sequence[Tensor], names: Sequence[str], layer: int, policy: NonFinite) -> Any | None:
+def finite_rows(here: Mapping[str, Tensor], layer: int, policy: NonFinite) -> Any | None:
     """Return which of n rows are finite in every array [n, d] (None: all), or raise if the policy is `error`."""
     import torch
 
-    if all(bool(torch.isfinite(X.sum(dtype=torch.float32))) for X in arrays):
+    if policy not in ("error", "drop"):
+        raise SimilarityError(f"non_finite is {policy!r}. {choices(policy, ('error', 'drop'))}")
+    if all(bool(torch.isfinite(X.sum())) for X in here.values()):  # much faster, and never wrong in this direction
         return None
-    finite = [torch.isfinite(X).all(1) for X in arrays]
-    rows = torch.stack(finite).all(0).cpu().numpy()
+    finite = {name: torch.isfinite(X).all(1) for name, X in here.items()}
+    rows = torch.stack(list(finite.values())).all(0).cpu().numpy()
     if rows.all():
         return None
     if policy == "error":
-        counts = ", ".join(f"{int((~f).sum())} in {name}" for f, name in zip(finite, names, strict=True) if not f.all())
-        n, d = arrays[0].shape
+        counts = ", ".join(f"{int((~f).sum())} in {name}" for name, f in finite.items() if not f.all())
+        n, d = next(iter(here.values())).shape
         raise SimilarityError(
             f"layer {layer}: rows with values that are not finite: {counts} (n = {n}, d = {d}). "
             'Find out why (fp16 overflows), or pass non_finite="drop" to drop these prompts from every side.'

@@ -45,30 +45,30 @@ class Groups:
         return Groups.of(self.labels[rows].tolist(), int(rows.sum()))
 
 
-def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> tuple[Tensor | None, str | None]:
-    """Return X [n, d] (less `origin`) less the mean of its group, scaled by a power of two; or None and the reason.
+def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
+    """Return X [n, d] (less `origin`) less the mean of its group, scaled by a power of two.
 
-    The reason is that X does not vary by more than its number format can resolve. Where the mean of what was centred
-    is not yet nothing (an offset of 1000 in one dimension, rounded), it is subtracted again. The power of two brings
-    the values near 1: products of products then neither overflow nor vanish, and CKA is unchanged, to the bit.
+    Raises SimilarityError with the reason if X does not vary by more than its number format resolves. A mean that is
+    left after centring (an offset of 1000 in one dimension, rounded) is subtracted again. The power of two brings the
+    values near 1: products of products then neither overflow nor vanish, and CKA is unchanged, to the bit.
     """
     import torch
 
     resolution = torch.finfo(X.dtype).eps
-    X = X.to(torch.float64 if X.dtype == torch.float64 else torch.float32)
-    changes = X if origin is None else X - origin.to(X.dtype)
+    wide = X.to(torch.float64 if X.dtype == torch.float64 else torch.float32)
+    changes = wide if origin is None else wide - origin.to(wide.dtype)
     labels = torch.from_numpy(groups.labels).to(X.device)
     centred = changes - _means(changes, labels, groups)
     left = _means(centred, labels, groups)
     size = float(torch.linalg.vector_norm(centred))
-    if float(torch.linalg.vector_norm(left)) * (X.shape[0] / len(left)) ** 0.5 > 1e-6 * size:
+    if float(torch.linalg.vector_norm(left)) * (len(X) / len(left)) ** 0.5 > 1e-6 * size:
         centred -= left
         size = float(torch.linalg.vector_norm(centred))
-    if size <= 2 * resolution * float(torch.linalg.vector_norm(X)):
+    if size <= 2 * resolution * float(torch.linalg.vector_norm(wide)):
         what = "the representations do not vary" if origin is None else "nothing changed from the origin"
-        return None, what + (" within groups" if len(groups) > 1 else "")
+        raise SimilarityError(what + (" within groups" if len(groups) > 1 else ""))
     centred *= 2.0 ** -round(math.log2(size / centred.numel() ** 0.5))
-    return centred, None
+    return centred
 
 
 def zscore(X: Tensor) -> Tensor:

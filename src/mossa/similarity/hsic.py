@@ -45,7 +45,7 @@ def hsic(sums: PairSums, groups: Groups, *, debiased: bool) -> tuple[float, Vect
         return float(total), left_out
 
     def per_group(values: Vector) -> Vector:
-        return np.bincount(groups.labels, weights=values, minlength=len(groups))
+        return np.bincount(groups.labels, weights=values, minlength=len(groups)).astype(np.float64)
 
     sizes = groups.sizes.astype(np.float64)
     own, diagonal = per_group(sums.within), per_group(k * l)

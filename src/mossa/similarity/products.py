@@ -71,10 +71,10 @@ def row_products(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -
     return RowProducts(norms.double(), products, crosses)
 
 
-def gram_blocks(features: Sequence[Tensor]) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+def gram_blocks(features: Sequence[Tensor], block: int = BLOCK) -> Iterator[tuple[slice, slice, list[Tensor]]]:
     """Yield rows, columns and the block there of each Gram matrix, upper triangle only, diagonal blocks whole."""
     n = features[0].shape[0]
-    slices = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    slices = [slice(start, min(start + block, n)) for start in range(0, n, block)]
     for i, rows in enumerate(slices):
         yield rows, rows, [self_product(X[rows]) for X in features]
         for columns in slices[i + 1 :]:

@@ -4,73 +4,105 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import TYPE_CHECKING
 
 from mossa.errors import SimilarityError, choices
+from mossa.similarity import relatives
 
-Measure = Callable[[Any, Any], float]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INVARIANCES = ("translation", "isotropic scaling", "orthogonal", "dimension scaling", "invertible linear")
+
+
+@dataclass(frozen=True)
+class View:
+    """How CKA looks at representations: the kernel, and what is done to them before."""
+
+    kernel: str = "linear"
+    zscored: bool = False  # every dimension divided by its standard deviation
+    within: bool = False  # less the mean of the prompt's group
+    shift: bool = False  # less the origin's representations: changes are compared
+    bandwidth: float = 1.0  # of the RBF kernel, as a fraction of the median distance between prompts
+    degree: int = 3  # of the polynomial kernel
 
 
 @dataclass(frozen=True)
 class Estimator:
     """One way to compare two sets of representations of the same prompts.
 
-    `measure` takes two matrices [n, d] of the same prompts; CKA estimators have none, they share their products.
-    `invariances` are the maps of either side that leave the value unchanged: `orthogonal`, `isotropic scaling`,
-    `dimension scaling`, `invertible linear`, `translation`.
+    `measure` takes two tensors [n, d] of the same prompts and returns a number, or raises SimilarityError with the
+    reason why there is none. CKA has a `view` instead: estimators with the same view share their products.
+    `invariances`, out of INVARIANCES, are the maps of either side that leave the value unchanged.
     """
 
     id: str
     reference: str
     invariances: frozenset[str]
-    higher_is_closer: bool = True
-    measure: Measure | None = None
-    kernel: str = "linear"
+    measure: Callable[[Tensor, Tensor], float] | None = None
+    view: View | None = None
     debiased: bool = False
-    within: bool = False
-    zscored: bool = False
-    shift: bool = False
+    symmetric: bool = True
+    higher_is_closer: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = self.invariances - set(INVARIANCES)
+        if unknown:
+            raise SimilarityError(f"{self.id}: {choices(min(unknown), INVARIANCES)}")
+        if (self.measure is None) == (self.view is None):
+            raise SimilarityError(f"{self.id}: give a `measure`, a function of two [n, d], or a `view` for CKA.")
 
 
-_SHAPE = frozenset({"orthogonal", "isotropic scaling", "translation"})
-_DIMENSIONS = frozenset({"dimension scaling", "translation"})
-_REFERENCE = {
-    False: "Kornblith et al. 2019; Zhao et al. 2024, section 2",
-    True: "Song et al. 2012, equation 5",
-}
+SHAPE = frozenset({"translation", "isotropic scaling", "orthogonal"})
+LINEAR = SHAPE | {"dimension scaling", "invertible linear"}
 
 
-def _cka_estimators() -> dict[str, Estimator]:
-    found: dict[str, Estimator] = {}
-    for shift in (False, True):
-        for kernel in ("linear", "rbf", "polynomial"):
-            for zscored in (False, True):
-                for within in (False, True):
-                    for debiased in (False, True):
-                        name = "shift-" * shift + f"cka-{kernel}"
-                        name += "-zscored" * zscored + "-within" * within + "-debiased" * debiased
-                        found[name] = Estimator(
-                            name,
-                            _REFERENCE[debiased],
-                            _DIMENSIONS if zscored else _SHAPE,
-                            kernel=kernel,
-                            debiased=debiased,
-                            within=within,
-                            zscored=zscored,
-                            shift=shift,
-                        )
+def _cka() -> list[Estimator]:
+    found: list[Estimator] = []
+    for shift, kernel, zscored, within, debiased in product(
+        (False, True), ("linear", "rbf", "polynomial"), (False, True), (False, True), (False, True)
+    ):
+        id = f"cka-{kernel}" + "-zscored" * zscored + "-within" * within + "-debiased" * debiased
+        found.append(
+            Estimator(
+                "shift-" * shift + id,
+                "Song et al. 2012, equation 5" if debiased else "Kornblith et al. 2019, equation 3",
+                frozenset({"translation", "isotropic scaling", "dimension scaling"}) if zscored else SHAPE,
+                view=View(kernel, zscored, within, shift),
+                debiased=debiased,
+            )
+        )
     return found
 
 
-ESTIMATORS: dict[str, Estimator] = _cka_estimators()
+def _relatives() -> list[Estimator]:
+    return [
+        Estimator("rv", "Robert and Escoufier 1976; the same number as cka-linear", SHAPE, view=View()),
+        Estimator("svcca", "Raghu et al. 2017", SHAPE, relatives.svcca),
+        Estimator("pwcca", "Morcos et al. 2018", SHAPE, relatives.pwcca, symmetric=False),
+        Estimator("procrustes", "Williams et al. 2021", SHAPE, relatives.procrustes, higher_is_closer=False),
+        Estimator(
+            "procrustes-angular", "Williams et al. 2021", SHAPE, relatives.procrustes_angular, higher_is_closer=False
+        ),
+        Estimator("rsa-pearson", "Kriegeskorte et al. 2008", SHAPE, relatives.rsa_pearson),
+        Estimator("rsa-spearman", "Kriegeskorte et al. 2008", SHAPE, relatives.rsa_spearman),
+        Estimator(
+            "mutual-knn", "Huh et al. 2024", frozenset({"isotropic scaling", "orthogonal"}), relatives.mutual_neighbours
+        ),
+        Estimator(
+            "linear-regression-r2", "Kornblith et al. 2019, table 1", SHAPE, relatives.regression_r2, symmetric=False
+        ),
+    ]
+
+
+ESTIMATORS: dict[str, Estimator] = {e.id: e for e in [*_cka(), *_relatives()]}
 
 
 def register(estimator: Estimator) -> None:
     """Add an estimator of your own; an id that exists already raises SimilarityError."""
     if estimator.id in ESTIMATORS:
         raise SimilarityError(f"The estimator {estimator.id!r} exists already; give yours another id.")
-    if estimator.measure is None:
-        raise SimilarityError(f"The estimator {estimator.id!r} has no `measure`; give it a function of two [n, d].")
     ESTIMATORS[estimator.id] = estimator
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
+from mossa.similarity.products import self_product
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,23 @@ def spectrum(Y: arrays.Array, share: float = 0.99, *, non_finite: arrays.NonFini
     layers = arrays.as_layers(Y, "Y")
     found: list[LayerSpectrum] = []
     for layer in range(1, layers.shape[1] + 1):
-        X = layers[:, layer - 1]
-        rows = arrays.finite_rows([X], ["Y"], layer, non_finite)
+        here = layers[:, layer - 1]
+        rows = arrays.finite_rows({"Y": here}, layer, non_finite)
         dropped = 0
         if rows is not None:
             dropped = int((~rows).sum())
-            X = X[np.flatnonzero(rows)]
-        n, d = X.shape
-        if n < arrays.SMALLEST:
-            reason = f"only {n} finite prompts; {arrays.SMALLEST} are needed"
+            here = here[np.flatnonzero(rows)]
+        n, d = here.shape
+        if n < arrays.FEWEST:
+            reason = f"only {n} finite prompts; {arrays.FEWEST} are needed"
             found.append(LayerSpectrum(layer, n, d, None, None, None, dropped, reason))
             continue
-        centred, reason = centre(X, Groups.of(None, n))
-        if centred is None:
-            found.append(LayerSpectrum(layer, n, d, None, None, None, dropped, reason))
+        try:
+            centred = centre(here, Groups.of(None, n))
+        except SimilarityError as undefined:
+            found.append(LayerSpectrum(layer, n, d, None, None, None, dropped, str(undefined)))
             continue
-        products = centred @ centred.T if n < d else centred.T @ centred
+        products = self_product(centred if n < d else centred.T)
         variances = torch.linalg.eigvalsh(products.double()).clamp_(min=0).flip(0).cpu().numpy()
         parts = variances / variances.sum()
         dimensions = min(int(np.searchsorted(parts.cumsum(), share) + 1), len(parts))

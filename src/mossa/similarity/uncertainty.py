@@ -14,8 +14,17 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
+class Value:
+    """A number and, where they exist, its n leave-one-out values; `reason` says why something is missing."""
+
+    value: float | None
+    left_out: Vector | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """A number with its uncertainty; `reason` says why what is None is missing."""
+    """A number with its standard error and interval; `reason` says why something is missing."""
 
     value: float | None
     standard_error: float | None = None
@@ -24,10 +33,21 @@ class Estimate:
     reason: str | None = None
 
 
-def jackknife(left_out: Vector, groups: Groups) -> float:
-    """Return the standard error from n leave-one-out values; groups are strata (Shao and Tu 1995, chapter 6).
+def minus(one: Value, other: Value, name: str) -> Value:
+    """Return the difference of two values over the same prompts; `name` is the other's, for the reason."""
+    if one.value is None:
+        return Value(None, reason=one.reason)
+    if other.value is None:
+        return Value(None, reason=other.reason if str(other.reason).startswith(name) else f"{name}: {other.reason}")
+    if one.left_out is None or other.left_out is None:
+        return Value(one.value - other.value, reason=one.reason or other.reason)
+    return Value(one.value - other.value, one.left_out - other.left_out)
 
-    sqrt(Σ_g (n_g - 1)/n_g Σ_{i in g} (θ_i - mean_g θ)²): the usual jackknife for one group.
+
+def jackknife(left_out: Vector, groups: Groups) -> float:
+    """Return the standard error from n leave-one-out values, groups being strata (Shao and Tu 1995, chapter 6).
+
+    sqrt(Σ_g (n_g - 1) / n_g Σ_{i in g} (θ_i - mean_g θ)²): with one group, the usual jackknife.
     """
     sizes = groups.sizes.astype(np.float64)
     means = np.bincount(groups.labels, weights=left_out, minlength=len(groups)) / sizes
@@ -35,12 +55,12 @@ def jackknife(left_out: Vector, groups: Groups) -> float:
     return math.sqrt(float((squares * ((sizes - 1) / sizes)[groups.labels]).sum()))
 
 
-def interval(value: float, left_out: Vector | None, groups: Groups, confidence: float) -> Estimate:
-    """Return `value` with its jackknife standard error and the interval of Student's t with n - g degrees of freedom."""
-    if left_out is None or not np.isfinite(left_out).all():
-        return Estimate(value, reason="no standard error: leaving one prompt out leaves it undefined")
-    from scipy.stats import t
+def estimate(found: Value, groups: Groups, confidence: float) -> Estimate:
+    """Return the value with its jackknife standard error and Student's interval with n - g degrees of freedom."""
+    if found.value is None or found.left_out is None:
+        return Estimate(found.value, reason=found.reason)
+    from scipy.special import stdtrit
 
-    error = jackknife(left_out, groups)
-    half = float(t.ppf((1 + confidence) / 2, len(left_out) - len(groups))) * error
-    return Estimate(value, error, value - half, value + half)
+    error = jackknife(found.left_out, groups)
+    half = float(stdtrit(len(groups.labels) - len(groups), (1 + confidence) / 2)) * error
+    return Estimate(found.value, error, found.value - half, found.value + half)
