@@ -1,4 +1,4 @@
-"""A world of made-up tables in the shape of a finished study, with known truth: what each task's curves were drawn from."""
+"""A world of made-up tables in the shape of a finished study, of known truth."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pandas as pd
 from mossa.analysis import Findings
 from mossa.report.gallery import Picture, tuned_on
 from mossa.report.page.render import as_yaml
+from mossa.report.questions import by_question
 
 
 def markdown(
@@ -23,8 +24,8 @@ def markdown(
 ) -> str:
     """Return the report; figures are linked as `figures/<name>.png`, text from outside is escaped."""
     lines = [f"# {safe(study.get('name', 'study'))}: layer by layer", "", f"Similarity: `{safe(estimator)}`.", ""]
-    for question, answer in findings.answers:
-        lines += [f"**{safe(question)}** {safe(answer)}", ""]
+    for question, sentences in by_question(findings.answers):
+        lines += [f"## {question}", "", *(f"- {safe(sentence)}" for sentence in sentences), ""]
     lines += _sections(findings.sections[findings.sections["estimator"].eq(estimator)])
     for picture in pictures:
         lines += [f"## {safe(picture.title)}", "", f"![{safe(picture.title)}](figures/{picture.name}.png)", ""]

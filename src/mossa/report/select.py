@@ -4,26 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mossa.errors import DataError, choices
 from mossa.report.colours import BASE
 
-PREFERRED = ("cka-linear-debiased", "cka-linear")
 COLUMNS = ["experimental", "task", "cluster", "held_out", "layer", "value", "low", "high", "n", "reason"]
-
-
-def choose_estimator(similarity: pd.DataFrame | None, estimator: str | None = None) -> str:
-    """Return the estimator to report: the asked one, else debiased linear CKA, else plain, else the first there is.
-
-    Raises `DataError` if the asked one is not in the table, or if there is no table or it is empty.
-    """
-    if similarity is None or similarity.empty:
-        raise DataError("The run has no similarity table, so there is nothing to report. Run the study first.")
-    there = [str(name) for name in similarity["estimator"].dropna().unique()]
-    if estimator is None:
-        return next((name for name in PREFERRED if name in there), there[0])
-    if estimator not in there:
-        raise DataError(f"The similarity table has no estimator {estimator!r}. {choices(estimator, there)}")
-    return estimator
 
 
 def reading(curves: pd.DataFrame, estimator: str) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from mossa.report.gallery import gallery, write_gallery
 from mossa.report.markdown import markdown
 from mossa.report.page.data import page_data
 from mossa.report.page.render import render
-from mossa.report.select import choose_estimator
 
 FORMATS = ("html", "md")
 
@@ -38,8 +37,10 @@ def write_report(
     """
     if format not in FORMATS:
         raise DataError(f"A report cannot be written as {format!r}. {choices(format, FORMATS)}")
-    chosen = choose_estimator(tables.get("similarity"), estimator)
-    findings = analyse(tables, estimator=chosen)
+    findings = analyse(tables, estimator=estimator)
+    if findings.curves.empty:
+        raise DataError("The run has no similarities, so there is nothing to report. Run the study first.")
+    chosen = findings.estimator or str(findings.curves["estimator"].iloc[0])
     pictures, not_drawn = gallery(findings, chosen)
     folder.mkdir(parents=True, exist_ok=True)
     write_gallery(pictures, folder)

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from mossa.report.colours import CEILING, in_order, model_colours
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, legend_below, need, once, styled
-from mossa.report.select import undefined, unseen as unseen_rows
+from mossa.report.figures.canvas import blank, blank_because, layer_ticks, legend_below, need, once, short, styled
+from mossa.report.select import undefined
+from mossa.report.select import unseen as unseen_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "") ->
         _boxes(axes, rows, shift, width, colours[model])
         x = rows["layer"] + shift + jitter.uniform(-0.3, 0.3, len(rows)) * width
         axes.plot(x, rows["value"], ".", color=colours[model], markersize=1.6, alpha=0.55, markeredgewidth=0)
-        label = f"{model} ({rows['task'].nunique()} tasks)"
+        label = f"{short(model)} ({rows['task'].nunique()} tasks)"
         axes.plot([], [], "s", color=colours[model], markersize=5, label=label)
     _ceiling(axes, defined, colours[CEILING])
     layer_ticks(axes, sorted(defined["layer"].unique()))
@@ -119,14 +120,16 @@ def _cluster(axes: Axes, rows: pd.DataFrame, name: str, colours: dict[str, str])
                 quartiles.index, quartiles.get(0.5, []), "--", lw=0.9, color=colours[model], label="noise ceiling"
             )
             continue
-        axes.plot(quartiles.index, quartiles.get(0.5, []), color=colours[model], label=model)
+        axes.plot(quartiles.index, quartiles.get(0.5, []), color=colours[model], label=short(model))
         if not quartiles.empty:
             axes.fill_between(
                 quartiles.index, quartiles[0.25], quartiles[0.75], color=colours[model], alpha=0.2, linewidth=0
             )
         axes.plot(part["layer"], part["value"], ".", color=colours[model], markersize=1.4, alpha=0.5, mew=0)
     missing = int(rows["value"].isna().sum())
-    counted = f"{name} (n = {rows['task'].nunique()}" + (f", {missing} values undefined)" if missing else ")")
+    counted = f"{short(name, 60)} (n = {rows['task'].nunique()}" + (
+        f", {missing} values undefined)" if missing else ")"
+    )
     axes.set_title(textwrap.fill(counted, 38), fontsize=7.5)
     axes.set_xlabel("layer")
 

@@ -68,11 +68,23 @@ def blank(height: float, rows: int = 1, columns: int = 1, width: float = TEXT_WI
     return list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
+def short(name: str, longest: int = 40) -> str:
+    """Return a name that fits beside a plot; a longer one ends in an ellipsis (the table behind has it whole)."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def legend_columns(labels: list[str], width: float) -> int:
+    """Return how many columns of these labels fit into `width` inches."""
+    return max(1, int(width / (0.45 + 0.055 * max(map(len, labels)))))
+
+
 def legend_below(axes: Axes, note: str = "") -> None:
     """Put the legend under the axes, where it hides no data, and `note` under it."""
     if axes.get_legend_handles_labels()[0]:
-        below = offset_copy(axes.transAxes, axes.get_figure(root=True), y=-30, units="points")
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=4, borderaxespad=0)
+        figure = axes.get_figure(root=True)
+        below = offset_copy(axes.transAxes, figure, y=-30, units="points")
+        columns = legend_columns(axes.get_legend_handles_labels()[1], figure.get_figwidth() - 0.5)
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=columns, borderaxespad=0)
     if note:
         place = ((0, 0), (0, -44), "axes fraction", "offset points")
         axes.annotate(note, *place, fontsize=6, va="top", annotation_clip=False)

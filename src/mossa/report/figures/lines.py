@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mossa.report.colours import CEILING, GREY, in_order, model_colours
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, legend_below, need, once, styled
+from mossa.report.figures.canvas import blank, blank_because, layer_ticks, legend_below, need, once, short, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,9 @@ def sections(change: pd.DataFrame, found: pd.DataFrame, axes: Axes | None = None
     layer_ticks(axes, list(range(ends[0], ends[1] + 1)))
     axes.set_ylabel("difference in similarity")
     why = "" if row is None or pd.isna(row["reason"]) else f"\n{row['reason']}"
-    axes.set_title(f"Similarity to the controls, {model} minus base: median over tasks and 95 % interval{why}", pad=14)
+    axes.set_title(
+        f"Similarity to the controls, {short(model)} minus base: median over tasks and 95 % interval{why}", pad=14
+    )
     axes.title.set_fontsize(8)
     return axes
 
@@ -81,7 +83,7 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     colours = model_colours(table["model"])
     for model in in_order(defined["model"]):
         rows = defined[defined["model"] == model]
-        name = "controls" if model == CEILING else model
+        name = "controls" if model == CEILING else short(model)
         label = f"{name} ({int(rows['tasks'].max())} tasks)"
         axes.plot(rows["layer"], rows["dimensions_99"], "o-", color=colours[model], markersize=2.5, label=label)
         axes.fill_between(

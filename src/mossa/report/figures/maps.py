@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import colormaps
 
 from mossa.report.colours import CEILING, in_order
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, need, once, styled
+from mossa.report.figures.canvas import blank, blank_because, layer_ticks, need, once, short, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +41,7 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
     order = table[["cluster", "task"]].drop_duplicates().sort_values(["cluster", "task"])
     if axes is None:
         axes = blank(1.2 + 0.105 * len(order), 1, max(1, len(models)))
+    names = [short(task) for task in order["task"]]
     layers = sorted(table["layer"].unique())
     colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
     low = float(np.floor(10 * table["value"].min()) / 10) if table["value"].notna().any() else 0.0
@@ -52,13 +53,13 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
             layers, np.arange(len(order)), grid.to_numpy(float), cmap=colours, vmin=low, vmax=1, shading="nearest"
         )
         panel.set_facecolor(UNDEFINED)
-        panel.set_title(model)
+        panel.set_title(short(model))
         panel.set_xlabel("layer")
         panel.grid(visible=False)
         edges = np.flatnonzero(order["cluster"].to_numpy()[1:] != order["cluster"].to_numpy()[:-1])
         panel.hlines(edges + 0.5, layers[0] - 0.5, layers[-1] + 0.5, color="white", linewidth=0.8)
         panel.set_ylim(len(order) - 0.5, -0.5)
-        panel.set_yticks(np.arange(len(order)), order["task"] if panel is axes[0] else [""] * len(order), fontsize=5)
+        panel.set_yticks(np.arange(len(order)), names if panel is axes[0] else [""] * len(order), fontsize=5)
     if image is None:
         return [blank_because(axes[0], "No similarity was measured.")]
     axes[0].figure.colorbar(image, ax=list(axes), label="similarity to the control model", aspect=40, pad=0.01)
@@ -101,7 +102,7 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
             text = f"{value:.2f}".replace("0.", ".").replace("-.00", ".00")
             weight = "bold" if sure else "normal"
             axes.text(layers[column], row, text, ha="center", va="center", fontsize=4.5, color=dark, weight=weight)
-    labels = [f"{CORRELATES.get(correlate, correlate)} · {model}" for correlate, model in pairs]
+    labels = [f"{CORRELATES.get(correlate, correlate)} · {short(model)}" for correlate, model in pairs]
     axes.set_yticks(np.arange(len(pairs)), labels)
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.grid(visible=False)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from mossa.report.colours import BLUE, GREY, VERMILLION, cluster_marks, in_order
-from mossa.report.figures.canvas import blank, blank_because, legend_below, need, styled
+from mossa.report.colours import GREY, cluster_marks, in_order
+from mossa.report.figures.canvas import blank, blank_because, legend_below, legend_columns, need, short, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,12 +32,14 @@ def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[
         rows = table[(table["model"] == model) & (table["layer"] == layer)]
         for cluster, (colour, marker) in marks.items():
             part = rows[rows["cluster"] == cluster]
-            panel.plot(part["x"], part["y"], marker, color=colour, markersize=1.8, alpha=0.7, mew=0, label=cluster)
+            panel.plot(
+                part["x"], part["y"], marker, color=colour, markersize=1.8, alpha=0.7, mew=0, label=short(cluster)
+            )
         panel.set_title(f"{model}, layer {layer}", fontsize=7.5)
         panel.set_xticks([])
         panel.set_yticks([])
     handles, names = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, names, loc="outside lower center", ncols=3, markerscale=2.5)
+    axes[0].figure.legend(handles, names, loc="outside lower center", ncols=legend_columns(names, 6.5), markerscale=2.5)
     return list(axes)
 
 
@@ -54,11 +55,7 @@ def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     rows = table.dropna(subset=["steps", "base_similarity"])
     if rows.empty:
         return blank_because(axes, "No control has both a dose and a defined similarity.")
-    for cluster, (colour, marker) in cluster_marks(table["cluster"]).items():
-        part = rows[rows["cluster"] == cluster]
-        hollow = part["learned"].eq(False).fillna(False).astype(bool)
-        axes.plot(part["steps"][~hollow], part["base_similarity"][~hollow], marker, color=colour, ms=4, label=cluster)
-        axes.plot(part["steps"][hollow], part["base_similarity"][hollow], marker, color=colour, ms=4, mfc="none")
+    _by_cluster(axes, rows, "steps", "base_similarity")
     axes.set_xscale("log")
     axes.set_xlabel("training steps of the control")
     axes.set_ylabel("similarity of the base, mean over layers")
@@ -70,28 +67,33 @@ def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 @styled
 def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw, for every control, its test loss beside the base's on its own task; a hollow one did not learn.
+    """Draw every control's test loss against the base's on the same task; below the dotted line it learned something.
 
-    `table` has one row per control with `reference`, `task`, `loss`, `base_loss` and `learned`, as the findings' table
-    `controls`. Losses are nats per target token.
+    `table` has one row per control with `reference`, `cluster`, `loss`, `base_loss` and `learned`, as the findings'
+    table `controls`. Losses are nats per target token. Controls that did not learn are hollow.
     """
-    need(table, "reference", "task", "loss", "base_loss", "learned")
-    rows = table.dropna(subset=["loss"]).sort_values(["task", "reference"], ignore_index=True)
-    axes = axes or blank(1.0 + 0.11 * len(rows), width=4.5)[0]
+    need(table, "reference", "cluster", "loss", "base_loss", "learned")
+    axes = axes or blank(3.6, width=5)[0]
+    rows = table.dropna(subset=["loss", "base_loss"])
     if rows.empty:
-        return blank_because(axes, "No control was evaluated on its own task.")
-    y = np.arange(len(rows))
-    failed = rows["learned"].eq(False).fillna(False).to_numpy(bool)
-    axes.hlines(y, rows["loss"], rows["base_loss"].fillna(rows["loss"]), color="#C8C8C8", linewidth=1)
-    axes.plot(rows["base_loss"], y, "o", color=BLUE, markersize=3, label="base")
-    axes.plot(rows["loss"][~failed], y[~failed], "s", color=GREY, markersize=3, label="control")
-    if failed.any():
-        label = f"control that did not learn ({int(failed.sum())})"
-        axes.plot(rows["loss"][failed], y[failed], "s", color=VERMILLION, markersize=4, mfc="none", label=label)
-    axes.set_yticks(y, rows["reference"], fontsize=5)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(left=0)
-    axes.set_xlabel("test loss, nats per target token")
-    axes.set_title(f"Did the controls learn? ({len(rows)} controls)")
-    legend_below(axes)
+        return blank_because(axes, "No control was evaluated on its own task beside the base.")
+    most = float(rows[["loss", "base_loss"]].to_numpy(float).max())
+    axes.plot([0, most], [0, most], ":", color=GREY, linewidth=0.8)
+    failed = _by_cluster(axes, rows, "base_loss", "loss")
+    axes.set_xlabel("test loss of the base, nats per target token")
+    axes.set_ylabel("test loss of the control")
+    axes.set_title(f"Did the controls learn? {len(rows) - failed} of {len(rows)} (hollow: did not)")
+    missing = len(table) - len(rows)
+    legend_below(axes, f"{missing} controls without both losses are not drawn." if missing else "")
     return axes
+
+
+def _by_cluster(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> int:
+    """Draw one mark per control, hollow where it did not learn, and return how many did not."""
+    hollow = rows["learned"].eq(False).fillna(False).astype(bool)
+    for cluster, (colour, marker) in cluster_marks(rows["cluster"]).items():
+        for own, face in ((rows[~hollow], colour), (rows[hollow], "none")):
+            part = own[own["cluster"].eq(cluster)]
+            axes.plot(part[x], part[y], marker, color=colour, markersize=4, markerfacecolor=face)
+        axes.plot([], [], marker, color=colour, markersize=4, label=short(cluster))
+    return int(hollow.sum())

@@ -17,6 +17,7 @@ const tone = (thing) => (thing ? (isDark() ? thing.dark : thing.colour) : css("-
 const see = (colour, alpha) =>
   `rgba(${[1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)).join(",")},${alpha})`;
 const nice = (value, digits = 3) => (value === null || value === undefined ? "undefined" : value.toFixed(digits));
+const DIVERGING = [[0, "#0072B2"], [0.5, "#F7F7F7"], [1, "#D55E00"]];
 const label = (model) => (model === DATA.ceiling ? "noise ceiling" : model);
 
 function quantile(sorted, q) {
@@ -50,6 +51,7 @@ function layout(more) {
     font: { family: getComputedStyle(document.documentElement).fontFamily, size: 12, color: css("--ink") },
     margin: { l: 56, r: 14, t: 16, b: 46 },
     hovermode: "closest",
+    dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
     hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink") }, align: "left" },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     xaxis: { ...axis, ...xaxis },
@@ -65,7 +67,7 @@ const layerAxis = () => ({
 });
 
 function plot(target, traces, more) {
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const config = { responsive: true, displayModeBar: false };
   Plotly.react(target, traces, layout(more), config);
 }
 function nothing(target, why) {

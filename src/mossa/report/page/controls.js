@@ -1,36 +1,33 @@
 // Did the controls learn, how long were they trained, and who resembles whom.
 const controlsShow = byId("controls-show");
-const lossRows = rowsOf(DATA.controls).filter((row) => row.loss !== null);
+const lossRows = rowsOf(DATA.controls).filter((row) => row.loss !== null && row.base_loss !== null);
 const doseRows = rowsOf(DATA.dose).filter((row) => row.steps !== null && row.base_similarity !== null);
 
+const controlTrace = (rows, cluster, x, y, hover) => ({
+  type: "scatter", mode: "markers", name: escapeText(cluster.name), x: rows.map(x), y: rows.map(y),
+  marker: { color: tone(cluster), size: 8, symbol: rows.map((row) => cluster.symbol + (row.learned === false ? "-open" : "")) },
+  text: rows.map((row) => `<b>${escapeText(row.reference)}</b><br>${escapeText(row.cluster)}<br>${hover(row)}`),
+  hovertemplate: "%{text}<extra></extra>",
+});
+const byCluster = (rows, ...how) =>
+  DATA.clusters.map((cluster) => controlTrace(rows.filter((row) => row.cluster === cluster.name), cluster, ...how));
+
 function lossTraces() {
-  const y = lossRows.map((_, i) => i);
-  const hover = lossRows.map((row) => `${escapeText(row.reference)}<br>control ${nice(row.loss)}, base ${nice(row.base_loss)} nats per token`);
-  const common = { y, text: hover, hovertemplate: "%{text}<extra></extra>", type: "scatter" };
-  const bars = { y: y.flatMap((i) => [i, i, null]), x: lossRows.flatMap((row) => [row.loss, row.base_loss, null]) };
+  const most = Math.max(...lossRows.map((row) => Math.max(row.base_loss, row.loss)));
+  const hover = (row) => `control ${nice(row.loss)}, base ${nice(row.base_loss)} nats per token`;
   return [
-    { ...bars, mode: "lines", line: { color: css("--line"), width: 2 }, hoverinfo: "skip", showlegend: false },
-    { ...common, x: lossRows.map((row) => row.base_loss), mode: "markers", name: "base", marker: { color: modelTone(DATA.baseline), size: 7 } },
-    { ...common, x: lossRows.map((row) => row.loss), mode: "markers", name: "control (hollow: did not learn)",
-      marker: { color: css("--ink"), size: 8, symbol: lossRows.map((row) => (row.learned === false ? "square-open" : "square")) } },
+    { x: [0, most], y: [0, most], mode: "lines", name: "learned nothing", line: { color: css("--soft"), dash: "dot", width: 1 }, hoverinfo: "skip" },
+    ...byCluster(lossRows, (row) => row.base_loss, (row) => row.loss, hover),
   ];
 }
 const doseTraces = () =>
-  DATA.clusters.map((cluster) => {
-    const own = doseRows.filter((row) => row.cluster === cluster.name);
-    return {
-      type: "scatter", mode: "markers", name: escapeText(cluster.name), x: own.map((row) => row.steps), y: own.map((row) => row.base_similarity),
-      marker: { color: tone(cluster), size: 8, symbol: own.map((row) => cluster.symbol + (row.learned === false ? "-open" : "")) },
-      text: own.map((row) => `${escapeText(row.reference)}<br>${row.steps} steps: ${nice(row.base_similarity)}`),
-      hovertemplate: "%{text}<extra></extra>",
-    };
-  });
+  byCluster(doseRows, (row) => row.steps, (row) => row.base_similarity, (row) => `${row.steps} steps: ${nice(row.base_similarity)}`);
 
 function drawControls() {
-  const dose = controlsShow.value === "dose";
+  const dose = controlsShow.value === "dose"; // hollow points did not learn
   const [rows, total] = dose ? [doseRows, DATA.dose.reference.length] : [lossRows, DATA.controls.reference.length];
   byId("controls-note").textContent = `${rows.length} of ${total} controls are drawn` +
-    (rows.length < total ? "; the others have no measured value." : ".");
+    (rows.length < total ? "; the others have no measured value." : ".") + " Hollow: did not learn.";
   if (!rows.length) return nothing("controls-plot", "Nothing was measured.");
   if (dose)
     return plot("controls-plot", doseTraces(), {
@@ -38,10 +35,8 @@ function drawControls() {
       yaxis: { title: { text: "similarity of the base, mean over layers" } },
     });
   plot("controls-plot", lossTraces(), {
-    height: 130 + 13 * rows.length, xaxis: { title: { text: "test loss, nats per target token" }, rangemode: "tozero", side: "top" },
-    yaxis: { autorange: "reversed", tickmode: "array", tickvals: rows.map((_, i) => i), tickfont: { size: 9 },
-      ticktext: rows.map((row) => escapeText(row.reference)) },
-    margin: { l: 60, r: 14, t: 90, b: 16 },
+    height: 520, xaxis: { title: { text: "test loss of the base, nats per target token" }, rangemode: "tozero" },
+    yaxis: { title: { text: "test loss of the control" }, rangemode: "tozero" },
   });
 }
 drawing(drawControls, "controls-show");

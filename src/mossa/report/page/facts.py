@@ -53,7 +53,7 @@ def facts(
             task["task"],
             task["cluster"],
             [Loss(str(row["model"]), _number(row["loss"]), _number(row.get("accuracy"))) for row in losses(task)],
-            [(label, _number(row.get(name))) for row in about(task) for name, label in PROPERTIES.items()],
+            [(label, _number(row.get(name), 1)) for row in about(task) for name, label in PROPERTIES.items()],
             [shorten(prompt) for prompt in prompts.get(task["task"], [])],
         )
         for task in tasks
@@ -68,10 +68,10 @@ def _by_task(table: pd.DataFrame | None) -> Any:
     return lambda task: groups.get(task["task"], [])
 
 
-def _number(value: Any) -> str:
+def _number(value: Any, digits: int = 3) -> str:
     if value is None or pd.isna(value):
         return "unknown"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.3f}".rstrip("0").rstrip(".")
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{digits}f}"
 
 
 def shorten(prompt: str) -> str:

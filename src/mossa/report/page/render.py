@@ -15,6 +15,7 @@ from plotly.offline import get_plotlyjs
 from mossa.analysis import Findings
 from mossa.report.gallery import Picture
 from mossa.report.page.facts import facts
+from mossa.report.questions import by_question
 
 SCRIPTS = ("base.js", "map.js", "boxes.js", "heatmap.js", "tasks.js", "space.js", "controls.js")
 
@@ -44,6 +45,7 @@ def render(
         tasks=facts(data["tasks"], tables, prompts),
         failed_controls=findings.controls[findings.controls["learned"].eq(False).fillna(False)].to_dict("records"),
         findings=findings,
+        questions=by_question(findings.answers),
         counts=counts(data, findings),
         pictures=pictures,
         missing=[*findings.missing, *not_drawn],
@@ -69,7 +71,7 @@ def counts(data: Mapping[str, Any], findings: Findings) -> list[tuple[str, str]]
     missing = int(curves["value"].isna().sum())
     prompts = curves.drop_duplicates("task")["n"].sum()
     failed = int(findings.controls["learned"].eq(False).fillna(False).sum())
-    shown = [
+    return [
         ("tasks", f"{len(data['tasks'])}"),
         ("clusters", f"{len(data['clusters'])}"),
         ("layers", f"{len(data['layers'])}"),
@@ -78,4 +80,3 @@ def counts(data: Mapping[str, Any], findings: Findings) -> list[tuple[str, str]]
         ("controls that did not learn", f"{failed} of {len(findings.controls)}"),
         ("undefined similarities", f"{missing:,} of {len(curves):,}"),
     ]
-    return shown

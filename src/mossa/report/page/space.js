@@ -87,7 +87,8 @@ if (byId("correlates-plot")) {
   fill(byId("correlates-method"), unique(rows.map((row) => row.method)).map((method) => [method, method]));
   drawing(() => {
     const own = rows.filter((row) => row.method === byId("correlates-method").value);
-    const pairs = unique(own.map((row) => JSON.stringify([row.correlate, row.experimental]))).map((key) => JSON.parse(key));
+    const pairs = unique(own.map((row) => row.correlate)).flatMap((what) =>
+      unique(own.filter((row) => row.correlate === what).map((row) => row.experimental)).map((model) => [what, model]));
     const table = pairs.map(([what, model]) => DATA.layers.map((layer) =>
       own.find((row) => row.correlate === what && row.experimental === model && row.layer === layer)));
     const sure = table.flatMap((line, y) => line.map((row, i) => [row, y, i]))
@@ -96,7 +97,7 @@ if (byId("correlates-plot")) {
       { type: "heatmap", x: DATA.layers, y: pairs.map((_, i) => i), z: table.map((line) => line.map((row) => (row ? row.correlation : null))),
         text: table.map((line, y) => line.map((row) => (row && row.correlation !== null
           ? `${escapeText(pairs[y].join(" · "))}<br>layer ${row.layer}: ${nice(row.correlation, 2)} (${nice(row.low, 2)} to ${nice(row.high, 2)})<br>q = ${nice(row.q_value)}, ${row.tasks} tasks` : "undefined"))),
-        hovertemplate: "%{text}<extra></extra>", colorscale: "RdBu", zmin: -1, zmax: 1, xgap: 1, ygap: 1,
+        hovertemplate: "%{text}<extra></extra>", colorscale: DIVERGING, zmin: -1, zmax: 1, xgap: 1, ygap: 1,
         colorbar: { thickness: 12, outlinewidth: 0, title: { text: "correlation", side: "right" } } },
       { type: "scatter", mode: "markers", x: sure.map(([, , i]) => DATA.layers[i]), y: sure.map(([, y]) => y),
         marker: { size: 4, color: "#111" }, hoverinfo: "skip", showlegend: false },

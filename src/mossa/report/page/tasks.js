@@ -1,8 +1,10 @@
 // One drawer per task: a spark line on its handle, its curves with intervals and noise ceiling inside.
 const drawers = [...document.querySelectorAll(".task")];
 
+const lowest = Math.min(...COMPARED.flatMap((model) => Object.values(DATA.curves[model]).flatMap((c) => defined(c.value))));
+
 function spark(svg, task) {
-  const scale = (value) => 26 - 24 * Math.max(0, value);
+  const scale = (value) => 26 - (24 * (value - lowest)) / Math.max(1e-9, 1 - lowest);
   svg.replaceChildren();
   for (const model of COMPARED) {
     const curve = DATA.curves[model][task];
