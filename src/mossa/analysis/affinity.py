@@ -30,18 +30,18 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
     rows: list[dict[str, object]] = []
     for layer in range(min(array.shape[1] for array in representations.values())):
         units = np.concatenate([unit_grams(array[finite, layer : layer + 1]) for array in representations.values()])
-        rows += [
-            {
-                "layer": layer + 1,
-                "task": names[i],
-                "other": names[j],
-                "value": float(value),
-                "n": int(finite.sum()),
-                "non_finite": int((~finite).sum()),
-                "reason": why_undefined(value),
-            }
-            for (i, j), value in np.ndenumerate(units @ units.T)
-        ]
+        for (i, j), value in np.ndenumerate(units @ units.T):
+            rows.append(
+                {
+                    "layer": layer + 1,
+                    "task": names[i],
+                    "other": names[j],
+                    "value": float(value),
+                    "n": int(finite.sum()),
+                    "non_finite": int((~finite).sum()),
+                    "reason": why_undefined(value),
+                }
+            )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

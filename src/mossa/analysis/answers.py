@@ -121,7 +121,7 @@ def _changes(findings: Findings, experimental: str, population: str) -> Iterator
     if own.empty:
         return
     sure = own[own["q_value"] < LEVEL]
-    most = own.loc[own["median"].abs().idxmax()]
+    most = own.iloc[int(own["median"].abs().argmax())]
     tested = own["q_value"].notna().sum()
     counted = (
         f"closer to the controls than the base at {(sure['median'] > 0).sum()} and farther at "

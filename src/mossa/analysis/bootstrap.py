@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@cache
 def resample(T: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
     """Return indices `[resamples, T]` drawn with replacement; the same call gives the same indices."""
     return np.random.default_rng(seed).integers(0, T, size=(resamples, T))

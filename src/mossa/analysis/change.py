@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mossa.analysis.bootstrap import MINIMUM_TASKS, Floats, interval, resample
+from mossa.analysis.bootstrap import interval
 from mossa.analysis.curves import curve, populations
-
-FEWEST_TASKS = 6
+from mossa.analysis.significance import adjusted, wilcoxon
 
 COLUMNS = [
     "experimental",
@@ -26,25 +25,6 @@ COLUMNS = [
     "high",
     "p_value",
     "q_value",
-    "reason",
-]
-UNSEEN_COLUMNS = [
-    "experimental",
-    "layer",
-    "estimator",
-    "tasks",
-    "seen_tasks",
-    "median",
-    "low",
-    "high",
-    "p_value",
-    "q_value",
-    "seen_median",
-    "gap",
-    "gap_low",
-    "gap_high",
-    "gap_p_value",
-    "gap_q_value",
     "reason",
 ]
 CLUSTER_COLUMNS = [
@@ -85,24 +65,6 @@ def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, e
     return (curve(curves, experimental, estimator) - curve(curves, baseline, estimator)).where(same)
 
 
-def adjust(p_values: pd.Series) -> pd.Series:
-    """Return Benjamini-Hochberg q values of the p values that exist; null stays null."""
-    found = p_values.dropna().astype(float)
-    q = pd.Series(np.nan, index=p_values.index)
-    if len(found):
-        q.loc[found.index] = stats.false_discovery_control(found.to_numpy())
-    return q
-
-
-def wilcoxon(differences: Floats) -> tuple[float, str | None]:
-    """Return the two-sided p value of Wilcoxon's signed-rank test over tasks, or NaN and the reason."""
-    if len(differences) < FEWEST_TASKS:
-        return float("nan"), f"{len(differences)} tasks; the signed-rank test needs {FEWEST_TASKS} to reach p < .05"
-    if not differences.any():
-        return float("nan"), "every difference is zero"
-    return float(stats.wilcoxon(differences).pvalue), None
-
-
 def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (experimental, population, layer, estimator), the paired difference over tasks; see `COLUMNS`.
 
@@ -135,7 +97,7 @@ def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
                     }
                 )
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return _adjusted(table, "p_value", "q_value", ["experimental", "population", "estimator"])
+    return adjusted(table, "p_value", "q_value", ["experimental", "population", "estimator"])
 
 
 def cluster_change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -148,55 +110,12 @@ def cluster_change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     for experimental, estimator, differences in comparisons(curves, baseline):
         for name, part in differences.mean(axis=1).groupby(cluster.reindex(differences.index)):
             found = part.dropna().to_numpy(float)
-            row: dict[str, object] = {"experimental": experimental, "cluster": name, "estimator": estimator}
+            row: dict[str, object] = {"experimental": experimental, "cluster": str(name), "estimator": estimator}
             row |= {"tasks": len(found), "undefined": len(part) - len(found), "closer": int((found > 0).sum())}
             if len(found):
                 row |= {"mean": found.mean(), "smallest": found.min(), "largest": found.max()}
             rows.append(row | dict(zip(("low", "high"), interval(found, np.mean), strict=True)))
     return pd.DataFrame(rows, columns=CLUSTER_COLUMNS)
-
-
-def unseen(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return, per (experimental, layer, estimator), the held-out tasks beside the seen ones; see `UNSEEN_COLUMNS`.
-
-    `gap` is the median difference of the held-out minus that of the seen tasks, with a bootstrap interval over
-    both; `gap_p_value` is the Mann-Whitney test between them. Empty where nothing was held out.
-    """
-    rows: list[dict[str, object]] = []
-    for experimental, estimator, differences in comparisons(curves, baseline):
-        groups = populations(curves, experimental)
-        held_out = differences[differences.index.isin(groups.get("held_out", []))]
-        seen = differences[differences.index.isin(groups.get("seen", []))]
-        for layer in held_out:
-            head = {"experimental": experimental, "layer": layer, "estimator": estimator}
-            ours, others = (part[layer].dropna().to_numpy(float) for part in (held_out, seen))
-            rows.append(head | _unseen_row(ours, others))
-    table = pd.DataFrame(rows, columns=UNSEEN_COLUMNS)
-    table = _adjusted(table, "p_value", "q_value", ["experimental", "estimator"])
-    return _adjusted(table, "gap_p_value", "gap_q_value", ["experimental", "estimator"])
-
-
-def _unseen_row(ours: Floats, others: Floats) -> dict[str, object]:
-    p_value, reason = wilcoxon(ours)
-    low, high = interval(ours)
-    row: dict[str, object] = {
-        "tasks": len(ours),
-        "seen_tasks": len(others),
-        "median": np.median(ours) if len(ours) else np.nan,
-        "low": low,
-        "high": high,
-        "p_value": p_value,
-        "reason": reason,
-    }
-    if not len(ours) or not len(others):
-        return row
-    row |= {"seen_median": np.median(others), "gap": np.median(ours) - np.median(others)}
-    if min(len(ours), len(others)) >= MINIMUM_TASKS:
-        gaps = np.median(ours[resample(len(ours))], axis=1) - np.median(others[resample(len(others), seed=1)], axis=1)
-        gap_low, gap_high = np.quantile(gaps, [0.025, 0.975])
-        p = float(stats.mannwhitneyu(ours, others).pvalue)
-        row |= {"gap_low": gap_low, "gap_high": gap_high, "gap_p_value": p}
-    return row
 
 
 def task_change(difference: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
@@ -211,20 +130,14 @@ def task_change(difference: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFram
     failed = table["task"].isin(controls.loc[controls["learned"].eq(False).fillna(False), "task"])
     table.loc[failed, ["difference", "standard_error", "low", "high", "p_value"]] = np.nan
     table["reason"] = table["reason"].astype("object").where(~failed, "a control of this task did not learn it")
-    return _adjusted(table, "p_value", "q_value", ["experimental", "estimator"])
+    return adjusted(table, "p_value", "q_value", ["experimental", "estimator"])
 
 
 def comparisons(curves: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yield (experimental, estimator, paired differences `[T, L]`) for every model and estimator the base shares."""
     own = curves[curves["relation"] == "control"]
     of_base = set(own.loc[own["experimental"] == baseline, "estimator"])
-    for (experimental, estimator), _ in own.groupby(["experimental", "estimator"], sort=False):
+    pairs = own[["experimental", "estimator"]].drop_duplicates()
+    for experimental, estimator in pairs.itertuples(index=False, name=None):
         if experimental != baseline and estimator in of_base:
             yield experimental, estimator, paired_differences(curves, experimental, baseline, estimator)
-
-
-def _adjusted(table: pd.DataFrame, p_column: str, q_column: str, by: list[str]) -> pd.DataFrame:
-    """Fill `q_column` from `p_column`, one family of tests per group."""
-    if len(table):
-        table[q_column] = table.groupby(by)[p_column].transform(adjust)
-    return table

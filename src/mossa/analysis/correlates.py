@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from mossa.analysis.bootstrap import Floats
-from mossa.analysis.change import adjust
+from mossa.analysis.significance import adjust
 
 FEWEST_TASKS = 5
 
@@ -54,8 +54,9 @@ def correlates(
         for name in covariates:
             pair = pd.concat([values, covariates[name].reindex(values.index)], axis=1).dropna().to_numpy(float)
             for method in ("pearson", "spearman"):
-                head = {"experimental": experimental, "estimator": estimator, "layer": layer}
-                rows.append(head | {"correlate": name, "method": method} | correlation(pair[:, 0], pair[:, 1], method))
+                row: dict[str, object] = {"experimental": experimental, "estimator": estimator, "layer": layer}
+                row |= {"correlate": name, "method": method}
+                rows.append(row | correlation(pair[:, 0], pair[:, 1], method))
     table = pd.DataFrame(rows, columns=COLUMNS)
     if len(table):
         family = ["experimental", "estimator", "correlate", "method"]
@@ -70,12 +71,12 @@ def correlation(x: Floats, y: Floats, method: str) -> dict[str, object]:
         return {"tasks": T, "reason": f"{T} tasks have both values; {FEWEST_TASKS} are needed"}
     if np.ptp(x) <= 1e-12 * np.abs(x).max() or np.ptp(y) <= 1e-12 * np.abs(y).max():
         return {"tasks": T, "reason": "one side is the same for every task"}
-    found = stats.pearsonr(x, y) if method == "pearson" else stats.spearmanr(x, y)
-    r = float(np.clip(found.statistic, -1, 1))
+    r, p_value = map(float, stats.pearsonr(x, y) if method == "pearson" else stats.spearmanr(x, y))
+    r = float(np.clip(r, -1, 1))
     error = np.sqrt((1 if method == "pearson" else 1 + r**2 / 2) / (T - 3))
     z = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15))
     low, high = np.tanh(z - 1.96 * error), np.tanh(z + 1.96 * error)
-    return {"correlation": r, "low": low, "high": high, "p_value": float(found.pvalue), "tasks": T, "reason": None}
+    return {"correlation": r, "low": low, "high": high, "p_value": p_value, "tasks": T, "reason": None}
 
 
 def _covariates(tasks: pd.DataFrame, adapters: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:

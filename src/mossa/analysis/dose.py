@@ -107,7 +107,7 @@ def _readings(curves: pd.DataFrame, model: str, baseline: str, estimator: str) -
     table["shift_says"] = _says(above_others)
     both = table["difference"].notna() & above_others.notna()
     table["agree"] = (table["paper_says"] == table["shift_says"]).astype("boolean").where(both)
-    table["reason"] = np.where(both, None, _why_not(shift))
+    table["reason"] = pd.Series(_why_not(shift), table.index, dtype="object").where(~both, None)
     return (
         table.reset_index()
         .assign(experimental=model, estimator=estimator, shift_estimator=shift)

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from mossa.analysis.bootstrap import interval
-from mossa.analysis.change import adjust
+from mossa.analysis.significance import adjust
 
 DRAWS = 2000
 
@@ -114,7 +114,7 @@ def encoded(layers: pd.DataFrame, controls: pd.DataFrame, spectrum: pd.DataFrame
     measures = ["value", "standard_error", "ceiling", "ceiling_error", "other_controls"]
     rows: list[dict[str, object]] = []
     for (task, cluster, estimator), group in layers.groupby(["task", "cluster", "estimator"], sort=False):
-        used = group[group["value"].notna() & (group["ceiling"].notna() | group["ceiling"].isna().all())]
+        used = group[group["value"].notna() & (group["ceiling"].notna() | bool(group["ceiling"].isna().all()))]
         row: dict[str, object] = {"task": task, "cluster": cluster, "estimator": estimator, "layers": len(used)}
         row |= {name: used[name].mean() for name in measures}
         if used.empty:
@@ -123,7 +123,7 @@ def encoded(layers: pd.DataFrame, controls: pd.DataFrame, spectrum: pd.DataFrame
     table = _with_share(pd.DataFrame(rows, columns=["task", "cluster", "estimator", "layers", *measures, "reason"]))
     table["low"] = table["value"] - 1.96 * table["standard_error"]
     table["high"] = table["value"] + 1.96 * table["standard_error"]
-    both = np.hypot(table["standard_error"], table["ceiling_error"])
+    both = (table["standard_error"] ** 2 + table["ceiling_error"] ** 2) ** 0.5
     z = (table["value"] - table["ceiling"]).abs() / both.where(both > 0)
     table["p_value"] = 2 * stats.norm.sf(z.to_numpy(float))
     table = table.merge(_rivals(controls, spectrum), on="task", how="left")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mossa.analysis.answers import answers
-from mossa.analysis.change import change, cluster_change, task_change, unseen
+from mossa.analysis.change import change, cluster_change, task_change
 from mossa.analysis.controls import judge_controls
 from mossa.analysis.correlates import correlates
 from mossa.analysis.curves import average_references
@@ -19,6 +19,7 @@ from mossa.analysis.encoded import encoded, encoded_clusters, encoded_layers
 from mossa.analysis.missing import missing
 from mossa.analysis.sections import sections
 from mossa.analysis.tables import table
+from mossa.analysis.unseen import unseen
 from mossa.errors import DataError, choices
 
 DEBIASED = "cka-linear-debiased"

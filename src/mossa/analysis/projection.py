@@ -47,7 +47,7 @@ def projection(
             perplexity = min(PERPLEXITY, (len(components) - 1) / 3)
             position[found] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(components)
         table = rows.assign(model=model, layer=layer, x=position[:, 0], y=position[:, 1])
-        table["reason"] = np.where(np.isnan(position[:, 0]), problem, None)
+        table["reason"] = pd.Series(problem, table.index, dtype="object").where(table["x"].isna(), None)
         tables.append(table)
     return (
         pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)

@@ -71,7 +71,8 @@ def find_sections(differences: Floats) -> Fit:
     `problem` is null for three sections; for two it says why not three, and for none (`ends` is empty) why neither.
     """
     T, L = differences.shape
-    nothing = Fit(*(np.empty(0, dtype=np.int64),) * 3, np.empty(0), 0.0, None)
+    none = np.empty(0, dtype=np.int64)
+    nothing = Fit(none, none, none, np.empty(0), 0.0, None)
     if T < FEWEST_TASKS:
         return nothing._replace(problem=f"{T} tasks are too few to resample; {FEWEST_TASKS} are needed.")
     samples = [boxes(differences)[None]]

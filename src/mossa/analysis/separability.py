@@ -59,9 +59,9 @@ def separability(
     table: list[dict[str, object]] = []
     for layer in layers if layers is not None else range(1, depth + 1):
         x = gather(representations, rows, layer)
-        finite = np.isfinite(x).all(axis=1)
+        finite = np.asarray(np.isfinite(x).all(axis=1))
         head = {"model": model, "layer": layer, "non_finite": int((~finite).sum())}
-        table += [head | row for row in _layer(x[finite], rows[finite], seed)]
+        table += [head | row for row in _layer(x[finite], rows.loc[finite], seed)]
     return pd.DataFrame(table, columns=COLUMNS)
 
 
@@ -91,7 +91,8 @@ def _within_tasks(x: Floats, rows: pd.DataFrame, folds: BaseCrossValidator, seed
         why = "no task has several templates with enough prompts each" if named.any() else "no templates are named"
         return {"tasks": 0, "n": 0, "reason": why}
     means = usable[["silhouette", "accuracy", "chance", "classes"]].astype(float).mean()
-    return means.to_dict() | {"tasks": len(usable), "n": int(usable["n"].sum()), "reason": None}
+    row: dict[str, object] = {str(name): float(mean) for name, mean in means.items()}
+    return row | {"tasks": len(usable), "n": int(usable["n"].sum()), "reason": None}
 
 
 def separate(x: Floats, labels: pd.Series, tasks: pd.Series, folds: BaseCrossValidator, seed: int) -> dict[str, object]:
