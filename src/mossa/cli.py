@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -109,7 +109,12 @@ def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
 
 
 @app.command()
-def report(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+def report(
+    study: StudyFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    format: Annotated[Literal["html", "md"], typer.Option(help="a page, or a text for a README")] = "html",
+) -> None:
     """Write figures, tables and the report again from what is there."""
     from mossa.pipeline.results import gather, write_tables
 
@@ -118,7 +123,7 @@ def report(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
     if not tables:
         raise MossaError(f"{prepared.run.path} has no results yet. Run first: mossa run {study}")
     write_tables(tables, prepared.run.path / "results", prepared.run)
-    _write_report(_console(), prepared)
+    _write_report(_console(), prepared, format)
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
@@ -139,8 +144,16 @@ def _say_finished(console: Console, finished: Finished) -> None:
     console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, soft_wrap=True)
 
 
-def _write_report(console: Console, prepared: Prepared) -> None:
-    raise NotImplementedError
+def _write_report(console: Console, prepared: Prepared, form: Literal["html", "md"] = "html") -> None:
+    from mossa.analysis import analyse
+    from mossa.pipeline.publish import publish
+    from mossa.pipeline.results import read_tables
+
+    tables = read_tables(prepared.run.path / "results")
+    page = publish(prepared, tables, form)
+    for _, sentence in analyse(tables).answers:
+        console.print(f"* {sentence}", highlight=False, markup=False)
+    console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _console() -> Console:

@@ -33,7 +33,7 @@ def new_adapter(base: LoadedBase, settings: Lora, seed: int) -> Iterator[PeftMod
         torch.manual_seed(seed)
         config = LoraConfig(
             r=settings.rank,
-            lora_alpha=settings.alpha,
+            lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]: a float works and is exact
             lora_dropout=settings.dropout,
             target_modules=target_modules(base.model, settings),
             task_type="CAUSAL_LM",
@@ -85,8 +85,8 @@ def target_modules(model: Any, settings: Lora) -> str | list[str]:
         names = PEFT_TARGETS.get(model.config.model_type)
         if names is None:
             raise ModelError(
-                f"recipe.lora.targets: auto, but PEFT knows no targets for a {model.config.model_type!r} model. Set all-linear, "
-                f"or some of: {', '.join(sorted(linear))}."
+                f"recipe.lora.targets: auto, but PEFT knows no targets for a {model.config.model_type!r} model. "
+                f"Set all-linear, or some of: {', '.join(sorted(linear))}."
             )
         return list(names)
     unknown = [name for name in settings.targets if name not in linear]
@@ -109,12 +109,12 @@ def update_norms(adapted: PeftModel) -> tuple[float, float]:
     ΔW = scale · B A is never formed: ‖B A‖² = tr((BᵀB)(A Aᵀ)), r × r products in float64.
     """
     update = weight = 0.0
-    for module in adapted.modules():
-        if isinstance(module, LoraLayer):
-            a = module.lora_A["default"].weight.detach().double()
-            b = module.lora_B["default"].weight.detach().double()
-            update += module.scaling["default"] ** 2 * float(((b.T @ b) * (a @ a.T)).sum())
-            weight += float(torch.linalg.vector_norm(module.get_base_layer().weight.detach(), dtype=torch.float64)) ** 2
+    layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        a = layer.lora_A["default"].weight.detach().double()
+        b = layer.lora_B["default"].weight.detach().double()
+        update += layer.scaling["default"] ** 2 * float(((b.T @ b) * (a @ a.T)).sum())
+        weight += float(torch.linalg.vector_norm(layer.get_base_layer().weight.detach(), dtype=torch.float64)) ** 2
     return math.sqrt(max(update, 0.0)), math.sqrt(max(update, 0.0) / weight)
 
 

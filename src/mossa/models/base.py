@@ -50,7 +50,7 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
             setattr(config, name, 0.0)
     tokenizer = load_tokenizer(settings)
     with _sentences(settings), _quiet():
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             settings.model,
             config=config,
             revision=settings.revision,
@@ -58,7 +58,7 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
             use_safetensors=True,
             trust_remote_code=settings.trust_remote_code,
         )
-    model.to(device).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
     text = config.get_text_config()
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         raise ModelError(

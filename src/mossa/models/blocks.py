@@ -24,7 +24,7 @@ def blocks_of(model: Any) -> nn.ModuleList:
     found = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child) == layers]
     if len(found) != 1:
         raise ModelError(
-            f"{type(model).__name__}: {len(found)} lists of {layers} blocks in {type(decoder).__name__}, where one was expected. "
+            f"{type(model).__name__}: {len(found)} lists of {layers} blocks in {type(decoder).__name__}, not one. "
             "This architecture keeps its layers in a way mossa does not know; please report it."
         )
     return found[0]

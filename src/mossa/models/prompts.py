@@ -24,7 +24,7 @@ MARK = "\u2060PROMPT\u2060"  # stands for the prompt while a chat template is re
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One input: its tokens, how many of them are the prompt, whether its prompt was shortened, its place in the list."""
+    """One input: its tokens, how many are the prompt, whether the prompt was shortened, its place in the list."""
 
     tokens: list[int]
     prompt_length: int
@@ -64,8 +64,8 @@ class PromptFormat:
             encoded.append(Encoded([*head, *target, *end], len(head), len(fitted) < len(prompt), index))
         if not self.suffix and len({example.tokens[example.prompt_length - 1] for example in encoded}) > 1:
             raise DataError(
-                f"{what}: the prompts do not end in the same token, and prompt.template adds no ending, so the template "
-                "would show where the task should. End prompt.template in a constant text after {prompt}."
+                f"{what}: the prompts do not end in the same token, and prompt.template adds no ending, so the "
+                "template would show where the task should. End prompt.template in a constant text after {prompt}."
             )
         return encoded
 
@@ -113,7 +113,7 @@ def make_format(tokenizer: Any, settings: Prompt, longest: int) -> PromptFormat:
     suffix = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
     if len(prefix) + len(suffix) + 2 > cutoff:
         raise StudyError(
-            f"prompt.cutoff: {cutoff} tokens leave no room for a prompt; the template alone has {len(prefix) + len(suffix)}."
+            f"prompt.cutoff: {cutoff} tokens leave no room; the template alone has {len(prefix) + len(suffix)}."
         )
     return PromptFormat(tokenizer, tuple(prefix), tuple(suffix), cutoff, settings.too_long)
 
@@ -130,7 +130,7 @@ def _render(tokenizer: Any, settings: Prompt) -> tuple[str, str]:
     text = PLAIN if template == "plain" else template
     if text.count("{prompt}") != 1:
         raise StudyError(
-            f"prompt.template: {template!r} is neither auto, chat, plain nor llama2, and does not contain {{prompt}} once. "
+            f"prompt.template: {template!r} is neither auto, chat, plain nor llama2, and has not {{prompt}} once in it. "
             "Write for example: 'Question: {prompt}\\nAnswer:'"
         )
     before, after = text.split("{prompt}")

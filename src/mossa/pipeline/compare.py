@@ -10,18 +10,21 @@ import numpy as np
 import pandas as pd
 
 from mossa.errors import SimilarityError
+from mossa.pipeline.plan import role
 from mossa.pipeline.unit import Unit
 from mossa.pipeline.workbench import Workbench
 from mossa.similarity import Comparison, compare, spectrum
+from mossa.study.schema import BASE
 
 Array = np.ndarray[Any, Any]
+REPLICATE = "replicate"  # the same control trained with another seed
 
 
 def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
-    """Compare every experimental model with the task's controls, the controls with one another, and all with the null."""
+    """Compare experimental models with the task's controls and with the null, and the controls with one another."""
     settings = unit.settings
     models, index = _load(unit, bench)
-    base = models[settings["base"]]
+    base = models[BASE]
     experimental = {name: models[name] for name in settings["experimental"]}
     templates = [bench.tasks[unit.key].test[place].template for place in index]
     groups = templates if settings["templates"] else None
@@ -37,15 +40,12 @@ def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
                 difference += _labelled(found.difference, None, None, unit)
     for number, reference in enumerate(controls[:-1]):
         for other in controls[number + 1 :]:
-            found = _compare(models[reference], {"control": models[other]}, settings, base, groups)
+            found = _compare(models[reference], {REPLICATE: models[other]}, settings, base, groups)
             similarity += _labelled(found.similarity, "ceiling", reference, unit)
-    roles = {settings["base"]: "base"} | dict.fromkeys(controls, "control")
     spectra = [
         row
-        for name in dict.fromkeys([settings["base"], *settings["experimental"], *controls])
-        for row in _spectrum_rows(
-            models[name], None if roles.get(name) == "base" else base, name, roles.get(name, "experimental"), unit
-        )
+        for name in dict.fromkeys([BASE, *settings["experimental"], *controls])
+        for row in _spectrum_rows(models[name], base, name, role(bench.study, name), unit)
     ]
     for table, rows in (("similarity", similarity), ("difference", difference), ("spectrum", spectra)):
         if rows:
@@ -74,13 +74,9 @@ def _compare(
     estimators = list(chosen)
     if settings["similarity"]["shift"]:
         estimators += [f"shift-{name}" for name in chosen if name.startswith("cka-")]
-    found = compare(
-        control, models, estimators, groups=groups, origin=base, baseline=settings["base"], non_finite="drop"
-    )
+    found = compare(control, models, estimators, groups=groups, origin=base, baseline=BASE, non_finite="drop")
     # The base has not changed from itself: its shift rows would say nothing but that.
-    kept = [
-        row for row in found.similarity if row["model"] != settings["base"] or not row["estimator"].startswith("shift-")
-    ]
+    kept = [row for row in found.similarity if row["model"] != BASE or not row["estimator"].startswith("shift-")]
     changes = [row for row in found.difference if not row["estimator"].startswith("shift-")]
     return Comparison(kept, changes)
 
@@ -92,6 +88,7 @@ def _labelled(
     for row in rows:
         row = dict(row)
         name = row.pop("model")
+        name = "control" if name == REPLICATE else name  # what the tables call it; `compare` keeps that name to itself
         head: dict[str, Any] = {"experimental": name}
         if relation is not None:
             head |= {"relation": relation, "reference": reference}
@@ -100,11 +97,11 @@ def _labelled(
     return labelled
 
 
-def _spectrum_rows(array: Array, base: Array | None, name: str, role: str, unit: Unit) -> list[dict[str, Any]]:
-    head = {"model": name, "role": role, "task": unit.key, "cluster": unit.settings["cluster"]}
+def _spectrum_rows(array: Array, base: Array, name: str, kind: str, unit: Unit) -> list[dict[str, Any]]:
+    head = {"model": name, "role": kind, "task": unit.key, "cluster": unit.settings["cluster"]}
     if len(array) < 4:
         return []  # said by the similarity rows, whose reason is the same
-    distances = [None] * array.shape[1] if base is None else _distances(array, base)
+    distances = [None] * array.shape[1] if kind == "base" else _distances(array, base)
     return [
         {
             **head,
@@ -122,7 +119,7 @@ def _spectrum_rows(array: Array, base: Array | None, name: str, role: str, unit:
 
 
 def _distances(array: Array, base: Array) -> list[float | None]:
-    """Return ‖Y - B‖_F / ‖B - mean(B)‖_F per layer over the prompts that are finite in both; None where B is constant."""
+    """Return ‖Y - B‖_F / ‖B - mean(B)‖_F per layer over prompts finite in both; None where B is constant."""
     finite = np.isfinite(array).all(axis=(1, 2)) & np.isfinite(base).all(axis=(1, 2))
     y, b = array[finite].astype(np.float64), base[finite].astype(np.float64)
     change = np.sqrt(((y - b) ** 2).sum(axis=(0, 2)))

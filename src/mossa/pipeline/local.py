@@ -77,7 +77,7 @@ def run_in_processes(
     threads: int,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Do all units of `queue` in one process per entry of `devices`; `on_event` hears of everything and settles the queue.
+    """Do all units of `queue` in one process per entry of `devices`; `on_event` hears of everything and settles it.
 
     A process that dies is replaced and its unit done again, up to three times. Raises `MossaError` that a worker met
     outside of a unit.

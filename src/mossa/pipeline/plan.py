@@ -11,7 +11,7 @@ import numpy as np
 
 from mossa.models.base import base_fingerprint, folder_hash
 from mossa.pipeline.unit import Unit
-from mossa.study.schema import Budget, Experimental, Study
+from mossa.study.schema import BASE, Budget, Experimental, Study
 from mossa.tasks.mixture import chosen_tasks, named_tasks
 from mossa.tasks.task import Task, hash_examples
 
@@ -50,37 +50,27 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
             units.append(_train_mixture(study, tasks, name, model, context))
     units += [_train_control(study, task, seed, context) for seed in seeds for task in tasks]
     existing = {name: _existing(model) for name, model in study.experimental.items() if model.mixture is None}
+    existing[BASE] = {}  # represented in any case: controls are judged and changes measured against it
+    controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
     others = {task.name: _other_controls(study, tasks, number) for number, task in enumerate(tasks)}
-    models = [*study.experimental, *(control_name(task.name, seed) for task in tasks for seed in seeds)]
-    wanted: dict[str, list[Task]] = {}
-    for name in models:
-        wanted[name] = [
-            task
-            for task in tasks
-            if name in study.experimental or name in _controls_for(task, others[task.name], seeds)
-        ]
-    for name in models:
-        for task in wanted[name]:
-            units.append(_on_task("represent", name, task, study, context, existing))
-            own = name in study.experimental or name in {control_name(task.name, seed) for seed in seeds}
-            if own:
-                units.append(_on_task("evaluate", name, task, study, context, existing))
-    if (
-        study.base_name is None
-    ):  # controls are judged, and changes measured, against the base whether or not it is compared
+    for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
+        everywhere = name in existing or name in study.experimental
         for task in tasks:
-            units += [_on_task(step, "base", task, study, context, {"base": {}}) for step in ("represent", "evaluate")]
-    units += [_compare(study, tasks, task, others[task.name]) for task in tasks]
-    units += [_overview(name, study, tasks) for name in dict.fromkeys([base_key(study), *study.experimental])]
+            if everywhere or name in controls[task.name] + others[task.name]:
+                units.append(_on_task("represent", name, task, study, context, existing))
+            if everywhere or name in controls[task.name]:
+                units.append(_on_task("evaluate", name, task, study, context, existing))
+    units += [_compare(study, tasks, task, controls[task.name], others[task.name]) for task in tasks]
+    units += [_overview(name, tasks) for name in dict.fromkeys([BASE, *study.experimental])]
     if study.similarity.affinity:
         units += _affinity(study, tasks, context)
     units += [_describe(task, context) for task in tasks]
     return {unit.id: unit for unit in units}
 
 
-def base_key(study: Study) -> str:
-    """Return the name under which the base itself is represented: that of the study, else `base`."""
-    return study.base_name or "base"
+def role(study: Study, name: str) -> str:
+    """Return what a model is in the study: `base`, `experimental` or `control`."""
+    return "base" if name == BASE else "experimental" if name in study.experimental else "control"
 
 
 def saw(study: Study, tasks: Sequence[Task], name: str) -> set[str]:
@@ -140,16 +130,14 @@ def _on_task(
     return Unit(step, f"{name}@{task.name}", settings, inputs, model=name)
 
 
-def _compare(study: Study, tasks: Sequence[Task], task: Task, others: list[str]) -> Unit:
-    controls = [control_name(task.name, seed) for seed in study.control.seeds]
-    names = list(dict.fromkeys([base_key(study), *study.experimental, *controls, *others]))
+def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str]) -> Unit:
+    names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others]))
     templates = [example.template for example in task.test]
     settings = {
         "version": VERSIONS["compare"],
         "cluster": task.cluster,
         "similarity": study.similarity.model_dump(mode="json", include={"estimators", "shift"}),
         "experimental": {name: task.name not in saw(study, tasks, name) for name in study.experimental},
-        "base": base_key(study),
         "controls": controls,
         "others": others,
         "templates": hashlib.sha256(repr(templates).encode()).hexdigest() if None not in templates else None,
@@ -157,12 +145,10 @@ def _compare(study: Study, tasks: Sequence[Task], task: Task, others: list[str])
     return Unit("compare", task.name, settings, tuple(f"represent/{name}@{task.name}" for name in names))
 
 
-def _overview(name: str, study: Study, tasks: Sequence[Task]) -> Unit:
-    base = base_key(study)
-    inputs = [f"represent/{model}@{task.name}" for model in dict.fromkeys([name, base]) for task in tasks]
+def _overview(name: str, tasks: Sequence[Task]) -> Unit:
+    inputs = [f"represent/{model}@{task.name}" for model in dict.fromkeys([name, BASE]) for task in tasks]
     settings = {
         "version": VERSIONS["overview"],
-        "base": base,
         "projected_depths": list(PROJECTED_DEPTHS),
         "tasks": {task.name: task.cluster for task in tasks},
         "templates": all(example.template is not None for task in tasks for example in task.test),
@@ -185,10 +171,6 @@ def _affinity(study: Study, tasks: Sequence[Task], context: dict[str, Any]) -> l
 
 def _describe(task: Task, context: dict[str, Any]) -> Unit:
     return Unit("describe", task.name, {**context, "version": VERSIONS["describe"], "hash": task.content_hash})
-
-
-def _controls_for(task: Task, others: list[str], seeds: Sequence[int]) -> set[str]:
-    return {*(control_name(task.name, seed) for seed in seeds), *others}
 
 
 def _other_controls(study: Study, tasks: Sequence[Task], number: int) -> list[str]:

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from mossa.pipeline.local import Advanced, Event, Started
+from mossa.pipeline.local import Event, Started
 from mossa.pipeline.perform import Outcome
 from mossa.pipeline.queue import Queue
 
@@ -47,7 +47,7 @@ class Display:
         elif self.bars is not None:
             if isinstance(event, Started):
                 self.rows[event.unit.id] = self.bars.add_task(event.unit.title, total=None)
-            elif isinstance(event, Advanced) and event.identifier in self.rows:
+            elif event.identifier in self.rows:
                 self.bars.update(self.rows[event.identifier], completed=event.done, total=event.total)
 
     def say(self, message: str) -> None:
@@ -75,17 +75,20 @@ class Display:
         if outcome.state != "done":
             return  # said by the run itself, with its reason
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in outcome.counts.items() if count)
-        left = len(queue.todo)
-        title = queue.units[outcome.identifier].title
-        elapsed = time.monotonic() - self.started
-        remaining = f", about {elapsed / self.finished * left:.0f} s left" if left else ""
-        self.console.print(
-            f"[{self.finished}/{self.total}] {title}: {outcome.seconds:.1f} s"
-            + (f" ({counts})" if counts else "")
-            + remaining,
-            highlight=False,
-            markup=False,
-        )
+        unit = queue.units[outcome.identifier]
+        self.seconds.setdefault(unit.step, []).append(outcome.seconds)
+        line = f"[{self.finished}/{self.total}] {unit.title}: {outcome.seconds:.1f} s"
+        line += (f" ({counts})" if counts else "") + self._remaining(queue)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _remaining(self, queue: Queue) -> str:
+        """Say how long the rest takes if each step goes on as its units did so far; nothing until each was seen."""
+        left = Counter(queue.units[name].step for name in queue.todo)
+        if not left or any(step not in self.seconds for step in left):
+            return ""
+        work = sum(count * sum(self.seconds[step]) / len(self.seconds[step]) for step, count in left.items())
+        spent = sum(map(sum, self.seconds.values()))
+        return f", about {work / spent * (time.monotonic() - self.started):.0f} s left" if spent else ""
 
     def _remove(self, identifier: str) -> None:
         if self.bars is not None and identifier in self.rows:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
-from mossa.pipeline.plan import base_key
 from mossa.pipeline.provenance import provenance
 from mossa.pipeline.run import Prepared
 from mossa.report import write_report
@@ -15,7 +14,7 @@ from mossa.report import write_report
 SHOWN_PROMPTS = 3  # per task
 
 
-def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: str = "html") -> Path:
+def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: Literal["html", "md"] = "html") -> Path:
     """Write figures and report from `tables`; return the page to open."""
     study = prepared.study
     with prepared.run.writing():
@@ -25,7 +24,6 @@ def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: str = "ht
             study=study.model_dump(mode="json"),
             provenance=_how_made(prepared),
             prompts={task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in prepared.tasks},
-            baseline=base_key(study),
             format=form,
         )
 

@@ -13,9 +13,11 @@ from safetensors.numpy import load_file, save_file
 from mossa.analysis import affinity, layer_map, projection, readability, separability
 from mossa.models.prompts import tokenize
 from mossa.pipeline.compare import compare_task
+from mossa.pipeline.plan import role
 from mossa.pipeline.unit import Unit, fingerprint
 from mossa.pipeline.workbench import Workbench
 from mossa.representations import represent_tokens
+from mossa.study.schema import BASE
 from mossa.tasks.mixture import mix
 from mossa.training.evaluate import evaluate
 from mossa.training.train import train_adapter
@@ -47,11 +49,11 @@ def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
         fingerprint=fingerprint(unit, {}),
         on_step=bench.on_progress,
     )
-    role = unit.settings["role"]
+    kind = unit.settings["role"]
     row = {
         "adapter": unit.key,
-        "role": role,
-        "task": names[0] if role == "control" else None,
+        "role": kind,
+        "task": names[0] if kind == "control" else None,
         "seed": unit.settings["seed"],
     }
     _write(folder, "adapters", [{**row, **trained.as_dict()}])
@@ -75,16 +77,8 @@ def judge(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     name, task = unit.key.split("@")
     examples = bench.encoded(task, "test", True)
     found = evaluate(bench.model(name), examples, bench.base.device)
-    experimental = bench.study.experimental.get(name)
-    role = (
-        "base"
-        if name == "base" or (experimental and experimental.base)
-        else "experimental"
-        if experimental
-        else "control"
-    )
     skipped = len(bench.tasks[task].test) - found.n
-    row = {"model": name, "role": role, "task": task, "cluster": bench.tasks[task].cluster}
+    row = {"model": name, "role": role(bench.study, name), "task": task, "cluster": bench.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
     return {"skipped": skipped}
 
@@ -133,10 +127,9 @@ def overview(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     }
     known = unit.settings["templates"]
     _write(folder, "separability", separability(arrays, clusters, unit.key, templates if known else None))
-    base = unit.settings["base"]
-    if unit.key != base:
+    if unit.key != BASE:
         maps = [
-            layer_map(bench.representations(base, task)["representations"], array, base, unit.key, task)
+            layer_map(bench.representations(BASE, task)["representations"], array, BASE, unit.key, task)
             for task, array in arrays.items()
         ]
         _write(folder, "layer_map", pd.concat(maps, ignore_index=True))

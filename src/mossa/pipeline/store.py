@@ -50,7 +50,7 @@ class RunFolder:
                 found = _read_json(layout).get("layout")
                 if found != LAYOUT:
                     raise RunFolderError(
-                        f"{self.path} was written by another version of mossa (layout {found}, this one writes {LAYOUT}). "
+                        f"{self.path} was written by another version of mossa (layout {found}, here {LAYOUT}). "
                         "Use that version, or give another folder with --runs."
                     )
             else:
@@ -62,7 +62,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one run; raises `RunFolderError` if another one has it. Ends with the process, come what may."""
+        """Hold the folder for one run, at most until the process ends; raises `RunFolderError` if another has it."""
         with self.writing(), (self.path / ".lock").open("a+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,7 +77,7 @@ class RunFolder:
             yield
 
     def status(self, unit: Unit, fingerprint: str) -> Status:
-        """Return where `unit` stands, from its manifest and its files' sizes (contents are checked when they are read)."""
+        """Return where `unit` stands, from its manifest and its files' sizes; contents are checked when read."""
         manifest = self.manifest(unit.id)
         if manifest is None:
             failure = self.failure(unit, fingerprint)

@@ -15,7 +15,7 @@ from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase, load_base
 from mossa.models.prompts import Encoded, PromptFormat, make_format
 from mossa.pipeline.store import RunFolder
-from mossa.study.schema import Study
+from mossa.study.schema import BASE, Study
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Example, Task
 
@@ -94,7 +94,7 @@ class Workbench:
 
     def _attach(self, name: str) -> Any:
         experimental = self.study.experimental.get(name)
-        if name == "base" or (experimental and experimental.base):
+        if name == BASE:
             return self.base.model
         if experimental and experimental.checkpoint:
             settings = self.study.base.model_copy(update={"model": experimental.checkpoint, "revision": None})

@@ -1,4 +1,4 @@
-"""Takes the last prompt token's hidden state after every block: no head, no cache, no generation, no layers x tokens."""
+"""Takes the last prompt token's hidden state after every block: no head, no cache, no generation."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from mossa.errors import MossaError
 from mossa.names import check_name
 from mossa.study.presets import RECIPES
 
+BASE = "pretrained"  # what the base is called among the experimental models and in every table
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -25,25 +26,25 @@ class Base(Settings):
     """The pre-trained model that everything starts from."""
 
     model: str = Field(description="Hugging Face hub id, or a folder with config.json and *.safetensors")
-    revision: str | None = Field(None, description="branch, tag or commit on the hub")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number format of the frozen weights")
-    trust_remote_code: bool = Field(False, description="run Python code that comes with the model")
+    revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the frozen weights")
+    trust_remote_code: bool = Field(default=False, description="run Python code that comes with the model")
 
 
 class Prompt(Settings):
     """How a prompt becomes tokens; every prompt ends in the same tokens."""
 
     template: str = Field(
-        "auto",
+        default="auto",
         description="auto (the tokenizer's chat template, else plain), chat, plain, llama2, "
         "or your own text with {prompt} in it",
     )
-    system: str | None = Field(None, description="system message for chat templates that have one")
+    system: str | None = Field(default=None, description="system message for chat templates that have one")
     cutoff: Annotated[int, Field(ge=8)] | None = Field(
-        None, description="longest prompt plus target in tokens; default: what the model can take"
+        default=None, description="longest prompt plus target in tokens; default: what the model can take"
     )
     too_long: Literal["skip", "refuse", "shorten-start", "shorten-middle"] = Field(
-        "skip", description="what happens to a prompt that does not fit; its end is never cut"
+        default="skip", description="what happens to a prompt that does not fit; its end is never cut"
     )
 
 
@@ -51,14 +52,14 @@ class Tasks(Settings):
     """The tasks, their clusters and the size of their splits."""
 
     source: str = Field(description="a folder of *.jsonl in the FLAN schema, or the name of a collection")
-    only: list[str] | None = Field(None, description="use only these tasks")
+    only: list[str] | None = Field(default=None, description="use only these tasks")
     clusters: dict[str, list[str]] | None = Field(
-        None, description="task cluster -> task names; default: tasks.json in the folder"
+        default=None, description="task cluster -> task names; default: tasks.json in the folder"
     )
-    train: Count = Field(1000, description="at most this many training examples per task")
-    validation: Count = Field(100, description="at most this many validation examples per task")
-    test: Annotated[int, Field(ge=4)] = Field(500, description="at most this many test prompts per task")
-    seed: int = Field(0, ge=0, description="seed of the splits")
+    train: Count = Field(default=1000, description="at most this many training examples per task")
+    validation: Count = Field(default=100, description="at most this many validation examples per task")
+    test: Annotated[int, Field(ge=4)] = Field(default=500, description="at most this many test prompts per task")
+    seed: int = Field(default=0, ge=0, description="seed of the splits")
 
     @field_validator("clusters")
     @classmethod
@@ -75,11 +76,11 @@ class Tasks(Settings):
 class Lora(Settings):
     """The low-rank adapter that training adds (PEFT's LoRA)."""
 
-    rank: Count = Field(8, description="rank r")
-    alpha: Positive = Field(16, description="scale: updates are multiplied by alpha / rank")
-    dropout: Share = Field(0.0, description="dropout on the adapter's input")
+    rank: Count = Field(default=8, description="rank r")
+    alpha: Positive = Field(default=16, description="scale: updates are multiplied by alpha / rank")
+    dropout: Share = Field(default=0.0, description="dropout on the adapter's input")
     targets: Literal["auto", "all-linear"] | list[str] = Field(
-        "auto", description="auto (what PEFT knows for the architecture), all-linear, or module names"
+        default="auto", description="auto (what PEFT knows for the architecture), all-linear, or module names"
     )
 
 
@@ -89,7 +90,7 @@ class Until(Settings):
     metric: Literal["loss", "exact_match"]
     value: float = Field(allow_inf_nan=False, description="loss (nats per target token) at most, or share at least")
     at_most_steps: Count = Field(description="stop here if the criterion is not met")
-    check_every: Count = Field(25, description="optimizer steps between two looks at the validation examples")
+    check_every: Count = Field(default=25, description="optimizer steps between two looks at the validation examples")
 
 
 class Budget(Settings):
@@ -116,24 +117,24 @@ class Recipe(Settings):
     lora: Lora = Lora()
     learning_rate: Positive = 2e-4
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Share = Field(0.03, description="share of the steps in which the learning rate rises")
+    warmup: Share = Field(default=0.03, description="share of the steps in which the learning rate rises")
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    batch_size: Count = Field(16, description="examples per optimizer step")
-    max_gradient_norm: Positive | None = Field(1.0, description="clip the gradient to this norm")
+    batch_size: Count = Field(default=16, description="examples per optimizer step")
+    max_gradient_norm: Positive | None = Field(default=1.0, description="clip the gradient to this norm")
     budget: Budget = Budget(epochs=3)
-    gradient_checkpointing: bool = Field(False, description="less memory, a third more time")
-    checkpoint_every: Count = Field(200, description="optimizer steps between two resumable checkpoints")
+    gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time")
+    checkpoint_every: Count = Field(default=200, description="optimizer steps between two resumable checkpoints")
 
 
 class Control(Settings):
     """The control models: one per task and seed, trained on that task alone."""
 
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        [0], min_length=1, description="two seeds or more give the noise ceiling"
+        default=[0], min_length=1, description="two seeds or more give the noise ceiling"
     )
-    budget: Budget | None = Field(None, description="default: the recipe's budget")
+    budget: Budget | None = Field(default=None, description="default: the recipe's budget")
     learned: Share = Field(
-        0.05, description="a control must lower the base's test loss by at least this share, or it is flagged"
+        default=0.05, description="a control must lower the base's test loss by at least this share, or it is flagged"
     )
 
     @field_validator("seeds")
@@ -147,16 +148,20 @@ class Control(Settings):
 class Experimental(Settings):
     """An experimental model: a mixture to tune on, or something that exists already."""
 
-    base: bool = Field(False, description="the pre-trained model itself; written short as `name: base`")
-    mixture: Literal["all"] | list[str] | None = Field(None, description="all, or the names of tasks and clusters")
-    hold_out: list[str] = Field([], description="tasks and clusters left out of the mixture")
-    cap_per_cluster: Count | None = Field(None, description="at most this many training examples per task cluster")
+    base: bool = Field(default=False, description="the pre-trained model itself; written short as `pretrained: base`")
+    mixture: Literal["all"] | list[str] | None = Field(
+        default=None, description="all, or the names of tasks and clusters"
+    )
+    hold_out: list[str] = Field(default=[], description="tasks and clusters left out of the mixture")
+    cap_per_cluster: Count | None = Field(
+        default=None, description="at most this many training examples per task cluster"
+    )
     seed: Annotated[int, Field(ge=0)] = 0
-    budget: Budget | None = Field(None, description="default: the recipe's budget")
-    adapter: str | None = Field(None, description="an existing PEFT adapter: folder or hub id")
-    checkpoint: str | None = Field(None, description="an existing fine-tuned model: folder or hub id")
+    budget: Budget | None = Field(default=None, description="default: the recipe's budget")
+    adapter: str | None = Field(default=None, description="an existing PEFT adapter: folder or hub id")
+    checkpoint: str | None = Field(default=None, description="an existing fine-tuned model: folder or hub id")
     saw: Literal["all"] | list[str] = Field(
-        "all",
+        default="all",
         description="for adapter and checkpoint: the tasks it was tuned on (the others count as held out)",
     )
 
@@ -183,7 +188,7 @@ class Representations(Settings):
     """Which hidden states are compared."""
 
     last_layer: Literal["normed", "raw"] = Field(
-        "normed", description="normed: hidden_states[L] of Hugging Face, after the final norm; raw: before it"
+        default="normed", description="normed: hidden_states[L] of Hugging Face, after the final norm; raw: before it"
     )
 
 
@@ -191,15 +196,15 @@ class Similarity(Settings):
     """How representations are compared."""
 
     estimators: list[str] = Field(
-        ["cka-linear", "cka-linear-debiased"], min_length=1, description="ids from the similarity registry"
+        default=["cka-linear", "cka-linear-debiased"], min_length=1, description="ids from the similarity registry"
     )
-    shift: bool = Field(True, description="also compare the changes from the base")
+    shift: bool = Field(default=True, description="also compare the changes from the base")
     other_controls: Annotated[int, Field(ge=0)] = Field(
-        2, description="controls of other tasks to compare with, as a null; 0 for none"
+        default=2, description="controls of other tasks to compare with, as a null; 0 for none"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed that draws the other controls")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed that draws the other controls")
     affinity: bool = Field(
-        False, description="also compare every control with every other on common prompts (quadratic in tasks)"
+        default=False, description="also compare every control with every other on common prompts (quadratic in tasks)"
     )
 
 
@@ -213,7 +218,7 @@ class Study(Settings):
     recipe: Recipe = Recipe()
     control: Control = Control()
     experimental: dict[str, Experimental] = Field(
-        default_factory=lambda: {"pretrained": Experimental(base=True), "sft": Experimental(mixture="all")},
+        default_factory=lambda: {BASE: Experimental(base=True), "sft": Experimental(mixture="all")},
         min_length=1,
         description="name -> base, a mixture, an adapter or a checkpoint",
     )
@@ -247,17 +252,14 @@ class Study(Settings):
             _checked(name, "experimental model")
             if name == "control" or name.startswith("control-"):
                 raise ValueError(f"{name!r}: names that begin with 'control' are kept for control models")
-            if name == "base" and not models[name].base:
-                raise ValueError("'base' is kept for the pre-trained model; give this one another name")
+            if models[name].base != (name == BASE):
+                raise ValueError(
+                    f"{name!r}: the pre-trained model itself is written `{BASE}: base`, and nothing else is"
+                )
             if name.lower() in lowered:
                 raise ValueError(f"{name!r} and {lowered[name.lower()]!r} differ only in case; rename one")
             lowered[name.lower()] = name
         return models
-
-    @property
-    def base_name(self) -> str | None:
-        """Return the name under which the base itself is an experimental model, or None."""
-        return next((name for name, model in self.experimental.items() if model.base), None)
 
 
 def _checked(name: str, what: str) -> str:
@@ -267,7 +269,7 @@ def _checked(name: str, what: str) -> str:
         raise ValueError(str(error)) from error
 
 
-def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _merged(defaults: Any, given: dict[str, Any]) -> dict[str, Any]:
     merged = dict(defaults)
     for key, value in given.items():
         old = merged.get(key)

@@ -44,7 +44,7 @@ def load_folder(
             raise DataError(f"{folder}: there is no task {name!r}. {choices(name, source.files)}")
         if name not in source.clusters:
             raise DataError(
-                f"{folder}: task {name!r} has no cluster. Name it under tasks.clusters in the study, or in {CLUSTERS_FILE}."
+                f"{folder}: task {name!r} has no cluster. Name it under tasks.clusters, or in {CLUSTERS_FILE}."
             )
     tasks: list[Task] = []
     for name in sorted(set(names)):

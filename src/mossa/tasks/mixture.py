@@ -14,7 +14,7 @@ from mossa.tasks.task import Example, Task
 def chosen_tasks(
     tasks: Sequence[Task], mixture: Literal["all"] | list[str], hold_out: Sequence[str], place: str
 ) -> list[Task]:
-    """Return the tasks of a mixture: those that `mixture` names (tasks or clusters) without those that `hold_out` names.
+    """Return the tasks of a mixture: those that `mixture` names (tasks or clusters) without those in `hold_out`.
 
     Raises `DataError`, naming `place`, for an unknown name or if nothing is left.
     """
@@ -26,15 +26,14 @@ def chosen_tasks(
 
 
 def named_tasks(tasks: Sequence[Task], names: Sequence[str], place: str) -> set[str]:
-    """Return the names of all tasks that `names` (task or cluster names) mean; raises `DataError` for an unknown one."""
+    """Return the tasks that `names` (of tasks or clusters) mean; raises `DataError` for an unknown one."""
     clusters = {task.cluster for task in tasks}
     found: set[str] = set()
     for name in names:
         meant = {task.name for task in tasks if name in (task.name, task.cluster)}
         if not meant:
-            raise DataError(
-                f"{place}: {name!r} is neither a task nor a cluster. {choices(name, clusters | {task.name for task in tasks})}"
-            )
+            known = clusters | {task.name for task in tasks}
+            raise DataError(f"{place}: {name!r} is neither a task nor a cluster. {choices(name, known)}")
         found |= meant
     return found
 
