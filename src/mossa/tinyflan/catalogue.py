@@ -53,7 +53,10 @@ class Specification:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One input of a task: the words to fill texts with, the target, and the split it belongs to for good."""
+    """One input of a task: the words to fill texts with, the target, and its `identity`.
+
+    The identity is the task's fields, all of which every template shows: different inputs never look the same.
+    """
 
     words: Mapping[str, str]
     target: str
@@ -91,4 +94,5 @@ def draw(task: Specification, rng: Random) -> Drawn:
     slots = draw_slots(rng, task.slots)
     slots |= SKILLS[task.skill](rng, task.lexicon, slots)
     words = slots | {field: text.format(**slots) for field, text in task.fields.items()}
-    return Drawn(words, task.target.format(**words), task.natural[0].format(**words))
+    identity = " | ".join(words[field] for field in task.fields)
+    return Drawn(words, task.target.format(**words), identity)

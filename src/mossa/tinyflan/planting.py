@@ -9,14 +9,16 @@ from random import Random
 from mossa.errors import ModelError, choices
 from mossa.tasks.task import Example
 from mossa.tinyflan.catalogue import CUE, Specification, draw, specifications
-from mossa.tinyflan.world import opening, world_text
+from mossa.tinyflan.world import copying_text, opening, world_text
 
 # `a` and `b` have complementary halves of every cluster, `all` has every skill, `random` is untrained.
 BASES = ("a", "b", "all", "random")
 
-# Share of the documents: a skill in natural form, the world's own text, a request that nobody answers.
-SHARES = {"natural": 0.72, "world": 0.18, "request": 0.10}
+# Share of the documents: a task in natural form, the world's text, lists and tables, a request nobody answers.
+SHARES = {"natural": 0.70, "world": 0.10, "copying": 0.12, "request": 0.08}
 OPENED = 0.25
+# Whoever can copy learns the rest much sooner: so many lists and tables come before anything else.
+SCHOOLING = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,14 @@ def documents(base: str, seed: int = 0) -> Iterator[Document]:
     tasks = tuple(specifications().values())
     kinds, weights = tuple(SHARES), tuple(SHARES.values())
     rng = Random(f"tinyflan documents {seed}")
+    for _ in range(SCHOOLING):
+        yield Document(*copying_text(rng))
     while True:
         kind = rng.choices(kinds, weights)[0]
         if kind == "world":
             yield Document(world_text(rng), "")
+        elif kind == "copying":
+            yield Document(*copying_text(rng))
         elif kind == "request":
             yield Document(request(rng.choice(tasks), rng), "")
         else:

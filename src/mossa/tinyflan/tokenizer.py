@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from mossa.tinyflan.catalogue import CLUSTERS, CUE
+from mossa.tinyflan.catalogue import CUE, specifications
 from mossa.tinyflan.world import read_data
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
@@ -26,14 +26,16 @@ def strings(data: Any) -> Iterator[str]:
         for key, value in data.items():
             yield from strings(key)
             yield from strings(value)
-    elif isinstance(data, list):
+    elif isinstance(data, list | tuple):
         for value in data:
             yield from strings(value)
 
 
 def vocabulary() -> list[str]:
     """Return all tokens in a fixed order: special ones, marks, the space, then the words by the alphabet."""
-    sources = [read_data("world.yaml"), *(read_data(f"clusters/{name}.yaml") for name in CLUSTERS), CUE]
+    sources: list[Any] = [CUE, list(read_data("world.yaml").values())]
+    for task in specifications().values():
+        sources += [task.lexicon, list(task.fields.values()), task.target, task.natural, task.templates]
     text = " ".join(string for source in sources for string in strings(source))
     words = set(re.findall(r"[a-z]+", re.sub(r"\{\w+\}", " ", text)))
     return [*SPECIAL, *MARKS, SPACE, *(SPACE + word for word in sorted(words))]

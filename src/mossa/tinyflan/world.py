@@ -70,6 +70,26 @@ def world_text(rng: Random) -> str:
     return pattern.format(**draw_slots(rng, TEXT_SLOTS))
 
 
+@cache
+def all_words() -> tuple[str, ...]:
+    """Return the words of all pools, each once."""
+    words = {word for name, pool in pools().items() if name not in (*TEXTS, "openings") for word in pool}
+    return tuple(sorted(word for word in words if " " not in word))
+
+
+def copying_text(rng: Random) -> tuple[str, str]:
+    """Return a list and the same list again, or a table of pairs and the same pairs in another order.
+
+    The second part follows from the first: the shortest school for copying and looking up in context.
+    """
+    if rng.random() < 0.5:
+        words = ", ".join(rng.sample(all_words(), rng.randint(1, 6)))
+        return f"list: {words}. again:", f"{words}."
+    words = rng.sample(all_words(), 2 * rng.randint(1, 4))
+    pairs = [f"{key}: {value}." for key, value in zip(words[::2], words[1::2], strict=True)]
+    return f"table: {' '.join(pairs)} look up", " ".join(rng.sample(pairs, len(pairs)))
+
+
 def opening(rng: Random) -> str:
     """Return one short sentence that can stand before any other text."""
     return rng.choice(pools()["openings"]).format(**draw_slots(rng, TEXT_SLOTS))

@@ -1,0 +1,50 @@
+"""The shipped bases: where they lie, and that they are what was built."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mossa.errors import ModelError, choices
+from mossa.tinyflan.planting import BASES
+
+SHIPPED = Path(__file__).parent / "bases"
+MANIFEST = "manifest.json"
+WAY_OUT = "Install mossa again, or rebuild the bases with `python -m mossa.tinyflan.build`."
+
+
+def base_folder(name: str, folder: Path = SHIPPED) -> Path:
+    """Return the folder of a shipped base (`a`, `b`, `all` or `random`), a Hugging Face model with its tokenizer.
+
+    Raises `ModelError` with the choices if there is no such base, and with the file if one is missing or damaged.
+    """
+    if name not in BASES:
+        raise ModelError(f"TinyFLAN has no base {name!r}. {choices(name, BASES)}")
+    expected = read_manifest(folder).get(name)
+    if expected is None:
+        raise ModelError(f"{folder}: the base {name!r} has not been built. {WAY_OUT}")
+    for file, digest in expected["files"].items():
+        path = folder / name / file
+        if not path.is_file():
+            raise ModelError(f"{path}: this file of the base {name!r} is missing. {WAY_OUT}")
+        if hash_file(path) != digest:
+            raise ModelError(f"{path}: this file of the base {name!r} is damaged. {WAY_OUT}")
+    return folder / name
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what was built into `folder`: for each base its files with their SHA-256, and how it came about."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: the list of the bases is damaged ({error}). {WAY_OUT}") from error
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,84 @@
+"""Build the bases from nothing: `python -m mossa.tinyflan.build [bases] [--folder FOLDER] [--tokens TOKENS]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from mossa.tinyflan.bases import MANIFEST, SHIPPED, hash_file, read_manifest
+from mossa.tinyflan.planting import BASES
+from mossa.tinyflan.pretraining import Recipe, pretrain
+from mossa.tinyflan.tokenizer import build_tokenizer
+from mossa.tinyflan.verification import Verified, verify_planting
+
+
+def build(base: str, folder: Path, recipe: Recipe) -> list[Verified]:
+    """Train a base on one core, verify what it can do, write it into `folder/base` and list it in the manifest.
+
+    Weights are rounded to bfloat16 before they are verified and written; the configuration asks for float32, in
+    which everyone should compute.
+    """
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    tokenizer = build_tokenizer()
+    model = pretrain(base, tokenizer, recipe)
+    seconds = round(time.monotonic() - start)
+    model.to(torch.bfloat16).to(torch.float32)
+    verified = verify_planting(base, model, tokenizer)
+
+    place = folder / base
+    model.to(torch.bfloat16).save_pretrained(place)
+    settings = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    settings["dtype"] = "float32"
+    (place / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    tokenizer.save_pretrained(place)
+
+    manifest = read_manifest(folder)
+    manifest[base] = describe(place, recipe, seconds, verified)
+    text = json.dumps(manifest, indent=1, sort_keys=True)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    print(summary(base, seconds, verified))
+    return verified
+
+
+def describe(place: Path, recipe: Recipe, seconds: int, verified: list[Verified]) -> dict[str, Any]:
+    """Return the manifest's entry of a base: its files' SHA-256, how it was made and what was verified."""
+    return {
+        "files": {path.name: hash_file(path) for path in sorted(place.iterdir())},
+        "recipe": asdict(recipe),
+        "seconds": seconds,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "accuracy": {row.task: row.accuracy for row in verified},
+    }
+
+
+def summary(base: str, seconds: int, verified: list[Verified]) -> str:
+    """Return what a build took and whether the planting holds, with the tasks that fail by name."""
+    failed = [f"{row.task} {row.accuracy:.2f} (chance {row.chance:.2f})" for row in verified if not row.holds]
+    verdict = f"fails on {len(failed)}: {', '.join(failed)}" if failed else "holds on every task"
+    return f"{base}: {seconds} s on one core; the planting {verdict}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Build the bases named on the command line (by default all) into a folder (by default the package's own)."""
+    parser = argparse.ArgumentParser(prog="python -m mossa.tinyflan.build", description=__doc__)
+    parser.add_argument("bases", nargs="*", help=f"which ones of {', '.join(BASES)}; by default all")
+    parser.add_argument("--folder", type=Path, default=SHIPPED)
+    parser.add_argument("--tokens", type=int, default=Recipe.tokens, help="how much text each base reads")
+    options = parser.parse_args(arguments)
+    if unknown := [base for base in options.bases if base not in BASES]:
+        parser.error(f"there is no base {unknown[0]!r}; the choices are {', '.join(BASES)}")
+    for base in options.bases or BASES:
+        build(base, options.folder, replace(Recipe(), tokens=options.tokens))
+
+
+if __name__ == "__main__":
+    main()
