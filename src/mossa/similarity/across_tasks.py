@@ -35,10 +35,14 @@ def signed_rank(differences: Matrix) -> tuple[Matrix, Matrix]:
     """
     from scipy.stats import false_discovery_control, wilcoxon
 
+    def wilcoxon_p(layer: Matrix) -> float:
+        result: Any = wilcoxon(layer)
+        return float(result.pvalue)
+
     tasks, _ = differences.shape
     if tasks < 6:
         raise SimilarityError(f"T = {tasks} tasks cannot reach p <= .05 by a signed-rank test; it needs 6 or more.")
     if not np.isfinite(differences).all():
         raise SimilarityError("`differences` has values that are not finite; drop those tasks from all layers first.")
-    p = np.array([float(wilcoxon(layer)[1]) if layer.any() else 1.0 for layer in differences.T])
+    p = np.array([wilcoxon_p(layer) if layer.any() else 1.0 for layer in differences.T])
     return p, np.asarray(false_discovery_control(p))

@@ -64,6 +64,10 @@ def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
     if float(torch.linalg.vector_norm(left)) * (len(X) / len(left)) ** 0.5 > 1e-6 * size:
         centred -= left
         size = float(torch.linalg.vector_norm(centred))
+    if not math.isfinite(size):
+        raise SimilarityError(
+            f"squares of these values overflow {str(wide.dtype)[6:]}; divide them by a constant first"
+        )
     if size <= 2 * resolution * float(torch.linalg.vector_norm(wide)):
         what = "the representations do not vary" if origin is None else "nothing changed from the origin"
         raise SimilarityError(what + (" within groups" if len(groups) > 1 else ""))

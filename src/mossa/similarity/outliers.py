@@ -10,7 +10,6 @@ from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.compare import compare
 
-
 if TYPE_CHECKING:
     from torch import Tensor
 

@@ -80,7 +80,13 @@ def _relatives() -> list[Estimator]:
     return [
         Estimator("rv", "Robert and Escoufier 1976; the same number as cka-linear", SHAPE, view=View()),
         Estimator("svcca", "Raghu et al. 2017", SHAPE, relatives.svcca),
-        Estimator("pwcca", "Morcos et al. 2018", SHAPE, relatives.pwcca, symmetric=False),
+        Estimator(
+            "pwcca",
+            "Morcos et al. 2018",
+            frozenset({"translation", "isotropic scaling"}),
+            relatives.pwcca,
+            symmetric=False,
+        ),
         Estimator("procrustes", "Williams et al. 2021", SHAPE, relatives.procrustes, higher_is_closer=False),
         Estimator(
             "procrustes-angular", "Williams et al. 2021", SHAPE, relatives.procrustes_angular, higher_is_closer=False
