@@ -38,6 +38,54 @@ def world(tasks: int = 60, layers: int = 32, held_out: int = 7, seed: int = 0) -
         "adapters": adapters,
         "spectrum": _spectrum(names, clusters, layers, update, rng),
         "tasks": about,
+        **_relations(names, clusters, layers, rng),
+    }
+
+
+def _relations(names: list[str], clusters: list[str], layers: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+    """The tables that need representations: projection, separability, affinity and layer map."""
+    places = {cluster: rng.normal(0, 40, 2) for cluster in clusters}
+    shown = sorted({1, layers // 2 + 1, layers})
+    points = [
+        (model, layer, name, cluster, prompt, *rng.normal(places[cluster] * layer / layers, 8))
+        for model in ("pretrained", "sft")
+        for layer in shown
+        for name, cluster in zip(names, clusters, strict=True)
+        for prompt in range(20)
+    ]
+    separable = [
+        (model, layer, label, 0.1, 0.4 + 0.5 * layer / layers, 0.3, 4, 200, 4, None)
+        for model in ("pretrained", "sft")
+        for layer in range(1, layers + 1)
+        for label in ("cluster", "task", "template")
+    ]
+    alike = [(1, one, other, 1.0 if one == other else 0.4, 100, None) for one in names for other in names]
+    maps = [
+        ("pretrained", "sft", names[0], one, other, 1 - abs(one - other) / layers, 100, None)
+        for one in range(1, layers + 1)
+        for other in range(1, layers + 1)
+    ]
+    return {
+        "projection": pd.DataFrame(points, columns=["model", "layer", "task", "cluster", "prompt", "x", "y"]),
+        "separability": pd.DataFrame(
+            separable,
+            columns=[
+                "model",
+                "layer",
+                "label",
+                "silhouette",
+                "accuracy",
+                "chance",
+                "classes",
+                "n",
+                "tasks",
+                "reason",
+            ],
+        ),
+        "affinity": pd.DataFrame(alike, columns=["layer", "task", "other", "value", "n", "reason"]),
+        "layer_map": pd.DataFrame(
+            maps, columns=["model", "other", "task", "layer", "other_layer", "value", "n", "reason"]
+        ),
     }
 
 
@@ -165,6 +213,11 @@ def _similarity(
     table = pd.concat(pieces, ignore_index=True).astype({"reason": "object"})
     table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
     return table
+
+
+def rename(tables: dict[str, pd.DataFrame], task: str, name: str) -> dict[str, pd.DataFrame]:
+    """Return copies of all tables in which `task` is called `name`."""
+    return {key: table.replace({"task": {task: name}, "other": {task: name}}) for key, table in tables.items()}
 
 
 def undefine(table: pd.DataFrame, rows: pd.Series, reason: str) -> pd.DataFrame:

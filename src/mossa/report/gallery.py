@@ -11,6 +11,7 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.report import figures
+from mossa.report.figures.canvas import root
 from mossa.report.select import reading, seen, unseen
 
 if TYPE_CHECKING:
@@ -88,5 +89,5 @@ def write_gallery(pictures: list[Picture], folder: Path) -> None:
     for picture in pictures:
         drawn = picture.draw(picture.table)
         axes = drawn[0] if isinstance(drawn, list) else drawn
-        figures.save(axes.get_figure(root=True), folder / "figures" / picture.name)  # pyright: ignore
+        figures.save(root(axes), folder / "figures" / picture.name)
         picture.table.to_csv(folder / "tables" / f"{picture.name}.csv", index=False, lineterminator="\n")

@@ -56,11 +56,11 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "") ->
 
 
 def _boxes(axes: Axes, rows: pd.DataFrame, shift: float, width: float, colour: str) -> None:
-    groups = [(layer, part["value"].to_numpy(float)) for layer, part in rows.groupby("layer")]
+    layers = np.unique(rows["layer"].to_numpy(int))
     line = {"color": colour, "linewidth": 0.7}
     axes.boxplot(
-        [values for _, values in groups],
-        positions=[layer + shift for layer, _ in groups],
+        [rows.loc[rows["layer"] == layer, "value"].to_numpy(float) for layer in layers],
+        positions=layers + shift,
         widths=width * 0.85,
         showfliers=False,
         showcaps=False,
@@ -114,7 +114,7 @@ def _cluster(axes: Axes, rows: pd.DataFrame, name: str, colours: dict[str, str])
     defined = rows.dropna(subset=["value"])
     for model in in_order(rows["experimental"]):
         part = defined[defined["experimental"] == model]
-        quartiles = part.groupby("layer")["value"].quantile([0.25, 0.5, 0.75]).unstack()
+        quartiles = part.groupby("layer")["value"].quantile(np.array([0.25, 0.5, 0.75])).unstack()
         if model == CEILING:
             axes.plot(
                 quartiles.index, quartiles.get(0.5, []), "--", lw=0.9, color=colours[model], label="noise ceiling"

@@ -25,7 +25,7 @@ FORMATS = ("pdf", "svg", "png")
 TEXT_WIDTH = 7.0
 """Inches: the width of a two-column page."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -80,14 +80,27 @@ def legend_columns(labels: list[str], width: float) -> int:
 
 def legend_below(axes: Axes, note: str = "") -> None:
     """Put the legend under the axes, where it hides no data, and `note` under it."""
-    if axes.get_legend_handles_labels()[0]:
-        figure = axes.get_figure(root=True)
-        below = offset_copy(axes.transAxes, figure, y=-30, units="points")
-        columns = legend_columns(axes.get_legend_handles_labels()[1], figure.get_figwidth() - 0.5)
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        below = offset_copy(axes.transAxes, root(axes), y=-30, units="points")
+        columns = legend_columns(labels, root(axes).get_figwidth() - 0.5)
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=columns, borderaxespad=0)
+    write_note(axes, note, 44)
+
+
+def write_note(axes: Axes, note: str, points: int) -> None:
+    """Write a small line of text `points` under the axes."""
     if note:
-        place = ((0, 0), (0, -44), "axes fraction", "offset points")
+        place = ((0, 0), (0, -points), "axes fraction", "offset points")
         axes.annotate(note, *place, fontsize=6, va="top", annotation_clip=False)
+
+
+def root(axes: Axes) -> Figure:
+    """Return the figure that holds `axes`."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise DataError("The axes belong to no figure, so nothing can be drawn on them.")
+    return figure
 
 
 @styled

@@ -83,8 +83,8 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     colours = model_colours(table["model"])
     for model in in_order(defined["model"]):
         rows = defined[defined["model"] == model]
-        name = "controls" if model == CEILING else short(model)
-        label = f"{name} ({int(rows['tasks'].max())} tasks)"
+        count = int(rows["tasks"].max())
+        label = f"controls ({count})" if model == CEILING else f"{short(model)} ({count} tasks)"
         axes.plot(rows["layer"], rows["dimensions_99"], "o-", color=colours[model], markersize=2.5, label=label)
         axes.fill_between(
             rows["layer"], rows["low"].astype(float), rows["high"].astype(float), color=colours[model], alpha=0.15, lw=0

@@ -101,12 +101,13 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
             dark = "white" if abs(value) > 0.65 else "black"
             text = f"{value:.2f}".replace("0.", ".").replace("-.00", ".00")
             weight = "bold" if sure else "normal"
-            axes.text(layers[column], row, text, ha="center", va="center", fontsize=4.5, color=dark, weight=weight)
+            axes.text(layers[column], row, text, ha="center", va="center", fontsize=3.8, color=dark, weight=weight)
     labels = [f"{CORRELATES.get(correlate, correlate)} · {short(model)}" for correlate, model in pairs]
     axes.set_yticks(np.arange(len(pairs)), labels)
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.grid(visible=False)
     layer_ticks(axes, layers)
+    axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
     axes.set_title("Correlation over tasks with the similarity to the control (bold: q < .05)")
-    axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01, aspect=20)
+    axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01, aspect=25, fraction=0.04)
     return axes

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from mossa.report.colours import GREY, cluster_marks, in_order
-from mossa.report.figures.canvas import blank, blank_because, legend_below, legend_columns, need, short, styled
+from mossa.report.figures.canvas import blank, blank_because, legend_columns, need, short, styled, write_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,11 +58,14 @@ def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         return blank_because(axes, "No control has both a dose and a defined similarity.")
     _by_cluster(axes, rows, "steps", "base_similarity")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("training steps of the control")
-    axes.set_ylabel("similarity of the base, mean over layers")
+    axes.set_ylabel("similarity, mean over layers")
     missing = len(table) - len(rows)
     axes.set_title(f"Similarity of the base to {len(rows)} controls against their dose (hollow: did not learn)")
-    legend_below(axes, f"{missing} controls without a dose or a defined similarity are not drawn." if missing else "")
+    write_note(axes, f"{missing} controls without a dose or a defined similarity are not drawn." if missing else "", 30)
     return axes
 
 
@@ -73,7 +77,7 @@ def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     table `controls`. Losses are nats per target token. Controls that did not learn are hollow.
     """
     need(table, "reference", "cluster", "loss", "base_loss", "learned")
-    axes = axes or blank(3.6, width=5)[0]
+    axes = axes or blank(3.2)[0]
     rows = table.dropna(subset=["loss", "base_loss"])
     if rows.empty:
         return blank_because(axes, "No control was evaluated on its own task beside the base.")
@@ -84,7 +88,7 @@ def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.set_ylabel("test loss of the control")
     axes.set_title(f"Did the controls learn? {len(rows) - failed} of {len(rows)} (hollow: did not)")
     missing = len(table) - len(rows)
-    legend_below(axes, f"{missing} controls without both losses are not drawn." if missing else "")
+    write_note(axes, f"{missing} controls without both losses are not drawn." if missing else "", 30)
     return axes
 
 
@@ -96,4 +100,5 @@ def _by_cluster(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> int:
             part = own[own["cluster"].eq(cluster)]
             axes.plot(part[x], part[y], marker, color=colour, markersize=4, markerfacecolor=face)
         axes.plot([], [], marker, color=colour, markersize=4, label=short(cluster))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     return int(hollow.sum())

@@ -187,7 +187,7 @@ def _mean_affinity(table: pd.DataFrame) -> dict[str, list[Any]]:
     """Return the affinity of every pair of tasks, averaged over the layers where it is defined."""
     if table.empty:
         return {}
-    mean = table.groupby(["task", "other"], as_index=False)["value"].mean()
+    mean = table.groupby(["task", "other"], as_index=False)[["value"]].mean()
     return records(mean, ["task", "other", "value"])
 
 
@@ -197,7 +197,7 @@ def _mean_layer_map(table: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     maps: list[dict[str, Any]] = []
     for (model, other), part in table.groupby(["model", "other"], sort=False):
-        mean = part.groupby(["layer", "other_layer"], as_index=False)["value"].mean()
+        mean = part.groupby(["layer", "other_layer"], as_index=False)[["value"]].mean()
         columns = records(mean, ["layer", "other_layer", "value"])
         maps.append({"model": model, "other": other, "tasks": int(part["task"].nunique()), **columns})
     return maps

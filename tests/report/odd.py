@@ -1,0 +1,54 @@
+"""Studies with something missing: each must still give the report that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from tests.report.synthetic import rename, undefine, world
+
+Tables = Mapping[str, pd.DataFrame]
+SCRIPT = "<script>alert(1)</script>"
+
+
+def without_pretrained() -> Tables:
+    tables = world(tasks=9, layers=6, held_out=0)
+    similarity = tables["similarity"]
+    return {
+        "similarity": similarity[similarity["experimental"].ne("pretrained")],
+        "evaluation": tables["evaluation"][tables["evaluation"]["role"].ne("base")],
+        "tasks": tables["tasks"],
+    }
+
+
+def all_undefined() -> Tables:
+    tables = world(tasks=4, layers=5, held_out=0)
+    everywhere = pd.Series(True, index=tables["similarity"].index)
+    return {"similarity": undefine(tables["similarity"], everywhere, "the representations do not vary")}
+
+
+def partly_undefined() -> Tables:
+    tables = world(tasks=10, layers=6, held_out=0)
+    some = tables["similarity"]["layer"].eq(1) | tables["similarity"]["task"].eq("task03")
+    return {**tables, "similarity": undefine(tables["similarity"], some, "the representations do not vary")}
+
+
+def failed_controls() -> Tables:
+    tables = world(tasks=10, layers=6, held_out=0)
+    evaluation = tables["evaluation"].copy()
+    failed = evaluation["model"].str.startswith("control-task04")
+    evaluation.loc[failed, "loss"] = 5.0
+    return {**tables, "evaluation": evaluation}
+
+
+ODD: dict[str, Callable[[], Tables]] = {
+    "one task": lambda: world(tasks=1, layers=6, held_out=0),
+    "one layer": lambda: world(tasks=9, layers=1, held_out=0),
+    "only similarities": lambda: {"similarity": world(tasks=9, layers=6)["similarity"]},
+    "no pretrained": without_pretrained,
+    "all undefined": all_undefined,
+    "partly undefined": partly_undefined,
+    "failed controls": failed_controls,
+    "names that are HTML": lambda: rename(world(tasks=9, layers=6), "task03", SCRIPT),
+}
