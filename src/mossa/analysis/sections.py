@@ -91,16 +91,21 @@ def find_sections(differences: Floats) -> Fit:
 
 
 def _fit(curves: Floats, pieces: int) -> Fit:
-    """Fit `pieces` pieces to boxes `[1 + resamples, L, 3]`, the data first, and name the first criterion that fails."""
+    """Fit `pieces` pieces to boxes `[1 + resamples, L, 3]`, the data first, and name the first criterion that fails.
+
+    A boundary is the median of its places over the resamples: where two splits fit nearly alike, the best split of the
+    data alone jumps between them.
+    """
     L = curves.shape[1]
     found = [split(chunk, pieces, SHORTEST) for chunk in np.array_split(curves, 10)]
-    ends = np.concatenate([each[0] for each in found])
+    places = np.concatenate([each[0] for each in found])
     score = _bic(np.concatenate([each[1] for each in found]), L, PARAMETERS[pieces])
     needed = np.mean(score[1:] < _simpler(curves, pieces)[1:])
-    levels = _levels(curves[:, :, 1], ends)
-    low, high = (np.quantile(ends[1:], q, axis=0, method="nearest").astype(int) for q in (0.025, 0.975))
-    rise = np.quantile(levels[1:, 1:] - levels[1:, :1], 0.025, axis=0)
-    where = " | ".join(map(str, ends[0]))
+    low, ends, high = np.quantile(places[1:], [0.025, 0.5, 0.975], axis=0, method="nearest").astype(int)
+    levels = _levels(curves[:1, :, 1], ends[None])[0]
+    moved = _levels(curves[1:, :, 1], places[1:])
+    rise = np.quantile(moved[:, 1:] - moved[:, :1], 0.025, axis=0)
+    where = " | ".join(map(str, ends))
     spans = ", ".join(f"{a}-{b}" for a, b in zip(low, high, strict=True))
     problem = None
     if needed < SUPPORT:
@@ -110,17 +115,17 @@ def _fit(curves: Floats, pieces: int) -> Fit:
         )
     elif np.any(high - low > WIDEST * L):
         problem = (
-            f"the best {pieces} sections ({where}) move over layers {spans} when tasks are resampled; "
+            f"the boundaries of {pieces} sections ({where}) move over layers {spans} when tasks are resampled; "
             f"at most a quarter of the {L} layers is allowed."
         )
     elif pieces == 3 and high[0] >= low[1]:
         problem = f"the intervals of the boundaries of {pieces} sections ({where}) overlap: layers {spans}."
     elif np.any(rise <= 0):
         problem = (
-            f"with {pieces} sections, after layer {ends[0, 0]} the model is not surely closer to the controls "
+            f"with {pieces} sections, after layer {ends[0]} the model is not surely closer to the controls "
             f"than before it (lower end of the change in level {rise.min():+.3f})."
         )
-    return Fit(ends[0], low, high, levels[0], float(needed), problem)
+    return Fit(ends, low, high, levels, float(needed), problem)
 
 
 def _bic(error: Floats, L: int, parameters: int) -> Floats:

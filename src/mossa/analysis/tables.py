@@ -100,6 +100,7 @@ CONTRACTS: dict[str, Contract] = {
 def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     """Return table `name` with all the columns of its contract; absent or empty gives a table without rows.
 
+    Rows come sorted by key, so that nothing depends on the order in which they were made.
     Optional columns that are absent come back null. Raises DataError for a missing required column, a null in
     the key, a value that is not a number (or is infinite) and two rows with one key.
     """
@@ -122,7 +123,7 @@ def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     _check_key(checked, name, contract.key)
     if "layer" in contract.key:
         checked["layer"] = checked["layer"].astype(int)
-    return checked
+    return checked.sort_values(list(contract.key), ignore_index=True)
 
 
 def _dtype(contract: Contract, column: str) -> str:
