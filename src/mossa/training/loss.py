@@ -12,7 +12,7 @@ from torch.nn import functional
 from mossa.models.batches import by_length, pad_right
 from mossa.models.prompts import Encoded
 
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 16384}  # padded tokens in one micro-batch
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}  # padded tokens in one micro-batch
 
 
 def count_targets(examples: Sequence[Encoded]) -> int:

@@ -1,0 +1,117 @@
+"""Loading a base: what can be used is loaded as it is, what cannot is a sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from mossa.errors import ModelError
+from mossa.models.adapters import target_modules
+from mossa.models.base import base_fingerprint, load_base
+from mossa.models.batches import by_length
+from mossa.study.schema import Base, Lora
+from tests.small import ARCHITECTURES, make_model, make_tokenizer
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_base_is_loaded_frozen_and_without_noise(architecture: str, base_folder: Callable[[str], Path]) -> None:
+    base = load_base(Base(model=str(base_folder(architecture))))
+    assert (base.layers, base.width, base.longest) == (3, 32, 96)
+    assert not base.model.training and not any(p.requires_grad for p in base.model.parameters())
+    assert all(module.p == 0 for module in base.model.modules() if isinstance(module, torch.nn.Dropout))
+    assert base.tokenizer.pad_token is None  # nothing needs one
+
+
+def test_dtype_is_the_studys(base_folder: Callable[[str], Path]) -> None:
+    base = load_base(Base(model=str(base_folder("llama")), dtype="bfloat16"))
+    assert {parameter.dtype for parameter in base.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_targets_are_what_peft_knows(architecture: str) -> None:
+    expected = {"gpt2": ["c_attn"], "gpt_neox": ["query_key_value"]}.get(architecture, ["q_proj", "v_proj"])
+    assert target_modules(make_model(architecture), Lora()) == expected
+
+
+def test_unknown_targets_say_what_to_set() -> None:
+    model = make_model("llama")
+    with pytest.raises(ModelError, match=r"the base has no q_porj\. The choices are: .*q_proj"):
+        target_modules(model, Lora(targets=["q_porj"]))
+    model.config.model_type = "unheard-of"
+    with pytest.raises(ModelError, match=r"no targets for a 'unheard-of' model\. Set all-linear, or some of: .*q_proj"):
+        target_modules(model, Lora())
+
+
+def test_a_base_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"base\.model: .*cannot be loaded"):
+        load_base(Base(model=str(tmp_path)))
+    with pytest.raises(ModelError, match=r"nobody/nothing cannot be loaded.*HF_HUB_OFFLINE"):
+        load_base(Base(model="nobody/nothing"))
+
+
+def test_a_model_that_is_no_causal_language_model_is_a_sentence(tmp_path: Path) -> None:
+    BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(
+        tmp_path
+    )
+    make_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"is a 'bert' model \(BertModel\), not a causal language model"):
+        load_base(Base(model=str(tmp_path)))
+
+
+def test_pickled_weights_are_refused(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(base_folder("llama"), tmp_path / "base")
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"no \*\.safetensors.*pytorch_model\.bin; convert it"):
+        base_fingerprint(Base(model=str(folder)))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_base(Base(model=str(folder)))
+
+
+def test_a_tokenizer_without_an_end_is_a_sentence(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(base_folder("llama"), tmp_path / "base")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config.pop("eos_token")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="no end-of-sequence token"):
+        load_base(Base(model=str(folder)))
+
+
+def test_a_tokenizer_of_another_model_is_a_sentence(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(base_folder("llama"), tmp_path / "base")
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([f"more{index}" for index in range(50)])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match="do not belong together"):
+        load_base(Base(model=str(folder)))
+
+
+def test_truncated_weights_are_a_sentence(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(base_folder("llama"), tmp_path / "base")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_base(Base(model=str(folder)))
+
+
+def test_the_fingerprint_is_the_content_and_not_the_place(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    original = base_fingerprint(Base(model=str(base_folder("llama"))))
+    folder = shutil.copytree(base_folder("llama"), tmp_path / "elsewhere")
+    assert base_fingerprint(Base(model=str(folder))) == original
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(data)
+    assert base_fingerprint(Base(model=str(folder))) != original
+
+
+def test_groups_hold_every_index_once_within_the_budget() -> None:
+    lengths = [5, 1, 9, 9, 30, 2, 2, 7]
+    groups = by_length(lengths, 18)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    assert all(len(group) == 1 or len(group) * max(lengths[index] for index in group) <= 18 for group in groups)
