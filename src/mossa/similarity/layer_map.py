@@ -13,6 +13,7 @@ from mossa.similarity.products import gram_blocks
 if TYPE_CHECKING:
     from torch import Tensor
 
+STRIP = 32  # rows of the Gram matrices of all layers at once
 BLOCK_VALUES = 2**27  # numbers held at once in the Gram blocks of all layers: 512 MB in float32
 
 
@@ -34,9 +35,10 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     own = norms.new_zeros(len(features))
     for rows, columns, grams in gram_blocks(features, block=max(1, math.isqrt(BLOCK_VALUES // len(features)))):
         twice = 1 if rows == columns else 2
-        flat = torch.stack(grams).flatten(1)
-        cross += twice * (flat[:split] @ flat[split:].T)
-        own += twice * torch.stack([_own(K) for K in grams])
+        for strip in range(0, len(grams[0]), STRIP):  # a strip of all layers stays in the cache
+            flat = torch.stack([K[strip : strip + STRIP] for K in grams]).flatten(1)
+            cross += twice * (flat[:split] @ flat[split:].T)
+            own += twice * torch.linalg.vecdot(flat, flat)
     if debiased:
         factor = n / (n - 2)
         traces = norms.sum(1)
@@ -47,13 +49,6 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
             raise SimilarityError(f"the debiased HSIC of a layer with itself is not positive: n = {n} is too few.")
     values = cross / torch.outer(own[:split].sqrt(), own[split:].sqrt())
     return arrays.like(Y, values.cpu().numpy())
-
-
-def _own(K: Tensor) -> Tensor:
-    """Return ‖K‖² with float64 totals."""
-    import torch
-
-    return torch.linalg.vecdot(K, K).double().sum()
 
 
 def _features(side: Tensor, name: str) -> list[Tensor]:

@@ -109,7 +109,7 @@ def _in_features(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], n
 
     products = torch.stack(
         [
-            _own_forms(features[p])
+            quadratic_forms(features[p], self_product(features[p].T))
             if p == q
             else torch.linalg.vecdot(features[p] @ (features[p].T @ features[q]), features[q]).double()
             for p, q in pairs
@@ -119,16 +119,15 @@ def _in_features(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], n
     return products, crosses
 
 
-def _own_forms(X: Tensor) -> Tensor:
-    """Return xᵢᵀ (XᵀX) xᵢ, [n]."""
+def quadratic_forms(X: Tensor, M: Tensor) -> Tensor:
+    """Return xᵢᵀ M xᵢ for the n rows of X [n, d] and symmetric M [d, d], of which only the upper triangle is used."""
     import torch
 
     n, d = X.shape
-    scatter = self_product(X.T)
     forms = X.new_zeros(n, dtype=torch.float64)
     for start in range(0, d, STRIP):
         stop = min(start + STRIP, d)
-        weighted = X[:, start:stop] @ scatter[start:stop, start:]
+        weighted = X[:, start:stop] @ M[start:stop, start:]
         weighted[:, stop - start :] *= 2  # the lower triangle is the upper one
         forms += torch.linalg.vecdot(weighted, X[:, start:])
     return forms

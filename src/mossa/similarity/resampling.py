@@ -11,7 +11,7 @@ import numpy as np
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
-from mossa.similarity.products import self_product
+from mossa.similarity.products import quadratic_forms, self_product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,8 +47,8 @@ def bootstrap(
 
     K, L = (_u_centred(A) if debiased else A for A in _grams(Y, Z))
     n = len(K)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
-    w = torch.from_numpy(draws).to(K)
+    draws = torch.from_numpy(np.random.default_rng(seed).integers(n, size=(resamples, n))).to(K.device)
+    w = K.new_zeros((resamples, n)).scatter_add_(1, draws, K.new_ones((resamples, n)))
     cross, one, other = (_weighted(A * B, w) for A, B in ((K, L), (K, K), (L, L)))
     undefined = int(((one <= 0) | (other <= 0)).sum())
     if undefined:
@@ -65,10 +65,8 @@ def _u_centred(K: Tensor) -> Tensor:
 
 def _weighted(M: Tensor, w: Tensor) -> Tensor:
     """Return Σ_ij E[w_i w_j]⁻¹ w_i w_j M_ij over different prompts plus Σ_i w_i M_ii, for each draw of w [b, n]."""
-    import torch
-
     n, diagonal = len(M), M.diagonal()
-    different = torch.linalg.vecdot(w @ M, w).double() - (w**2 @ diagonal).double()
+    different = quadratic_forms(w, M) - (w**2 @ diagonal).double()
     return different * n / (n - 1) + (w @ diagonal).double()
 
 
@@ -107,5 +105,7 @@ def permutation_test(
         for rows in sorted_groups.rows():
             order[rows] = random.permutation(rows)
         index = torch.from_numpy(order).to(K.device)
-        null[draw] = float(torch.linalg.vecdot(K, L[index][:, index]).double().sum()) / size
+        null[draw] = (
+            float(torch.linalg.vecdot(K, L.index_select(0, index).index_select(1, index)).double().sum()) / size
+        )
     return PermutationTest(value, null, (1 + int((null >= value).sum())) / (1 + permutations))
