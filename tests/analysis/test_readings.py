@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.cbook import boxplot_stats
@@ -30,6 +30,7 @@ def read(table: pd.DataFrame, **where: object) -> pd.DataFrame:
 # The distribution over tasks (figures 2, 3 and 7).
 
 
+@settings(max_examples=50, deadline=None)
 @given(arrays(np.float64, st.integers(1, 40), elements=st.floats(-1, 1)))
 def test_boxes_are_those_of_matplotlib(values):
     ours, theirs = describe(pd.Series(values)), boxplot_stats(values)[0]
@@ -204,6 +205,7 @@ def test_too_few_tasks_and_equal_models_have_a_reason_instead_of_a_p_value():
     assert wilcoxon(np.zeros(9))[1] == "every difference is zero"
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_q_values_follow_benjamini_and_hochberg(p_values):
     q = adjust(pd.Series([*p_values, np.nan]))
@@ -277,6 +279,7 @@ def test_without_similarities_of_changes_the_reason_is_given():
     assert findings.dose_readings["reason"].str.contains("no similarity of changes").all()
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 1000), st.integers(5, 40))
 def test_pearson_and_its_interval_are_scipys(seed, T):
     rng = np.random.default_rng(seed)
@@ -287,6 +290,7 @@ def test_pearson_and_its_interval_are_scipys(seed, T):
     assert (ours["low"], ours["high"]) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 1000))
 def test_spearman_sees_only_the_order(seed):
     x, y = np.random.default_rng(seed).normal(size=(2, 12))

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.analysis.worlds import steps, world
 
 from mossa.analysis import analyse
 from mossa.analysis.sections import boxes, find_sections
+from tests.analysis.worlds import steps, world
 
 FIGURE_2 = json.loads((Path(__file__).parent / "data" / "figure2.json").read_text(encoding="utf-8"))
 
@@ -126,7 +126,7 @@ def test_boxes_are_quartiles_over_tasks():
 
 
 def test_the_table_names_layers_and_fractions_of_depth():
-    found = analyse(world(12, gain=steps(12, (3, 6), (0, 0.1, 0.3)))).sections
+    found = analyse(world(12, L=12, gain=steps(12, (3, 6), (0, 0.1, 0.3)))).sections
     assert set(found["estimator"]) == {"cka-linear", "cka-linear-debiased"}
     for _, row in found.iterrows():
         assert (row["shared_end"], row["transition_end"], row["sections"]) == (3, 6, 3)
@@ -135,7 +135,7 @@ def test_the_table_names_layers_and_fractions_of_depth():
 
 
 def test_a_task_undefined_at_a_layer_is_left_out_and_counted():
-    tables = world(12, gain=steps(12, (3, 6), (0, 0.1, 0.3)))
+    tables = world(12, L=12, gain=steps(12, (3, 6), (0, 0.1, 0.3)))
     similarity = tables["similarity"]
     gone = (similarity["task"] == "task03") & (similarity["layer"] == 1)
     tables["similarity"] = similarity.assign(value=similarity["value"].where(~gone))

@@ -17,7 +17,7 @@ def world(
     T: int = 12,
     base: float | np.ndarray = 0.6,
     gain: float | np.ndarray = 0.2,
-    L: int = 12,
+    L: int = 6,
     noise: float = 0.01,
     seed: int = 0,
     held_out: int = 0,

@@ -11,6 +11,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from mossa.analysis.grams import finite_prompts, unit_grams, why_undefined
+from mossa.errors import SimilarityError
 
 COLUMNS = ["layer", "task", "other", "value", "n", "non_finite", "reason"]
 MERGE_COLUMNS = ["layer", "step", "left", "right", "height", "tasks"]
@@ -27,8 +28,12 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
     if not names:
         return pd.DataFrame(columns=COLUMNS)
     finite = finite_prompts(list(representations.values()), names)
+    depth = representations[names[0]].shape[1]
+    for name, array in representations.items():
+        if array.shape[1] != depth:
+            raise SimilarityError(f"{name!r} has {array.shape[1]} layers where {names[0]!r} has {depth}.")
     rows: list[dict[str, object]] = []
-    for layer in range(min(array.shape[1] for array in representations.values())):
+    for layer in range(depth):
         units = np.concatenate([unit_grams(array[finite, layer : layer + 1]) for array in representations.values()])
         for (i, j), value in np.ndenumerate(units @ units.T):
             rows.append(

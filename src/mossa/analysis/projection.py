@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from mossa.analysis.bootstrap import Floats
+from mossa.errors import SimilarityError
 
 COLUMNS = ["model", "layer", "task", "cluster", "prompt", "x", "y", "reason"]
 COMPONENTS = 50
@@ -30,7 +31,7 @@ def projection(
 
     `representations` maps a task to `[n, L, d]`. PCA to 50 dimensions first, perplexity 30 (a third of the prompts
     where there are fewer than 91), PCA start, seeded. At most `per_task` prompts of a task, evenly spaced; `prompt` is
-    the row in the task's array, from 0. Where a prompt has no position, `reason` says why. Raises ValueError for a
+    the row in the task's array, from 0. Where a prompt has no position, `reason` says why. Raises SimilarityError for a
     layer the representations do not have.
     """
     rows = sample(representations, clusters, per_task)
@@ -49,11 +50,7 @@ def projection(
         table = rows.assign(model=model, layer=layer, x=position[:, 0], y=position[:, 1])
         table["reason"] = pd.Series(problem, table.index, dtype="object").where(table["x"].isna(), None)
         tables.append(table)
-    return (
-        pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
-        if tables
-        else rows.reindex(columns=COLUMNS)
-    )
+    return pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
 
 
 def sample(
@@ -74,7 +71,7 @@ def gather(representations: Mapping[str, NDArray[np.floating]], rows: pd.DataFra
     for task, group in rows.groupby("task", sort=False):
         array = representations[str(task)]
         if not 1 <= layer <= array.shape[1]:
-            raise ValueError(f"Layer {layer} of task {task!r} is not there; its layers are 1 to {array.shape[1]}.")
+            raise SimilarityError(f"Layer {layer} of task {task!r} is not there; its layers are 1 to {array.shape[1]}.")
         parts.append(array[group["prompt"].to_numpy(), layer - 1])
     return np.concatenate(parts).astype(np.float64)
 

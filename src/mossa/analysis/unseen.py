@@ -41,7 +41,9 @@ def unseen(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for experimental, estimator, differences in comparisons(curves, baseline):
         groups = populations(curves, experimental)
-        held_out = differences[differences.index.isin(groups.get("held_out", []))]
+        if "held_out" not in groups:
+            continue
+        held_out = differences[differences.index.isin(groups["held_out"])]
         seen = differences[differences.index.isin(groups.get("seen", []))]
         for layer in held_out:
             head: dict[str, object] = {"experimental": experimental, "layer": layer, "estimator": estimator}
