@@ -47,7 +47,8 @@ def show(browser: webdriver.Chrome, page: Path, width: int = 1280, scheme: str =
         browser.get_log(kind)
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    motion = {"name": "prefers-reduced-motion", "value": "reduce"}
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}, motion]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(page.as_uri())
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import pandas as pd
 
+from mossa.analysis import Findings, analyse
 from tests.report.synthetic import rename, undefine, world
 
 Tables = Mapping[str, pd.DataFrame]
@@ -52,3 +54,10 @@ ODD: dict[str, Callable[[], Tables]] = {
     "failed controls": failed_controls,
     "names that are HTML": lambda: rename(world(tasks=9, layers=6), "task03", SCRIPT),
 }
+
+
+@cache
+def studied(name: str) -> tuple[Tables, Findings]:
+    """Return the tables of an odd study and what the analysis makes of them; both are only read."""
+    tables = ODD[name]()
+    return tables, analyse(tables)

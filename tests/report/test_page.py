@@ -12,20 +12,19 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from mossa.analysis import analyse
+from mossa.analysis import Findings, analyse
 from mossa.report.gallery import gallery
 from mossa.report.page.data import page_data
 from mossa.report.page.render import render
 from tests.report.browser import choose, complaints, drawn, requests, show, start
-from tests.report.odd import ODD, SCRIPT, Tables
+from tests.report.odd import ODD, SCRIPT, Tables, studied
 from tests.report.synthetic import rename, world
 
 pytestmark = pytest.mark.browser
 
 
-def write_page(tables: Tables, path: Path) -> Path:
+def write_page(tables: Tables, findings: Findings, path: Path) -> Path:
     """Write the page alone, without the static figures."""
-    findings = analyse(tables)
     estimator = str(findings.estimator)
     pictures, missing = gallery(findings, estimator)
     prompts = {"task01": ["<b>bold?</b> \u2028 </script> first prompt"]}
@@ -45,7 +44,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables = rename(world(tasks=24, layers=12, held_out=4), "task03", SCRIPT)
-    return write_page(tables, tmp_path_factory.mktemp("page") / "index.html")
+    return write_page(tables, analyse(tables), tmp_path_factory.mktemp("page") / "index.html")
 
 
 @pytest.fixture
@@ -121,7 +120,7 @@ def test_the_sliders_move_the_sections_and_their_means(opened: webdriver.Chrome)
     assert "by hand" in note(opened, "map") or "No sections" in note(opened, "map")
     choose(opened, "shared-end", 11)
     assert opened.find_element(By.ID, "transition-value").text == "11"
-    opened.find_element(By.ID, "map-reset").click()
+    opened.find_element(By.ID, "map-reset").send_keys(Keys.ENTER)
     assert state() == found
 
 
@@ -187,9 +186,9 @@ def test_projection_and_correlates_follow_their_controls(opened: webdriver.Chrom
 @pytest.mark.parametrize("width", [390, 768])
 def test_the_page_never_scrolls_sideways(browser: webdriver.Chrome, page: Path, width: int) -> None:
     show(browser, page, width=width)
-    opener = "document.querySelectorAll('details').forEach(d => d.open = true)"
-    browser.execute_script(opener)
-    assert browser.execute_script("return document.documentElement.scrollWidth") == width
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.execute_script("return innerWidth") == width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_dark_mode_reaches_page_and_plots(browser: webdriver.Chrome, page: Path) -> None:
@@ -213,16 +212,29 @@ def test_dark_mode_reaches_page_and_plots(browser: webdriver.Chrome, page: Path)
     assert ground == 255 and ink < 60 and tick < 60
 
 
+def test_printing_from_dark_mode_is_dark_on_white(browser: webdriver.Chrome, page: Path) -> None:
+    show(browser, page, scheme="dark")
+    look = (
+        "dispatchEvent(new Event('beforeprint'));"
+        "return [getComputedStyle(document.body).backgroundColor,"
+        " document.querySelector('#map-plot .xtick text').style.fill]"
+    )
+    ground, tick = browser.execute_script(look)
+    assert ground == "rgb(255, 255, 255)" and tick == "rgb(27, 31, 36)"
+    tick = browser.execute_script("dispatchEvent(new Event('afterprint'));" + look.split(";", 1)[1])[1]
+    assert tick == "rgb(231, 234, 238)"
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_a_study_with_something_missing_gives_a_page_that_works(
     browser: webdriver.Chrome, tmp_path: Path, name: str
 ) -> None:
-    page = write_page(ODD[name](), tmp_path / "index.html")
+    page = write_page(*studied(name), tmp_path / "index.html")
     show(browser, page)
     browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
     for select in browser.find_elements(By.CSS_SELECTOR, ".tools select"):
-        for value in [option.get_attribute("value") for option in select.find_elements(By.TAG_NAME, "option")]:
-            choose(browser, str(select.get_attribute("id")), value)
+        options = select.find_elements(By.TAG_NAME, "option")
+        choose(browser, str(select.get_attribute("id")), options[-1].get_attribute("value"))
     assert complaints(browser) == []
     assert "NaN" not in browser.find_element(By.TAG_NAME, "main").text
     assert browser.find_elements(By.CSS_SELECTOR, ".missing li")

@@ -108,10 +108,14 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `figure` as `stem`.pdf, .svg and .png without times in them, and return the three paths."""
     metadata: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     paths: list[Path] = []
+    figure.draw_without_rendering()
+    layout = figure.get_layout_engine()
+    figure.set_layout_engine("none")  # laid out once, not again for every format
     for kind in FORMATS:
         path = stem.with_name(f"{stem.name}.{kind}")
         figure.savefig(path, format=kind, dpi=200, metadata=metadata[kind])
         paths.append(path)
+    figure.set_layout_engine(layout)
     return paths
 
 

@@ -1,0 +1,177 @@
+"""Laws of the static figures: everything defined is drawn once, the rest is counted, and the bytes repeat."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from mossa.errors import DataError
+from mossa.report import figures
+from mossa.report.colours import BLUE, GREY, cluster_marks, model_colours
+from mossa.report.figures.canvas import root
+from mossa.report.figures.lines import section_spans
+from mossa.report.gallery import gallery
+from mossa.report.select import undefined, unseen
+from tests.report.odd import ODD, studied
+from tests.report.synthetic import world
+
+names = st.text("abcxyz", min_size=1, max_size=4)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pd.DataFrame:
+    """A small similarity table with holes."""
+    value = st.one_of(st.none(), st.floats(0, 1))
+    tasks, layers = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    models = draw(st.lists(st.sampled_from(["pretrained", "sft", "other"]), min_size=1, unique=True))
+    rows = [
+        {"experimental": model, "task": f"t{task}", "cluster": f"c{task % 2}", "layer": layer, "value": draw(value)}
+        for model in models
+        for task in range(tasks)
+        for layer in range(1, layers + 1)
+    ]
+    table = pd.DataFrame(rows).assign(held_out=False, reason=None)
+    table["value"] = table["value"].astype(float)
+    table.loc[table["value"].isna(), "reason"] = "flat"
+    return table
+
+
+def heights(axes: Any, size: float) -> list[float]:
+    """The heights of all points of one marker size."""
+    drawn = [line.get_ydata() for line in axes.lines if line.get_marker() == "." and line.get_markersize() == size]
+    return sorted(float(value) for line in drawn for value in line)
+
+
+@settings(max_examples=12, deadline=None)
+@given(tables())
+def test_every_defined_value_is_a_point_and_every_undefined_one_is_counted(table: pd.DataFrame) -> None:
+    axes = figures.layers(table)
+    values = sorted(table["value"].dropna())
+    assert heights(axes, 1.6) == values
+    holes = int(table["value"].isna().sum())
+    text = " ".join(text.get_text() for text in axes.texts)
+    assert (f"{holes} of {len(table)} values are undefined and not drawn: flat ({holes})" in text) == (holes > 0)
+
+
+@settings(max_examples=6, deadline=None)
+@given(tables())
+def test_the_panels_of_the_clusters_hold_all_points_together(table: pd.DataFrame) -> None:
+    panels = figures.clusters(table)
+    assert sorted(value for panel in panels for value in heights(panel, 1.4)) == sorted(table["value"].dropna())
+
+
+@given(st.lists(names), st.lists(names))
+def test_the_base_is_blue_the_ceiling_grey_and_no_tuned_model_either(first: list[str], more: list[str]) -> None:
+    colours = model_colours(first)
+    assert colours["pretrained"] == BLUE and colours["control"] == GREY
+    assert all(colours[name] not in (BLUE, GREY) for name in first)
+    assert model_colours([*first, *more]).items() >= colours.items()
+
+
+@given(st.sets(names, max_size=48))
+def test_clusters_are_told_apart_whatever_their_order(clusters: set[str]) -> None:
+    marks = cluster_marks(sorted(clusters))
+    assert len(set(marks.values())) == len(clusters)
+    assert cluster_marks(sorted(clusters, reverse=True)) == marks
+
+
+@given(st.integers(2, 40), st.data())
+def test_sections_cover_every_layer_once(layers: int, data: st.DataObject) -> None:
+    shared = data.draw(st.integers(1, layers - 1))
+    transition = data.draw(st.one_of(st.none(), st.integers(shared + 1, layers - 1))) if shared + 1 < layers else None
+    row = pd.Series({"shared_end": shared, "transition_end": transition}, dtype=object)
+    spans = section_spans(row, 1, layers)
+    covered = [layer for _, first, last in spans for layer in range(first, last + 1)]
+    assert covered == list(range(1, layers + 1))
+    assert [name for name, *_ in spans] == ["shared", *(["transition"] if transition else []), "refinement"]
+
+
+def test_no_sections_means_no_spans() -> None:
+    assert section_spans(None, 1, 8) == []
+    assert section_spans(pd.Series({"shared_end": None, "transition_end": None}), 1, 8) == []
+
+
+def test_unseen_keeps_the_held_out_tasks_for_their_models_and_the_base() -> None:
+    rows = pd.DataFrame(
+        [
+            ("pretrained", "a", False), ("sft", "a", False), ("sft-unseen", "a", True), ("control", "a", False),
+            ("pretrained", "b", False), ("sft", "b", False), ("sft-unseen", "b", False), ("control", "b", False),
+        ],
+        columns=["experimental", "task", "held_out"],
+    )  # fmt: skip
+    kept = unseen(rows)
+    assert list(kept["experimental"]) == ["pretrained", "sft-unseen", "control"]
+    assert set(kept["task"]) == {"a"}
+
+
+def test_undefined_without_a_reason_says_so() -> None:
+    rows = pd.DataFrame({"value": [np.nan, 0.5], "reason": [None, None]})
+    assert undefined(rows) == "1 of 2 values are undefined and not drawn: no reason given (1)."
+
+
+@pytest.mark.parametrize("draw", [figures.layers, figures.dimensionality, figures.correlates, figures.controls])
+def test_a_missing_column_is_named(draw: Callable[..., Any]) -> None:
+    with pytest.raises(DataError, match=r"needs a column '\w+'; the table has other\."):
+        draw(pd.DataFrame({"other": [1]}))
+
+
+def test_two_rows_for_one_point_are_refused() -> None:
+    similarity = world(tasks=2, layers=2, held_out=0)["similarity"]
+    with pytest.raises(DataError, match="Choose one estimator"):
+        figures.layers(similarity)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_study_gives_the_figures_that_are_possible_and_says_which_are_not(name: str) -> None:
+    _, findings = studied(name)
+    pictures, missing = gallery(findings, str(findings.estimator))
+    assert {"layers", "clusters", "heatmap"} <= {picture.name for picture in pictures}
+    assert all(" not drawn, because " in sentence for sentence in missing)
+    for picture in pictures:
+        drawn = picture.draw(picture.table)
+        axes = drawn[0] if isinstance(drawn, list) else drawn
+        root(axes).draw_without_rendering()
+
+
+def test_axes_of_the_caller_are_used_and_settings_stay() -> None:
+    before = dict(matplotlib.rcParams)
+    own = Figure().subplots()
+    rows = world(tasks=3, layers=3, held_out=0)["similarity"].query(
+        "estimator == 'cka-linear' and relation == 'control'"
+    )
+    assert figures.layers(rows, own) is own
+    assert own.lines
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
+    rows = world(tasks=4, layers=3, held_out=0)["similarity"].query(
+        "estimator == 'cka-linear' and relation == 'control'"
+    )
+    written = [
+        [path.read_bytes() for path in figures.save(root(figures.layers(rows)), tmp_path / name)] for name in ("a", "b")
+    ]
+    assert written[0] == written[1]
+    assert written[0][0].startswith(b"%PDF") and b"<svg" in written[0][1] and written[0][2].startswith(b"\x89PNG")
+
+
+def test_importing_the_report_loads_no_plotting_and_drawing_loads_no_pyplot() -> None:
+    script = (
+        "import sys, mossa.report\n"
+        "heavy = {'matplotlib', 'plotly', 'jinja2', 'torch', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "mossa.report.figures.layers; mossa.report.write_report\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -1,0 +1,98 @@
+"""The whole report: files, size, repeatability, Markdown, and refusals."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mossa.analysis import analyse
+from mossa.errors import DataError
+from mossa.report import write_report
+from mossa.report.gallery import gallery
+from mossa.report.markdown import markdown, safe
+from mossa.report.page.data import MOST_POINTS, page_data
+from mossa.report.page.facts import LONGEST_PROMPT, shorten
+from mossa.report.page.render import render
+from mossa.report.questions import QUESTIONS
+from tests.report.odd import SCRIPT
+from tests.report.synthetic import rename, world
+
+STUDY = {"name": "small", "base": "none", "note": SCRIPT}
+
+
+def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: Path) -> None:
+    tables = rename(world(tasks=9, layers=6), "task03", SCRIPT)
+    index = write_report(tables, tmp_path / "html", study=STUDY, provenance={"seed": 0})
+    assert index == tmp_path / "html" / "index.html"
+    names = {path.stem for path in (tmp_path / "html" / "tables").iterdir()}
+    assert {"layers", "clusters", "unseen", "projection", "dimensionality", "correlates", "sections-sft"} <= names
+    drawn = {path.name for path in (tmp_path / "html" / "figures").iterdir()}
+    assert drawn == {f"{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")}
+    behind = pd.read_csv(tmp_path / "html" / "tables" / "layers.csv")
+    assert SCRIPT in set(behind["task"]) and behind["value"].notna().all()
+
+
+def test_markdown_links_every_figure_and_answers_every_question() -> None:
+    tables = rename(world(tasks=9, layers=6), "task03", SCRIPT)
+    findings = analyse(tables)
+    pictures, missing = gallery(findings, "cka-linear-debiased")
+    text = markdown(findings, "cka-linear-debiased", pictures, missing, STUDY, {"seed": 0})
+    assert re.findall(r"\]\((figures/[^)]+)\)", text) == [f"figures/{picture.name}.png" for picture in pictures]
+    assert all(f"## {question}" in text for question in QUESTIONS.values())
+    outside_blocks = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert not any("<script>" in line for line in outside_blocks)
+
+
+def test_markdown_is_written_as_report_md(tmp_path: Path) -> None:
+    tables = {"similarity": world(tasks=2, layers=2, held_out=0)["similarity"]}
+    path = write_report(tables, tmp_path, study=STUDY, provenance={}, format="md")
+    assert path == tmp_path / "report.md" and path.read_text().startswith("# small")
+    assert (tmp_path / "figures" / "layers.svg").is_file()
+
+
+def test_the_page_of_a_large_study_stays_under_ten_megabytes() -> None:
+    tables = world(tasks=60, layers=32)
+    findings = analyse(tables)
+    data = page_data(findings, "cka-linear-debiased")
+    pictures, missing = gallery(findings, "cka-linear-debiased")
+    prompts = {task["task"]: ["word " * 1000] * 3 for task in data["tasks"]}
+    page = render(findings, data, pictures, missing, tables, STUDY, {}, prompts)
+    assert len(page.encode()) < 10_000_000
+    assert page == render(
+        findings, page_data(findings, "cka-linear-debiased"), pictures, missing, tables, STUDY, {}, prompts
+    )
+    own_part = page.split('id="data">')[0] + page.split('id="data">')[1].split("</script>")[0]
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", own_part)
+
+
+def test_a_large_projection_is_thinned_and_counted() -> None:
+    tables = world(tasks=9, layers=3)
+    points = pd.concat([tables["projection"]] * 20, ignore_index=True)
+    panels = page_data(analyse({**tables, "projection": points}), "cka-linear")["projection"]
+    assert [panel["prompts"] for panel in panels] == [9 * 20 * 20] * 6
+    assert all(len(panel["x"]) <= MOST_POINTS for panel in panels)
+
+
+def test_a_long_prompt_is_cut_in_the_middle_and_says_so() -> None:
+    prompt = "".join(chr(97 + place % 26) for place in range(LONGEST_PROMPT + 500))
+    short = shorten(prompt)
+    assert short.startswith(prompt[:100]) and short.endswith(prompt[-100:]) and "500 characters not shown" in short
+    assert shorten(prompt[:LONGEST_PROMPT]) == prompt[:LONGEST_PROMPT]
+
+
+def test_markdown_shows_every_mark_as_itself() -> None:
+    assert safe("<b>|x|* [y](z)\n#") == r"&lt;b&gt;\|x\|\* \[y\](z) \#"
+
+
+def test_what_cannot_be_reported_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    tables = {"similarity": world(tasks=2, layers=2, held_out=0)["similarity"]}
+    with pytest.raises(DataError, match=r"no estimator 'cka-liner'\. Did you mean 'cka-linear'"):
+        write_report(tables, tmp_path, study={}, provenance={}, estimator="cka-liner")
+    with pytest.raises(DataError, match="The choices are: html, md"):
+        write_report(tables, tmp_path, study={}, provenance={}, format="pdf")  # pyright: ignore
+    with pytest.raises(DataError, match="Run the study first"):
+        write_report({}, tmp_path, study={}, provenance={})
+    assert list(tmp_path.iterdir()) == []
