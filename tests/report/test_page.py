@@ -75,7 +75,7 @@ def test_every_plot_is_drawn(opened: webdriver.Chrome) -> None:
     plots = opened.find_elements(By.CSS_SELECTOR, "section > .plot, section > .wide > .plot")
     assert {plot.get_attribute("id") for plot in plots} == {
         "map-plot", "boxes-plot", "heat-plot", "space-plot", "separability-plot", "dimensions-plot",
-        "correlates-plot", "controls-plot", "affinity-plot", "layers-plot",
+        "correlates-plot", "encoded-plot", "controls-plot", "affinity-plot", "layers-plot",
     }  # fmt: skip
     assert all(plot.find_elements(By.CSS_SELECTOR, ".main-svg .trace, .main-svg .hm") for plot in plots)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,8 @@ def gallery(findings: Findings, estimator: str) -> tuple[list[Picture], list[str
     linear = findings.correlates[
         findings.correlates["estimator"].eq(estimator) & findings.correlates["method"].eq("pearson")
     ]
+    held = findings.encoded[findings.encoded["estimator"].eq(estimator)]
+    silent = "the run holds no representations to measure it on"
     nothing = "no similarity to a control was measured"
     plan: list[tuple[str, str, pd.DataFrame, Callable[..., Any], str]] = [
         ("layers", "Similarity to the controls per layer, over tasks", seen(rows), figures.layers, nothing),
@@ -41,13 +44,23 @@ def gallery(findings: Findings, estimator: str) -> tuple[list[Picture], list[str
         ("unseen", "The same on held-out tasks", unseen(rows), figures.unseen, "no task was held out of a tuned model"),
         ("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
         *_sections(findings, estimator),
+        ("encoded", "What the base already held", held, figures.encoded, "the base was not compared with the controls"),
         (
             "projection",
             "Map of the prompts of all tasks",
             findings.projection,
             figures.projection,
-            "the run holds no projection of the representations",
+            silent,
         ),
+        (
+            "separability",
+            "What a classifier reads off the representations",
+            findings.separability,
+            figures.separability,
+            silent,
+        ),
+        ("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
+        ("layer-map", "Layer against layer", findings.layer_map, figures.layer_map, silent),
         (
             "dimensionality",
             "Dimensions that explain 99 % of the variance",
@@ -73,8 +86,15 @@ def _sections(findings: Findings, estimator: str) -> list[tuple[str, str, pd.Dat
         mine, ends = change[change["experimental"].eq(model)], found[found["experimental"].eq(model)]
         population = tuned_on(mine)
         draw = partial(figures.sections, found=ends[ends["population"].eq(population)])
-        plan.append((f"sections-{model}", f"Sections of {model}", mine[mine["population"].eq(population)], draw, ""))
+        plan.append(
+            (f"sections-{file_name(model)}", f"Sections of {model}", mine[mine["population"].eq(population)], draw, "")
+        )
     return plan or [("sections", "Sections", change, figures.sections, "no tuned model can be compared with the base")]
+
+
+def file_name(model: object) -> str:
+    """Return a model's name with everything that could break a file's name replaced."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", str(model))
 
 
 def tuned_on(table: pd.DataFrame) -> str:

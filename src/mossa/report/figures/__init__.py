@@ -2,20 +2,26 @@
 
 from mossa.report.figures.boxes import clusters, layers, unseen
 from mossa.report.figures.canvas import save
-from mossa.report.figures.lines import dimensionality, sections
+from mossa.report.figures.lines import dimensionality, sections, separability
 from mossa.report.figures.maps import correlates, heatmap
 from mossa.report.figures.points import controls, dose, projection
+from mossa.report.figures.ranking import encoded
+from mossa.report.figures.relations import affinity, layer_map
 
 __all__ = [
+    "affinity",
     "clusters",
     "controls",
     "correlates",
     "dimensionality",
     "dose",
+    "encoded",
     "heatmap",
+    "layer_map",
     "layers",
     "projection",
     "save",
     "sections",
+    "separability",
     "unseen",
 ]

@@ -95,3 +95,32 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.set_title("Principal dimensions that explain 99 % of the variance, mean over tasks with 95 % interval")
     legend_below(axes)
     return axes
+
+
+DASHES = {"cluster": "-", "task": "--", "template": ":"}
+
+
+@styled
+def separability(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+    """Draw how far above chance a linear classifier reads cluster, task and template off the representations.
+
+    `table` has one row per (model, layer, label) with `accuracy` and `chance`, as `mossa.analysis.separability`.
+    """
+    need(table, "model", "layer", "label", "accuracy", "chance")
+    once(table, "model", "layer", "label")
+    axes = axes or blank(2.6)[0]
+    defined = table.dropna(subset=["accuracy"]).sort_values("layer")
+    if defined.empty:
+        return blank_because(axes, "No separability could be measured.")
+    colours = model_colours(table["model"])
+    for model in in_order(defined["model"]):
+        for label, rows in defined[defined["model"] == model].groupby("label"):
+            above = rows["accuracy"].astype(float) - rows["chance"].astype(float)
+            style = DASHES.get(str(label), "-.")
+            axes.plot(rows["layer"], above, style, color=colours[model], label=f"{short(model)}: {label}")
+    axes.axhline(0, color=GREY, linewidth=0.7)
+    layer_ticks(axes, sorted(defined["layer"].astype(int).unique()))
+    axes.set_ylabel("accuracy above chance")
+    axes.set_title("What a linear classifier reads off the representations, cross-validated")
+    legend_below(axes)
+    return axes

@@ -17,7 +17,7 @@ const tone = (thing) => (thing ? (isDark() ? thing.dark : thing.colour) : css("-
 const see = (colour, alpha) =>
   `rgba(${[1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)).join(",")},${alpha})`;
 const nice = (value, digits = 3) => (value === null || value === undefined ? "undefined" : value.toFixed(digits));
-const DIVERGING = [[0, "#0072B2"], [0.5, "#F7F7F7"], [1, "#D55E00"]];
+const diverging = () => [[0, "#0072B2"], [0.5, isDark() ? "#1d2126" : "#F7F7F7"], [1, "#D55E00"]];
 const label = (model) => (model === DATA.ceiling ? "noise ceiling" : model);
 
 function quantile(sorted, q) {

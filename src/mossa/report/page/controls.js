@@ -56,9 +56,8 @@ const ticks = (names) => ({
 });
 
 if (byId("affinity-plot")) {
-  const rows = rowsOf(DATA.affinity).map((row) => ({ from: row.task, to: row.other, value: row.value }));
-  const there = new Set(rows.map((row) => row.from));
-  const names = DATA.tasks.map((task) => task.task).filter((task) => there.has(task));
+  const { order: names, ...columns } = DATA.affinity;
+  const rows = rowsOf(columns).map((row) => ({ from: row.task, to: row.other, value: row.value }));
   const hover = (from, to) => `${escapeText(from)}<br>${escapeText(to)}`;
   drawing(() => matrix("affinity-plot", rows, names, names, hover, {
     xaxis: { ...ticks(names), tickangle: 90 }, yaxis: { ...ticks(names), autorange: "reversed" },

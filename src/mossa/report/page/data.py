@@ -23,6 +23,8 @@ from mossa.report.colours import (
     model_colours,
 )
 from mossa.report.figures.lines import section_spans
+from mossa.report.figures.ranking import MEANINGS, encoded_measure
+from mossa.report.figures.relations import leaf_order
 from mossa.report.gallery import tuned_on
 from mossa.report.select import reading
 
@@ -57,7 +59,10 @@ def page_data(findings: Findings, estimator: str) -> dict[str, Any]:
     models = in_order(rows["experimental"])
     layers = sorted({int(layer) for layer in rows["layer"]})
     clusters = cluster_marks(rows["cluster"])
-    chosen = {name: _of(getattr(findings, name), estimator) for name in ("change", "sections", "dose", "correlates")}
+    chosen = {
+        name: _of(getattr(findings, name), estimator)
+        for name in ("change", "sections", "dose", "correlates", "encoded")
+    }
     return {
         "estimator": estimator,
         "baseline": findings.baseline,
@@ -77,6 +82,7 @@ def page_data(findings: Findings, estimator: str) -> dict[str, Any]:
             chosen["correlates"],
             ["experimental", "layer", "correlate", "method", "correlation", "low", "high", "q_value", "tasks"],
         ),
+        "encoded": _encoded(chosen["encoded"]),
         "projection": _projection(findings.projection),
         "separability": records(findings.separability, ["model", "layer", "label", "accuracy", "chance", "silhouette"]),
         "dose": records(
@@ -162,6 +168,14 @@ def _sections(found: pd.DataFrame, layers: list[int]) -> dict[str, Any]:
     return spans
 
 
+def _encoded(table: pd.DataFrame) -> dict[str, Any]:
+    """Return what the base held of each task, and which measure says so."""
+    measure, low, high = encoded_measure(table)
+    short = table.rename(columns={measure: "x", low: "from", high: "to"}, errors="ignore")
+    found = records(short, ["task", "cluster", "x", "from", "to", "rank", "rank_low", "rank_high", "q_value", "reason"])
+    return {"measure": measure, "meaning": MEANINGS[measure], "rows": found}
+
+
 def _projection(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one object per (model, layer), each thinned evenly to `MOST_POINTS` prompts and counted."""
     if table.empty:
@@ -188,7 +202,7 @@ def _mean_affinity(table: pd.DataFrame) -> dict[str, list[Any]]:
     if table.empty:
         return {}
     mean = table.groupby(["task", "other"], as_index=False)[["value"]].mean()
-    return records(mean, ["task", "other", "value"])
+    return {**records(mean, ["task", "other", "value"]), "order": leaf_order(table)}
 
 
 def _mean_layer_map(table: pd.DataFrame) -> list[dict[str, Any]]:

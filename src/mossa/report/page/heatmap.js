@@ -50,7 +50,7 @@ function drawHeat() {
   plot("heat-plot", [{
     type: "heatmap", x: DATA.layers, y: rows.map((_, i) => i), z: rows.map((row) => row.values), text,
     hovertemplate: "%{text}<extra></extra>", hoverongaps: true,
-    ...(isChange ? { colorscale: DIVERGING, zmin: -0.5, zmax: 0.5 } : { colorscale: "Cividis", zmax: 1 }),
+    ...(isChange ? { colorscale: diverging(), zmin: -0.5, zmax: 0.5 } : { colorscale: "Cividis", zmax: 1 }),
     colorbar: { thickness: 12, outlinewidth: 0, title: { text: isChange ? "difference" : "similarity", side: "right" } },
     xgap: 1, ygap: 1,
   }], {

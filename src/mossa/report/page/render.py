@@ -17,7 +17,7 @@ from mossa.report.gallery import Picture
 from mossa.report.page.facts import facts
 from mossa.report.questions import by_question
 
-SCRIPTS = ("base.js", "map.js", "boxes.js", "heatmap.js", "tasks.js", "space.js", "controls.js")
+SCRIPTS = ("base.js", "map.js", "encoded.js", "boxes.js", "heatmap.js", "tasks.js", "space.js", "controls.js")
 
 
 def asset(name: str) -> str:
@@ -43,6 +43,8 @@ def render(
     return environment.get_template("page.html.j2").render(
         data=data,
         tasks=facts(data["tasks"], tables, prompts),
+        judged=int(findings.controls["learned"].eq(True).fillna(False).sum()),
+        readings=agreement(findings.dose_readings),
         failed_controls=findings.controls[findings.controls["learned"].eq(False).fillna(False)].to_dict("records"),
         findings=findings,
         questions=by_question(findings.answers),
@@ -56,6 +58,20 @@ def render(
         plotly=get_plotlyjs(),
         scripts="\n".join(asset(name) for name in SCRIPTS),
     )
+
+
+def agreement(readings: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return, per model, on how many tasks the paper's reading and the dose-controlled one agree, and where not."""
+    return [
+        {
+            "model": model,
+            "tasks": len(part),
+            "agree": int(part["agree"].eq(True).fillna(False).sum()),
+            "disagree": list(part.loc[part["agree"].eq(False).fillna(False), "task"]),
+            "unknown": int(part["agree"].isna().sum()),
+        }
+        for model, part in readings.groupby("experimental", sort=False)
+    ]
 
 
 def as_yaml(value: Any) -> str:

@@ -97,10 +97,10 @@ if (byId("correlates-plot")) {
       { type: "heatmap", x: DATA.layers, y: pairs.map((_, i) => i), z: table.map((line) => line.map((row) => (row ? row.correlation : null))),
         text: table.map((line, y) => line.map((row) => (row && row.correlation !== null
           ? `${escapeText(pairs[y].join(" · "))}<br>layer ${row.layer}: ${nice(row.correlation, 2)} (${nice(row.low, 2)} to ${nice(row.high, 2)})<br>q = ${nice(row.q_value)}, ${row.tasks} tasks` : "undefined"))),
-        hovertemplate: "%{text}<extra></extra>", colorscale: DIVERGING, zmin: -1, zmax: 1, xgap: 1, ygap: 1,
+        hovertemplate: "%{text}<extra></extra>", colorscale: diverging(), zmin: -1, zmax: 1, xgap: 1, ygap: 1,
         colorbar: { thickness: 12, outlinewidth: 0, title: { text: "correlation", side: "right" } } },
       { type: "scatter", mode: "markers", x: sure.map(([, , i]) => DATA.layers[i]), y: sure.map(([, y]) => y),
-        marker: { size: 4, color: "#111" }, hoverinfo: "skip", showlegend: false },
+        marker: { size: 4, color: css("--ink") }, hoverinfo: "skip", showlegend: false },
     ], {
       height: 90 + 20 * pairs.length, plot_bgcolor: css("--undefined"),
       xaxis: { ...layerAxis(), range: [firstLayer - 0.5, lastLayer + 0.5], showgrid: false },
