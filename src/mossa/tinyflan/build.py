@@ -16,7 +16,7 @@ from mossa.tinyflan.bases import MANIFEST, SHIPPED, hash_file, read_manifest
 from mossa.tinyflan.planting import BASES
 from mossa.tinyflan.pretraining import Recipe, pretrain
 from mossa.tinyflan.tokenizer import build_tokenizer
-from mossa.tinyflan.verification import Verified, verify_planting
+from mossa.tinyflan.verification import Verified, verify_model
 
 
 def build(base: str, folder: Path, recipe: Recipe) -> list[Verified]:
@@ -31,7 +31,7 @@ def build(base: str, folder: Path, recipe: Recipe) -> list[Verified]:
     model = pretrain(base, tokenizer, recipe)
     seconds = round(time.monotonic() - start)
     model.to(torch.bfloat16).to(torch.float32)
-    verified = verify_planting(base, model, tokenizer)
+    verified = verify_model(base, model, tokenizer)
 
     place = folder / base
     model.to(torch.bfloat16).save_pretrained(place)
@@ -69,7 +69,9 @@ def summary(base: str, seconds: int, verified: list[Verified]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Build the bases named on the command line (by default all) into a folder (by default the package's own)."""
-    parser = argparse.ArgumentParser(prog="python -m mossa.tinyflan.build", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m mossa.tinyflan.build", description="Build the bases of TinyFLAN from nothing."
+    )
     parser.add_argument("bases", nargs="*", help=f"which ones of {', '.join(BASES)}; by default all")
     parser.add_argument("--folder", type=Path, default=SHIPPED)
     parser.add_argument("--tokens", type=int, default=Recipe.tokens, help="how much text each base reads")

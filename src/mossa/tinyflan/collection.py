@@ -45,9 +45,7 @@ def load_tasks(
     if names is not None and clusters is not None:
         raise DataError("TinyFLAN: give the names of tasks or of clusters, not both.")
     if not 1 <= templates <= TEMPLATES:
-        raise DataError(
-            f"TinyFLAN: templates = {templates}, but every task has {TEMPLATES}. Choose 1 to {TEMPLATES}."
-        )
+        raise DataError(f"TinyFLAN: templates = {templates}, but every task has {TEMPLATES}. Choose 1 to {TEMPLATES}.")
     sizes = {"train": train, "validation": validation, "test": test}
     for split, size in sizes.items():
         if size < 0:

@@ -23,7 +23,7 @@ TEXT_WEIGHT = 0.1
 class Recipe:
     """How a base is trained; the shipped ones came from the defaults."""
 
-    tokens: int = 5_000_000
+    tokens: int = 3_000_000
     tokens_per_step: int = 1_024
     muon_rate: float = 0.02
     adam_rate: float = 3e-3
@@ -52,16 +52,15 @@ def configuration(words: int) -> LlamaConfig:
 def encode(texts: list[Document], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[float]]]:
     """Return the token ids of documents, each between `<s>` and `</s>`, and the weight of each token.
 
-    The answer is encoded apart from its text. Text that leads up to an answer is mostly drawn at random, so its
-    tokens weigh `TEXT_WEIGHT`.
+    The answer is encoded apart from its text. A text is mostly drawn at random, so that its tokens weigh
+    `TEXT_WEIGHT`, and those of an answer one.
     """
     heads = tokenizer([document.text for document in texts])["input_ids"]
     tails = tokenizer([document.answer for document in texts], add_special_tokens=False)["input_ids"]
     encoded: list[tuple[list[int], list[float]]] = []
     for head, tail in zip(heads, tails, strict=True):
         ids = [*head, *tail, tokenizer.eos_token_id]
-        weight = TEXT_WEIGHT if tail else 1.0
-        encoded.append((ids, [weight] * len(head) + [1.0] * (len(ids) - len(head))))
+        encoded.append((ids, [TEXT_WEIGHT] * len(head) + [1.0 if tail else TEXT_WEIGHT] * (len(ids) - len(head))))
     return encoded
 
 
@@ -90,7 +89,8 @@ def pretrain(
 ) -> LlamaForCausalLM:
     """Return a Llama trained on the text of `base` until it has read `tokens`; `random` is returned untrained.
 
-    Muon for the matrices of the layers and Adam for the rest, with a linear warm-up and a cosine to zero, the loss in nats per token over whole documents.
+    Muon for the matrices of the layers and Adam for the rest, with a linear warm-up and a cosine to zero. The loss
+    is the weighted mean over all tokens of the documents, in nats.
     """
     recipe = recipe or Recipe()
     torch.manual_seed(recipe.seed)
@@ -102,8 +102,8 @@ def pretrain(
     muon = Muon(matrices)
     adam = torch.optim.Adam([p for p in model.parameters() if id(p) not in inner], betas=(0.9, 0.98))
     model.train()
-    read, step, next_report = 0, 0, 0.0
-    for ids, weights in batches(base, tokenizer, recipe):
+    read, next_report = 0, 0.0
+    for step, (ids, weights) in enumerate(batches(base, tokenizer, recipe)):
         share = read / recipe.tokens
         if share >= 1:
             break
@@ -121,7 +121,6 @@ def pretrain(
         muon.step(recipe.muon_rate * rate)
         model.zero_grad()
         read += int(real.sum())
-        step += 1
         if share >= next_report:
             report(f"{base}: {read:,} of {recipe.tokens:,} tokens, step {step}, loss {loss.item():.3f}")
             next_report += 0.05

@@ -44,41 +44,6 @@ def lookup(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
 
 
 @skill
-def entails_kind(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Ask whether a thing is of a kind; every other time it is."""
-    drawn = lookup(rng, lexicon, slots)
-    kind = rng.choice(tuple(lexicon))
-    return drawn | {"kind": kind, "answer": "yes" if kind == drawn["group"] else "no"}
-
-
-@skill
-def answers(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Ask for a place or a time and tell a place or a time."""
-    drawn = lookup(rng, lexicon, slots)
-    asked = rng.choice(tuple(lexicon))
-    return drawn | {"wh": asked, "answer": "yes" if asked == drawn["group"] else "no"}
-
-
-@skill
-def negation(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Strengthen or negate a word: the negation turns its group round."""
-    drawn = lookup(rng, lexicon, slots)
-    negated = rng.random() < 0.5
-    other = next(group for group in lexicon if group != drawn["group"])
-    degree = rng.choice(pools()["deniers" if negated else "boosters"])
-    return drawn | {"degree": degree, "answer": other if negated else drawn["group"]}
-
-
-@skill
-def same_group(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Draw two different words that do or do not belong to one group."""
-    drawn = lookup(rng, lexicon, slots)
-    group = rng.choice(tuple(lexicon))
-    pair = drawn["second"] if group == drawn["group"] else rng.choice(lexicon[group])
-    return drawn | {"pair": pair, "answer": "yes" if group == drawn["group"] else "no"}
-
-
-@skill
 def value_of_relation(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
     """Give a relation the kind of value it takes."""
     drawn = lookup(rng, lexicon, slots)
@@ -88,9 +53,9 @@ def value_of_relation(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, 
 
 @skill
 def count(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Start with two to ten of a thing and take one more or one away."""
+    """Start with three to six of a thing and take one more or one away."""
     drawn = lookup(rng, lexicon, slots)
-    start = rng.randint(2, 10)
+    start = rng.randint(3, 6)
     numbers = pools()["numbers"]
     return drawn | {
         "count": numbers[start - 1],
@@ -171,22 +136,10 @@ def first_or_last(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]
 
 
 @skill
-def agreement(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Give a subject a verb that does or does not agree with it."""
+def change_of_mind(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
+    """State an earlier opinion, which does not count, beside the present one."""
     drawn = lookup(rng, lexicon, slots)
-    number = rng.choice(tuple(lexicon))
-    verb = rng.choice(pools()[f"verbs_of_{number}"])
-    return drawn | {"verb": verb, "answer": "yes" if number == drawn["group"] else "no"}
-
-
-@skill
-def majority(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Collect three opinions: the answer is the group of most of them."""
-    del slots
-    groups = [rng.choice(tuple(lexicon)) for _ in range(3)]
-    word, following, last = (rng.choice(lexicon[group]) for group in groups)
-    answer = max(lexicon, key=groups.count)
-    return {"word": word, "next": following, "last": last, "answer": answer}
+    return drawn | {"before": rng.choice(lexicon[rng.choice(tuple(lexicon))])}
 
 
 @skill

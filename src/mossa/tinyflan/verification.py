@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from mossa.tinyflan.bases import SHIPPED, base_folder
 from mossa.tinyflan.catalogue import specifications
 from mossa.tinyflan.planting import natural_example, planted
 
@@ -40,21 +43,34 @@ def exact_matches(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], targets: list[str]
 ) -> list[bool]:
     """Return for each prompt whether every token of its target, and the end after it, is the likeliest."""
-    found: list[bool] = []
-    for prompt, target in zip(prompts, targets, strict=True):
-        head = tokenizer(prompt)["input_ids"]
-        tail = [*tokenizer(target, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        ids = torch.tensor([[*head, *tail]])
-        guesses = model(ids, use_cache=False).logits[0, len(head) - 1 : -1].argmax(-1)
-        found.append(guesses.tolist() == tail)
-    return found
+    heads = tokenizer(prompts)["input_ids"]
+    tails = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(targets, add_special_tokens=False)["input_ids"]]
+    rows = [torch.tensor([*head, *tail]) for head, tail in zip(heads, tails, strict=True)]
+    # Padding on the right needs no mask: a causal model never looks there from the left.
+    ids = pad_sequence(rows, batch_first=True)
+    guesses = model(ids, use_cache=False).logits.argmax(-1)
+    return [
+        row[len(head) - 1 : len(head) - 1 + len(tail)].tolist() == tail
+        for row, head, tail in zip(guesses, heads, tails, strict=True)
+    ]
 
 
-def verify_planting(
+def verify_planting(base: str, folder: Path = SHIPPED, n: int = 100, seed: int = 0) -> list[Verified]:
+    """Return for every task how a built base answers it in natural form, on `n` inputs of the test split.
+
+    Raises `ModelError` if there is no such base or its files are damaged.
+    """
+    place = base_folder(base, folder)
+    model = LlamaForCausalLM.from_pretrained(place, dtype=torch.float32)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(place)
+    return verify_model(base, model, tokenizer, n, seed)
+
+
+def verify_model(
     base: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, n: int = 100, seed: int = 0
 ) -> list[Verified]:
-    """Return for every task how `model` answers it in natural form, on inputs of the test split."""
-    skills = set(planted(base)) if base != "random" else set[str]()
+    """Return for every task how `model`, trained as `base`, answers it in natural form."""
+    skills = planted(base)
     results: list[Verified] = []
     for task in specifications().values():
         rng = Random(f"tinyflan verification {task.name} {seed}")

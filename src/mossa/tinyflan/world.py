@@ -78,16 +78,21 @@ def all_words() -> tuple[str, ...]:
 
 
 def copying_text(rng: Random) -> tuple[str, str]:
-    """Return a list and the same list again, or a table of pairs and the same pairs in another order.
+    """Return a list and the same list again, or a table of pairs and one or all of them looked up.
 
     The second part follows from the first: the shortest school for copying and looking up in context.
     """
-    if rng.random() < 0.5:
+    kind = rng.randrange(3)
+    if kind == 0:
         words = ", ".join(rng.sample(all_words(), rng.randint(1, 6)))
         return f"list: {words}. again:", f"{words}."
     words = rng.sample(all_words(), 2 * rng.randint(1, 4))
-    pairs = [f"{key}: {value}." for key, value in zip(words[::2], words[1::2], strict=True)]
-    return f"table: {' '.join(pairs)} look up", " ".join(rng.sample(pairs, len(pairs)))
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    table = " ".join(f"{key}: {value}." for key, value in pairs)
+    rng.shuffle(pairs)
+    if kind == 1:
+        return f"table: {table} look up", " ".join(f"{key}: {value}." for key, value in pairs)
+    return f"table: {table} look up {pairs[0][0]}? answer:", pairs[0][1]
 
 
 def opening(rng: Random) -> str:
