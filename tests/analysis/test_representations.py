@@ -70,6 +70,14 @@ def test_prompts_that_are_not_finite_are_dropped_from_both_sides_and_counted():
     np.testing.assert_allclose(found["value"], layer_map(x[keep], y[keep], "a", "b", "t")["value"])
 
 
+def test_a_map_of_many_prompts_takes_a_thousand_and_says_so():
+    x = np.random.default_rng(0).normal(size=(1500, 1, 3))
+    found = layer_map(x, x**2, "a", "b", "t")
+    taken = np.linspace(0, 1499, 1000).round().astype(int)
+    assert found["n"].item() == 1000
+    assert found["value"].item() == pytest.approx(layer_map(x[taken], x[taken] ** 2, "a", "b", "t")["value"].item())
+
+
 def test_a_layer_that_does_not_vary_has_a_reason():
     x = np.random.default_rng(0).normal(size=(20, 2, 5))
     x[:, 0] = 1e3

@@ -40,6 +40,9 @@ def _before(findings: Findings) -> Iterator[str]:
         f"Before instruction tuning the base reaches {_spread(values)} {what} over {_tasks(len(read))} "
         f"({findings.estimator}, mean over layers){_beside(findings)}."
     )
+    above = read["above_others"].dropna().to_numpy(float)
+    if len(above):
+        yield f"It is closer to a task's own control than to those of other tasks by {_spread(above)}."
     if len(read) > 1:
         first, last = read.iloc[0], read.iloc[-1]
         yield (
@@ -57,7 +60,12 @@ def _before(findings: Findings) -> Iterator[str]:
 
 def _rivals(read: pd.DataFrame, column: str) -> Iterator[str]:
     """Say which simple rival of the reading goes along with it over tasks, so nobody takes the one for the other."""
-    names = {"base_loss": "the base's loss", "loss_drop": "the drop in loss", "distance": "the controls' distance"}
+    names = {
+        "base_loss": "the base's loss",
+        "loss_drop": "the drop in loss by the controls",
+        "steps": "the controls' training steps",
+        "distance": "the controls' distance from the base",
+    }
     for name, words in names.items():
         pair = read[[column, name]].dropna().to_numpy(float)
         found = correlation(pair[:, 0], pair[:, 1], "spearman")
@@ -91,6 +99,7 @@ def _sections(findings: Findings, experimental: str, population: str) -> Iterato
         (table["experimental"] == experimental)
         & (table["population"] == population)
         & (table["estimator"] == findings.estimator)
+        & (table["tasks"] > 0)
     ]
     for _, row in chosen.iterrows():
         if row["sections"] == 3:

@@ -48,15 +48,16 @@ def correlates(
     """
     covariates = _covariates(tasks, adapters, controls)
     rows: list[dict[str, object]] = []
-    own = curves[curves["relation"] == "control"]
+    names = list(covariates)
+    own = curves[curves["relation"] == "control"].merge(covariates, left_on="task", right_index=True)
     for (experimental, estimator, layer), group in own.groupby(["experimental", "estimator", "layer"], sort=False):
-        values = group.set_index("task")["value"]
-        for name in covariates:
-            pair = pd.concat([values, covariates[name].reindex(values.index)], axis=1).dropna().to_numpy(float)
+        value = group["value"].to_numpy(float)
+        for name, side in zip(names, group[names].to_numpy(float).T, strict=True):
+            both = ~np.isnan(value) & ~np.isnan(side)
             for method in ("pearson", "spearman"):
                 row: dict[str, object] = {"experimental": experimental, "estimator": estimator, "layer": layer}
                 row |= {"correlate": name, "method": method}
-                rows.append(row | correlation(pair[:, 0], pair[:, 1], method))
+                rows.append(row | correlation(value[both], side[both], method))
     table = pd.DataFrame(rows, columns=COLUMNS)
     if len(table):
         family = ["experimental", "estimator", "correlate", "method"]
@@ -69,7 +70,7 @@ def correlation(x: Floats, y: Floats, method: str) -> dict[str, object]:
     T = len(x)
     if T < FEWEST_TASKS:
         return {"tasks": T, "reason": f"{T} tasks have both values; {FEWEST_TASKS} are needed"}
-    if np.ptp(x) <= 1e-12 * np.abs(x).max() or np.ptp(y) <= 1e-12 * np.abs(y).max():
+    if np.ptp(x) <= 1e-10 * np.abs(x).max() or np.ptp(y) <= 1e-10 * np.abs(y).max():
         return {"tasks": T, "reason": "one side is the same for every task"}
     r, p_value = map(float, stats.pearsonr(x, y) if method == "pearson" else stats.spearmanr(x, y))
     r = float(np.clip(r, -1, 1))

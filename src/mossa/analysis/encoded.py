@@ -34,6 +34,7 @@ COLUMNS = [
     "q_value",
     "base_loss",
     "loss_drop",
+    "steps",
     "distance",
     "reason",
 ]
@@ -102,14 +103,16 @@ def _with_share(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def encoded(layers: pd.DataFrame, controls: pd.DataFrame, spectrum: pd.DataFrame) -> pd.DataFrame:
+def encoded(
+    layers: pd.DataFrame, controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame
+) -> pd.DataFrame:
     """Return, per (task, estimator), the mean over layers of `encoded_layers`, ranked; see `COLUMNS`.
 
     Rank 1 is the most encoded task: by `share` if every ranked task has one, else by `value`. Standard errors are means
     over layers, which no correlation between layers can exceed. `rank_low` and `rank_high` hold the rank in 95 % of
     normal draws. `p_value` asks whether the base is as close as a second control (two-sided); `q_value` is
-    Benjamini-Hochberg over tasks. `base_loss`, `loss_drop` and `distance` (control from base) are the simple rivals
-    of this reading. Only layers where value, and ceiling if the task has any, are defined enter the means.
+    Benjamini-Hochberg over tasks. `base_loss`, `loss_drop`, `steps` and `distance` (control from base) are the simple
+    rivals of this reading. Only layers where value, and ceiling if the task has any, are defined enter the means.
     """
     measures = ["value", "standard_error", "ceiling", "ceiling_error", "other_controls"]
     rows: list[dict[str, object]] = []
@@ -126,19 +129,20 @@ def encoded(layers: pd.DataFrame, controls: pd.DataFrame, spectrum: pd.DataFrame
     both = (table["standard_error"] ** 2 + table["ceiling_error"] ** 2) ** 0.5
     z = (table["value"] - table["ceiling"]).abs() / both.where(both > 0)
     table["p_value"] = 2 * stats.norm.sf(z.to_numpy(float))
-    table = table.merge(_rivals(controls, spectrum), on="task", how="left")
+    table = table.merge(_rivals(controls, adapters, spectrum), on="task", how="left")
     if len(table):
         table["q_value"] = table.groupby("estimator")["p_value"].transform(adjust)
         table = pd.concat([_ranked(group) for _, group in table.groupby("estimator", sort=False)], ignore_index=True)
     return table.reindex(columns=COLUMNS)
 
 
-def _rivals(controls: pd.DataFrame, spectrum: pd.DataFrame) -> pd.DataFrame:
-    """Return, per task, the base's loss and the mean drop in loss and distance from the base of its controls."""
+def _rivals(controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame) -> pd.DataFrame:
+    """Return, per task, the base's loss and the mean drop in loss, steps and distance from the base of its controls."""
     usable = controls[~controls["learned"].eq(False).fillna(False)]
     distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
-    joined = usable.merge(distance, on=["reference", "task"], how="left")
-    return joined.groupby("task")[["base_loss", "loss_drop", "distance"]].mean().reset_index()
+    steps = adapters.rename(columns={"adapter": "reference"})[["reference", "steps"]]
+    joined = usable.merge(steps, on="reference", how="left").merge(distance, on=["reference", "task"], how="left")
+    return joined.groupby("task")[["base_loss", "loss_drop", "steps", "distance"]].mean().reset_index()
 
 
 def _ranked(group: pd.DataFrame) -> pd.DataFrame:

@@ -33,10 +33,9 @@ def unit_grams(representations: NDArray[np.floating]) -> Floats:
         if np.sum(x**2) <= 1e-12 * np.sum(raw**2):
             units[layer] = np.nan
             continue
-        gram = x @ x.T
-        np.fill_diagonal(gram, 0.0)
-        rows = gram.sum(axis=0) / (n - 2)
-        gram += rows.sum() / (n - 1) - rows[:, None] - rows[None, :]
+        norms = np.sum(x**2, axis=1)
+        # For centred x the row sums of the Gram matrix without its diagonal are -norms, so U-centring is a formula.
+        gram = x @ x.T + (norms[:, None] + norms) / (n - 2) - norms.sum() / ((n - 1) * (n - 2))
         np.fill_diagonal(gram, 0.0)
         units[layer] = gram.ravel() / np.linalg.norm(gram)
     return units

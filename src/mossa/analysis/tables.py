@@ -138,7 +138,7 @@ def _numbers(series: pd.Series, name: str, column: str) -> pd.Series:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"Row {row} of the table {name!r} has {column} = {series.iloc[row]!r}, which is not a finite number. "
+            f"Row {row} of the table {name!r} has {column} = '{series.iloc[row]}', which is not a finite number. "
             "Leave it null and say why in `reason`."
         )
     return numbers
@@ -149,14 +149,15 @@ def _check_key(frame: pd.DataFrame, name: str, key: tuple[str, ...]) -> None:
     if missing.any():
         row = int(np.flatnonzero(missing)[0])
         raise DataError(f"Row {row} of the table {name!r} has a null in its key ({', '.join(key)}). Fill it in.")
-    twice = frame.duplicated(list(key))
-    if twice.any():
-        row = int(np.flatnonzero(twice)[0])
-        values = ", ".join(f"{column} = {frame[column].iloc[row]!r}" for column in key)
-        raise DataError(f"The table {name!r} has two rows for {values}. Keep one of them.")
     if "layer" in key:
         wrong = (frame["layer"] % 1 != 0) | (frame["layer"] < 1)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             layer = frame["layer"].iloc[row]
             raise DataError(f"Row {row} of the table {name!r} has layer = {layer}. Layers are whole numbers from 1.")
+        frame = frame.astype({"layer": int})
+    twice = frame.duplicated(list(key))
+    if twice.any():
+        row = int(np.flatnonzero(twice)[0])
+        values = ", ".join(f"{column} = {frame[column].iloc[row]}" for column in key)
+        raise DataError(f"The table {name!r} has two rows for {values}. Keep one of them.")
