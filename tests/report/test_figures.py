@@ -175,3 +175,54 @@ def test_importing_the_report_loads_no_plotting_and_drawing_loads_no_pyplot() ->
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def encoded_table(shares: list[float | None]) -> pd.DataFrame:
+    values = np.linspace(0.9, 0.5, len(shares))
+    rows = pd.DataFrame({"task": [f"t{i}" for i in range(len(shares))], "cluster": "c", "value": values})
+    return rows.assign(low=values - 0.1, high=values + 0.1, share=shares, share_low=0.1, share_high=1.1)
+
+
+@given(st.permutations([0.2, 0.4, 0.6, 0.8]))
+@settings(max_examples=5, deadline=None)
+def test_encoded_ranks_by_the_share_of_the_ceiling(shares: list[float]) -> None:
+    axes = figures.encoded(encoded_table([*shares]))
+    drawn = next(line for line in axes.lines if line.get_label() == "c")
+    assert list(drawn.get_xdata()) == sorted(shares, reverse=True)
+    ticks = [label.get_text() for label in axes.get_yticklabels()]
+    assert ticks == [f"t{shares.index(share)}" for share in sorted(shares, reverse=True)]
+
+
+def test_encoded_reads_the_similarity_where_a_task_has_no_ceiling() -> None:
+    axes = figures.encoded(encoded_table([0.2, None, 0.6]))
+    drawn = next(line for line in axes.lines if line.get_label() == "c")
+    assert np.allclose(drawn.get_xdata(), [0.9, 0.7, 0.5])
+    assert "mean over layers" in axes.get_xlabel()
+
+
+def test_affinity_puts_alike_tasks_together() -> None:
+    alike = {("a", "c"), ("c", "a"), ("b", "d"), ("d", "b")}
+    rows = [
+        (1, one, other, 1.0 if one == other else 0.9 if (one, other) in alike else 0.1, 50, None)
+        for one in "abcd"
+        for other in "abcd"
+    ]
+    axes = figures.affinity(pd.DataFrame(rows, columns=["layer", "task", "other", "value", "n", "reason"]))
+    order = "".join(label.get_text() for label in axes.get_yticklabels())
+    assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset("ac"), frozenset("bd")}
+
+
+def test_the_layer_map_averages_over_tasks() -> None:
+    rows = [("base", "sft", task, i, j, i + 10 * j + shift, 50, None)
+            for task, shift in (("a", 0.0), ("b", 1.0)) for i in (1, 2) for j in (1, 2, 3)]  # fmt: skip
+    columns = ["model", "other", "task", "layer", "other_layer", "value", "n", "reason"]
+    (panel,) = figures.layer_map(pd.DataFrame(rows, columns=columns))
+    assert np.allclose(panel.collections[0].get_array(), [[11.5, 21.5, 31.5], [12.5, 22.5, 32.5]])
+
+
+def test_a_control_that_did_not_learn_is_hollow() -> None:
+    table = pd.DataFrame({"reference": ["good", "bad"], "cluster": "c", "loss": [1.0, 3.1], "base_loss": [3.0, 3.0]})
+    axes = figures.controls(table.assign(learned=pd.array([True, False], dtype="boolean")))
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
+    assert [list(line.get_ydata()) for line in hollow] == [[3.1]]
+    assert "1 of 2" in axes.get_title(loc="left")

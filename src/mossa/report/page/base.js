@@ -68,7 +68,10 @@ const layerAxis = () => ({
 
 function plot(target, traces, more) {
   const config = { responsive: true, displayModeBar: false };
-  Plotly.react(target, traces, layout(more), config);
+  const element = typeof target === "string" ? byId(target) : target;
+  element.setAttribute("role", "img");
+  element.setAttribute("aria-label", `Plot: ${element.closest("section").querySelector("h2").textContent}`);
+  Plotly.react(element, traces, layout(more), config);
 }
 function nothing(target, why) {
   plot(target, [], {

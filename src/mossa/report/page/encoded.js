@@ -24,7 +24,7 @@ if (byId("encoded-plot")) {
     plot("encoded-plot", traces, {
       height: 190 + 15 * rows.length, showlegend: true, shapes: DATA.encoded.measure === "share" ? [line] : [],
       xaxis: { title: { text: DATA.encoded.meaning } },
-      yaxis: { range: [rows.length - 0.4, -0.6], showgrid: false, tickmode: "array", tickvals: rows.map((_, i) => i),
+      yaxis: { range: [rows.length - 0.4, -0.6], showgrid: false, zeroline: false, tickmode: "array", tickvals: rows.map((_, i) => i),
         ticktext: rows.map((row) => escapeText(row.task.length > 34 ? `${row.task.slice(0, 33)}…` : row.task)), tickfont: { size: 10 } },
     });
   }, "encoded-sort");
