@@ -177,6 +177,17 @@ def test_a_table_that_breaks_its_contract_is_refused_with_the_place():
     refused(good.assign(layer=good["layer"] + 0.5), "layer = 1.5")
 
 
+def test_tasks_without_a_cluster_are_kept():
+    tables = {name: table.copy() for name, table in world(6, noise=0.0).items()}
+    for table in tables.values():
+        if "cluster" in table:
+            table["cluster"] = table["cluster"].where(table["task"] != "task05", None)
+    found = analyse(tables)
+    assert found.encoded["task"].nunique() == 6
+    assert set(found.encoded_clusters["cluster"]) == {"cluster0", "cluster1", "(no cluster)"}
+    assert set(found.cluster_distribution["cluster"]) == set(found.encoded_clusters["cluster"])
+
+
 def test_a_table_without_optional_columns_is_enough():
     needed = ["experimental", "relation", "reference", "task", "cluster", "held_out", "layer", "estimator", "value"]
     findings = analyse({"similarity": world(9, noise=0.0)["similarity"][needed]})

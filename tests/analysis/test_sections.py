@@ -100,7 +100,7 @@ def test_a_model_that_moves_away_has_no_sections():
 
 def test_too_few_tasks_or_layers_are_the_reason():
     few = find_sections(np.zeros((7, 32)))
-    assert "7 tasks are too few" in str(few.problem)
+    assert "too few tasks to resample (7; 8 are needed)" in str(few.problem)
     five = find_sections(steps(5, (3,), (0, 0.3)) + 0.01 * np.random.default_rng(0).normal(size=(20, 5)))
     assert list(five.ends) == [3]
     assert "5 layers cannot hold 3 sections" in str(five.problem)

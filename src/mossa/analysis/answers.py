@@ -42,7 +42,7 @@ def _before(findings: Findings) -> Iterator[str]:
     )
     above = read["above_others"].dropna().to_numpy(float)
     if len(above):
-        yield f"It is closer to a task's own control than to those of other tasks by {_spread(above)}."
+        yield f"Its similarity to a task's own control exceeds that to other tasks' controls by {_spread(above)}."
     if len(read) > 1:
         first, last = read.iloc[0], read.iloc[-1]
         yield (
@@ -139,7 +139,7 @@ def _changes(findings: Findings, experimental: str, population: str) -> Iterator
         else "too few tasks for a test"
     )
     yield (
-        f"{experimental} on {own['tasks'].max()} {_words(population)} tasks: {counted}; the largest median difference "
+        f"{experimental} on {_tasks(own['tasks'].max(), _words(population))}: {counted}; the largest median difference "
         f"is {_signed(most['median'])}{_brackets(most['low'], most['high'])} at layer {most['layer']}."
     )
 
@@ -154,11 +154,16 @@ def _on_unseen(findings: Findings) -> Iterator[str]:
         table = findings.unseen
         own = table[(table["experimental"] == experimental) & (table["estimator"] == findings.estimator)]
         if own["gap"].notna().any():
-            sure = own[own["gap_q_value"] < LEVEL]
+            tested = own["gap_q_value"].notna().sum()
+            counted = (
+                f"the two differ at {(own['gap_q_value'] < LEVEL).sum()} of {tested} tested layers "
+                f"(false-discovery rate {LEVEL:.0%})"
+                if tested
+                else "too few tasks for a test"
+            )
             yield (
                 f"{experimental}: the median difference of held-out tasks lies {_signed(own['gap'].mean())} from that "
-                f"of seen tasks on average over layers; the two differ at {len(sure)} of "
-                f"{own['gap_q_value'].notna().sum()} tested layers (false-discovery rate {LEVEL:.0%})."
+                f"of seen tasks on average over layers; {counted}."
             )
 
 
@@ -200,8 +205,8 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}"
 
 
-def _tasks(number: int) -> str:
-    return f"{number} task{'' if number == 1 else 's'}"
+def _tasks(number: int, kind: str = "") -> str:
+    return f"{number} {kind}{' ' if kind else ''}task{'' if number == 1 else 's'}"
 
 
 def _words(population: str) -> str:

@@ -74,7 +74,7 @@ def find_sections(differences: Floats) -> Fit:
     none = np.empty(0, dtype=np.int64)
     nothing = Fit(none, none, none, np.empty(0), 0.0, None)
     if T < FEWEST_TASKS:
-        return nothing._replace(problem=f"{T} tasks are too few to resample; {FEWEST_TASKS} are needed.")
+        return nothing._replace(problem=f"there are too few tasks to resample ({T}; {FEWEST_TASKS} are needed).")
     samples = [boxes(differences)[None]]
     samples += [boxes(differences[chunk]) for chunk in np.array_split(resample(T), 10)]
     curves = np.concatenate(samples)

@@ -100,7 +100,8 @@ CONTRACTS: dict[str, Contract] = {
 def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     """Return table `name` with all the columns of its contract; absent or empty gives a table without rows.
 
-    Rows come sorted by key, so that nothing depends on the order in which they were made.
+    Rows come sorted by key, so that nothing depends on the order in which they were made. A null cluster is called
+    "(no cluster)", a null `held_out` false.
     Optional columns that are absent come back null. Raises DataError for a missing required column, a null in
     the key, a value that is not a number (or is infinite) and two rows with one key.
     """
@@ -121,6 +122,9 @@ def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
         if _dtype(contract, column) == "float64":
             checked[column] = _numbers(checked[column], name, column)
     _check_key(checked, name, contract.key)
+    for column, instead in {"cluster": "(no cluster)", "held_out": False}.items():
+        if column in contract.texts:
+            checked[column] = checked[column].astype("object").where(checked[column].notna(), instead)
     if "layer" in contract.key:
         checked["layer"] = checked["layer"].astype(int)
     return checked.sort_values(list(contract.key), ignore_index=True)
