@@ -96,6 +96,13 @@ def test_a_layer_that_does_not_vary_is_undefined_with_the_reason(world):
         cka(B, E)
 
 
+def test_a_large_constant_dimension_does_not_hide_that_others_vary():
+    Y, Z = (torch.from_numpy(X).bfloat16() for X in reference.related(40, 6, 0))
+    Y[:, 0] = 3000.0
+    expected = cka(Y[:, 1:], Z, debiased=True).value
+    assert float(cka(Y, Z, debiased=True).value) == pytest.approx(float(expected), rel=1e-6)
+
+
 def test_within_groups_a_template_that_explains_everything_leaves_nothing():
     labels = np.arange(40) % 5
     Y = np.random.default_rng(0).normal(size=(5, 6))[labels]

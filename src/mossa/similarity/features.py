@@ -46,19 +46,20 @@ class Groups:
 
 
 def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
-    """Return X [n, d] (less `origin`) less the mean of its group, scaled by a power of two.
+    """Return X [n, d] (less `origin`) less the mean of its group, in float32 or float64.
 
-    Raises SimilarityError with the reason if X does not vary by more than its number format resolves. A mean that is
-    left after centring (an offset of 1000 in one dimension, rounded) is subtracted again. The power of two brings the
-    values near 1: products of products then neither overflow nor vanish, and CKA is unchanged, to the bit.
+    Raises SimilarityError with the reason if no dimension of X varies by more than its number format resolves. A mean
+    that is left after centring (an offset of 1000 in one dimension, rounded) is subtracted again. Values far from 1
+    are scaled by a power of two: products of products then neither overflow nor vanish, and CKA stays what it is.
     """
     import torch
 
-    resolution = torch.finfo(X.dtype).eps
+    resolution = 2 * torch.finfo(X.dtype).eps
     wide = X.to(torch.float64 if X.dtype == torch.float64 else torch.float32)
     changes = wide if origin is None else wide - origin.to(wide.dtype)
     labels = torch.from_numpy(groups.labels).to(X.device)
-    centred = changes - _means(changes, labels, groups)
+    means = _means(changes, labels, groups)
+    centred = changes - means
     left = _means(centred, labels, groups)
     size = float(torch.linalg.vector_norm(centred))
     if float(torch.linalg.vector_norm(left)) * (len(X) / len(left)) ** 0.5 > 1e-6 * size:
@@ -68,11 +69,21 @@ def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
         raise SimilarityError(
             f"squares of these values overflow {str(wide.dtype)[6:]}; divide them by a constant first"
         )
-    if size <= 2 * resolution * float(torch.linalg.vector_norm(wide)):
+    removed = float(torch.linalg.vector_norm(means)) * (len(X) / len(means)) ** 0.5
+    suspicious = origin is not None or size <= resolution * (size + removed)
+    if suspicious and not _varies(centred, wide, resolution):
         what = "the representations do not vary" if origin is None else "nothing changed from the origin"
         raise SimilarityError(what + (" within groups" if len(groups) > 1 else ""))
-    centred *= 2.0 ** -round(math.log2(size / centred.numel() ** 0.5))
-    return centred
+    exponent = round(math.log2(size / centred.numel() ** 0.5))
+    return centred if abs(exponent) < 8 else centred.mul_(2.0**-exponent)
+
+
+def _varies(centred: Tensor, wide: Tensor, resolution: float) -> bool:
+    """Say whether any dimension varies by more than the rounding of its own values: one large one hides no other."""
+    import torch
+
+    spread, level = (torch.linalg.vector_norm(values, dim=0) for values in (centred, wide))
+    return bool((spread > resolution * level).any())
 
 
 def zscore(X: Tensor) -> Tensor:
@@ -89,7 +100,7 @@ def _means(X: Tensor, labels: Tensor, groups: Groups) -> Tensor:
     import torch
 
     if len(groups) == 1:
-        return X.mean(0, keepdim=True)
+        return X.new_full((1, len(X)), 1 / len(X)) @ X
     member = torch.nn.functional.one_hot(labels, len(groups)).to(X.dtype)
     sizes = torch.from_numpy(groups.sizes).to(X)
     return ((member.T @ X) / sizes[:, None])[labels]
