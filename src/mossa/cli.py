@@ -70,6 +70,7 @@ def run(
     workers: Annotated[
         int | None, typer.Option(help="processes; default: one per core for a small base, one per GPU, else one")
     ] = None,
+    report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
     from mossa.pipeline.progress import Display
@@ -86,7 +87,11 @@ def run(
     with display.showing():
         finished = run_study(prepared, device, workers, display.event, display.say)
     _say_finished(console, finished)
-    _write_report(console, finished.prepared)
+    page = prepared.run.path / "report" / "index.html"
+    if report and (finished.done or not page.is_file()):
+        _write_report(console, prepared)
+    elif page.is_file():
+        console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
     if finished.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
@@ -159,7 +164,7 @@ def _write_report(console: Console, prepared: Prepared, form: Literal["html", "m
 def _console() -> Console:
     from rich.console import Console
 
-    return Console()
+    return Console(soft_wrap=True)
 
 
 def _fail(message: str) -> int:

@@ -13,8 +13,9 @@ from transformers import BertConfig, BertModel
 
 from mossa.errors import ModelError
 from mossa.models.adapters import target_modules
-from mossa.models.base import base_fingerprint, load_base
+from mossa.models.base import load_base
 from mossa.models.batches import by_length
+from mossa.models.files import base_fingerprint
 from mossa.study.schema import Base, Lora
 from tests.small import ARCHITECTURES, make_model, make_tokenizer
 
@@ -25,7 +26,12 @@ def test_a_base_is_loaded_frozen_and_without_noise(architecture: str, base_folde
     assert (base.layers, base.width, base.longest) == (3, 32, 96)
     assert not base.model.training and not any(p.requires_grad for p in base.model.parameters())
     assert all(module.p == 0 for module in base.model.modules() if isinstance(module, torch.nn.Dropout))
-    assert base.tokenizer.pad_token is None  # nothing needs one
+
+
+def test_a_tokenizer_needs_no_pad_token(base_folder: Callable[[str], Path]) -> None:
+    base = load_base(Base(model=str(base_folder("llama"))))
+    assert base.tokenizer.pad_token is None  # all the training tests use this one
+    assert base.tokenizer("cat dog")["input_ids"][0] == base.tokenizer.bos_token_id
 
 
 def test_dtype_is_the_studys(base_folder: Callable[[str], Path]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,34 +105,6 @@ def longest_input(config: Any, tokenizer: Any) -> int:
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     stated = tokenizer.model_max_length if tokenizer.model_max_length < 10_000_000 else None
     return int(positions or stated or WITHOUT_LIMIT)
-
-
-def base_fingerprint(settings: Base) -> str:
-    """Return what identifies the weights and the tokenizer: the hub's commit, or a SHA-256 of the folder's files."""
-    folder = Path(settings.model)
-    if folder.is_dir():
-        return folder_hash(folder)
-    commit = getattr(load_config(settings), "_commit_hash", None)
-    return f"{settings.model}@{commit or settings.revision or 'main'}"
-
-
-def folder_hash(folder: Path) -> str:
-    """Return a SHA-256 over the names and contents of a model folder's JSON, text and safetensors files.
-
-    Raises `ModelError` if there are no weights as safetensors.
-    """
-    files = sorted(
-        path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja"}
-    )
-    if not any(path.suffix == ".safetensors" for path in files):
-        pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"})
-        found = f" (there is {', '.join(pickled)}; convert it with save_pretrained)" if pickled else ""
-        raise ModelError(f"{folder} has no *.safetensors; weights are read in no other format{found}.")
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as handle:
-            digest.update(f"{path.name}:{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -130,7 +130,7 @@ def _render(tokenizer: Any, settings: Prompt) -> tuple[str, str]:
     text = PLAIN if template == "plain" else template
     if text.count("{prompt}") != 1:
         raise StudyError(
-            f"prompt.template: {template!r} is neither auto, chat, plain nor llama2, and has not {{prompt}} once in it. "
+            f"prompt.template: {template!r} is neither auto, chat, plain nor llama2, and has not {{prompt}} once. "
             "Write for example: 'Question: {prompt}\\nAnswer:'"
         )
     before, after = text.split("{prompt}")

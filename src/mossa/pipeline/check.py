@@ -58,7 +58,7 @@ def _estimators(study: Study) -> str:
 
 
 def _experimental(study: Study, tasks: list[Task], name: str) -> str:
-    from mossa.models.base import folder_hash
+    from mossa.models.files import folder_hash
     from mossa.pipeline.plan import saw
 
     model = study.experimental[name]
@@ -76,7 +76,8 @@ def _experimental(study: Study, tasks: list[Task], name: str) -> str:
 
 
 def _base(study: Study) -> str:
-    from mossa.models.base import folder_hash, load_config, load_tokenizer, longest_input
+    from mossa.models.base import load_config, load_tokenizer, longest_input
+    from mossa.models.files import folder_hash
 
     config = load_config(study.base)
     if Path(study.base.model).is_dir():

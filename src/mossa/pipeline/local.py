@@ -9,14 +9,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from mossa.errors import MossaError, RunFolderError
-from mossa.pipeline.perform import Outcome, perform
+from mossa.pipeline.events import Advanced, Event, Outcome, Started
+from mossa.pipeline.perform import perform
 from mossa.pipeline.queue import Queue
 from mossa.pipeline.store import RunFolder
 from mossa.pipeline.unit import Unit
@@ -25,26 +25,6 @@ from mossa.study.schema import Study
 from mossa.tasks.task import Task
 
 MOST_DEATHS = 3  # of a process over one unit, before the unit counts as failed
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A unit was begun by worker `worker`."""
-
-    unit: Unit
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Advanced:
-    """A unit is `done` of `total` steps or prompts along."""
-
-    identifier: str
-    done: int
-    total: int
-
-
-Event = Started | Advanced | Outcome
 
 
 def run_here(

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass, field
-from typing import Any, Literal
 
 from mossa.errors import MossaError, RunFolderError
+from mossa.pipeline.events import Outcome
 from mossa.pipeline.provenance import provenance
 from mossa.pipeline.steps import STEPS
 from mossa.pipeline.unit import Unit
 from mossa.pipeline.workbench import DamagedUnit, Workbench
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a unit ended: done, failed with a reason, or waiting for `damaged`, an input that must be done again."""
-
-    identifier: str
-    state: Literal["done", "failed", "damaged"]
-    reason: str = ""
-    damaged: str = ""
-    seconds: float = 0.0
-    counts: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def perform(unit: Unit, fingerprint: str, bench: Workbench) -> Outcome:

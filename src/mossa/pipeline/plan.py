@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mossa.models.base import base_fingerprint, folder_hash
+from mossa.models.files import base_fingerprint, folder_hash
 from mossa.pipeline.unit import Unit
 from mossa.study.schema import BASE, Budget, Experimental, Study
 from mossa.tasks.mixture import chosen_tasks, named_tasks

@@ -18,8 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from mossa.pipeline.local import Event, Started
-from mossa.pipeline.perform import Outcome
+from mossa.pipeline.events import Event, Outcome, Started
 from mossa.pipeline.queue import Queue
 
 

@@ -12,8 +12,7 @@ import pandas as pd
 import yaml
 
 from mossa.errors import StudyError
-from mossa.pipeline.local import Event, run_here, run_in_processes
-from mossa.pipeline.perform import Outcome
+from mossa.pipeline.events import Event, Outcome
 from mossa.pipeline.plan import plan
 from mossa.pipeline.queue import Queue, needed
 from mossa.pipeline.results import gather, write_tables
@@ -110,6 +109,8 @@ def run_study(
 def _do_units(
     prepared: Prepared, queue: Queue, device: str, workers: int | None, settle: Callable[[Event], None]
 ) -> None:
+    from mossa.pipeline.local import run_here, run_in_processes  # torch and the rest, needed from here on
+
     study, run, marks = prepared.study, prepared.run, prepared.fingerprints
     devices, threads = choose_devices(study, device, workers)
     if len(devices) == 1:

@@ -1,0 +1,66 @@
+"""Runs the real command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mossa.pipeline.run import prepare, run_study
+from mossa.study import load_study
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command gave: exit code, and everything it printed."""
+
+    code: int
+    output: str
+
+
+def arguments(*words: str) -> list[str]:
+    return [sys.executable, "-m", "mossa.cli", *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def mossa(folder: Path, *words: str) -> Ran:
+    """Run `mossa` with these words in `folder`; a traceback is never an answer."""
+    done = subprocess.run(
+        arguments(*words), cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output, output
+    return Ran(done.returncode, output)
+
+
+def run_again(folder: Path, *overrides: str) -> tuple[set[str], dict[str, str], list[str]]:
+    """Run the study in `folder` in this process; return the ids done, what failed, and what was said.
+
+    The same calls as the command line's, without a fresh interpreter and a report each time.
+    """
+    said: list[str] = []
+    prepared = prepare(load_study(folder / "small.yaml", overrides), folder / "runs")
+    finished = run_study(prepared, device="cpu", workers=1, say=said.append)
+    assert len(set(finished.done)) == len(finished.done)
+    return set(finished.done), finished.failed, said
+
+
+def tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Return the result tables without what a clock measured."""
+    found = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("runs/small/results/*.parquet"))}
+    found["adapters"] = found["adapters"].drop(columns="seconds")
+    return found
+
+
+def assert_same(found: dict[str, pd.DataFrame], expected: dict[str, pd.DataFrame]) -> None:
+    """Fail unless both hold the same tables, to the bit."""
+    assert found.keys() == expected.keys()
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table, check_exact=True, obj=name)

@@ -1,0 +1,231 @@
+"""Kills, damage, full disks and two runs at once: nothing landed is lost, nothing damaged is used."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipeline.command import arguments, assert_same, environment, mossa, run_again, tables
+
+UNITS = "runs/small/units"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_random_instants_a_run_goes_on_to_the_same_result(
+    settings: dict, finished, tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
+    chance = random.Random(workers)
+    landed: dict[Path, int] = {}
+    for _ in range(6):
+        process = subprocess.Popen(
+            arguments("run", "small.yaml", "--no-report", "--workers", str(workers)),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(chance.uniform(2.5, 9.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for manifest, written in landed.items():
+            assert manifest.stat().st_mtime_ns == written, f"{manifest} had landed and was done again"
+        landed = {path: path.stat().st_mtime_ns for path in (tmp_path / UNITS).glob("*/*/manifest.json")}
+    done, failed, _ = run_again(tmp_path)
+    assert not failed
+    assert len(done) + len(landed) == len(list((tmp_path / UNITS).glob("*/*/manifest.json")))
+    assert_same(tables(tmp_path), tables(finished[0]))
+    assert not list((tmp_path / UNITS / ".work").iterdir())
+
+
+def test_a_killed_worker_is_replaced(settings: dict, finished, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
+    process = subprocess.Popen(
+        arguments("run", "small.yaml", "--no-report", "--workers", "2"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    killed = False
+    while process.poll() is None and time.monotonic() < deadline and not killed:
+        time.sleep(0.2)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        if workers and list((tmp_path / UNITS).glob("train/*/manifest.json")):
+            os.kill(int(workers[0]), signal.SIGKILL)
+            killed = True
+    output = process.communicate(timeout=200)[0]
+    assert killed and process.returncode == 0, output
+    assert_same(tables(tmp_path), tables(finished[0]))
+
+
+def test_interrupting_stops_within_seconds_and_says_how_to_go_on(settings: dict, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
+    for workers in ("1", "2"):
+        process = subprocess.Popen(
+            arguments("run", "small.yaml", "--workers", workers, "-s", "recipe.budget={steps: 100000}"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        work = tmp_path / UNITS / ".work"
+        deadline = time.monotonic() + 60
+        while not list(work.glob("train-*")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        output = process.communicate(timeout=60)[0]
+        assert time.monotonic() - started < 20
+        assert process.returncode == 130 and "run the same command again" in output and "Traceback" not in output
+        assert not list(work.glob("train-*"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "how"),
+    [
+        ("represent/sft@first", "flip"),
+        ("represent/sft@first", "truncate"),
+        ("represent/sft@first", "delete"),
+        ("represent/sft@first", "manifest"),
+        ("compare/again", "flip"),
+        ("train/control-first-seed0", "flip"),
+    ],
+)
+def test_damage_is_found_said_and_mended(folder: Path, finished, unit: str, how: str) -> None:
+    place = folder / UNITS / unit
+    victim = max((path for path in place.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data = bytearray(victim.read_bytes())
+    if how == "flip":
+        data[len(data) // 2] ^= 4
+        victim.write_bytes(data)
+    elif how == "truncate":
+        victim.write_bytes(data[: len(data) // 2])
+    elif how == "delete":
+        victim.unlink()
+    else:
+        (place / "manifest.json").write_text("{")
+    done, failed, said = run_again(folder)
+    assert unit in done and not failed
+    if how == "flip":
+        title = unit.replace("/", " ").replace("@", " on ")
+        assert any(f"{title} is damaged and will be done again" in line for line in said)
+    assert_same(tables(folder), tables(finished[0]))
+
+
+def test_damage_to_a_large_file_is_found_when_it_is_read(
+    folder: Path, finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files above a size are not checked at the start; the unit that reads one finds the damage in time."""
+    from mossa.pipeline import run as pipeline
+
+    monkeypatch.setattr(pipeline, "CHECKED_AT_START", 0)
+    place = folder / UNITS / "represent/sft@first/representations.safetensors"
+    data = bytearray(place.read_bytes())
+    data[-9] ^= 1
+    place.write_bytes(data)
+    shutil.rmtree(folder / UNITS / "compare/first")
+    done, failed, said = run_again(folder)
+    assert {"represent/sft@first", "compare/first"} <= done and not failed
+    assert any("represent sft on first is damaged" in line for line in said)
+    assert_same(tables(folder), tables(finished[0]))
+
+
+def test_a_diverging_control_is_marked_and_the_rest_goes_on(folder: Path) -> None:
+    study = yaml.safe_load((folder / "small.yaml").read_text())
+    study["control"]["seeds"] = [0, 7]  # only the second seed is new, and only its controls are trained
+    study["recipe"]["learning_rate"] = 5e-3
+    (folder / "small.yaml").write_text(yaml.safe_dump(study))
+    wild = "control={seeds: [7], budget: {steps: 9}}"
+    ran = mossa(
+        folder,
+        "run",
+        "small.yaml",
+        "--no-report",
+        "--workers",
+        "1",
+        "-s",
+        wild,
+        "-s",
+        "recipe.learning_rate=1e30",
+        "-s",
+        f"experimental={{pretrained: base, given: {{adapter: {folder}/{UNITS}/train/sft/adapter}}}}",
+    )
+    assert ran.code == 3
+    assert "train control-first-seed7 failed: step" in ran.output and "Lower recipe.learning_rate" in ran.output
+    assert "so these are left out:" in ran.output
+    status = mossa(
+        folder,
+        "status",
+        "small.yaml",
+        "-s",
+        wild,
+        "-s",
+        "recipe.learning_rate=1e30",
+        "-s",
+        f"experimental={{pretrained: base, given: {{adapter: {folder}/{UNITS}/train/sft/adapter}}}}",
+    )
+    assert "train control-first-seed7: failed: step" in status.output
+    found = tables(folder)
+    assert set(found["evaluation"]["model"]) == {"pretrained", "given"} and "similarity" not in found
+    done, failed, _ = run_again(folder)  # what was asked for first is untouched, and goes on as if nothing had been
+    assert not failed and {f"train/control-{task}-seed7" for task in ("again", "colour", "first", "second")} <= done
+
+
+def test_two_runs_in_one_folder_do_not_meet(folder: Path) -> None:
+    with (folder / "runs/small/.lock").open("a+") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        ran = mossa(folder, "run", "small.yaml")
+    assert ran.code == 2 and "in use by another run" in ran.output
+    assert mossa(folder, "run", "small.yaml").code == 0
+
+
+def test_a_folder_of_another_version_is_left_alone(folder: Path) -> None:
+    (folder / "runs/small/layout.json").write_text('{"layout": 99}')
+    ran = mossa(folder, "run", "small.yaml")
+    assert ran.code == 2 and "written by another version of mossa (layout 99" in ran.output
+
+
+def test_a_run_folder_that_cannot_be_written_is_a_sentence(folder: Path) -> None:
+    shutil.rmtree(folder / "runs")
+    (folder / "runs").write_text("a file")
+    ran = mossa(folder, "run", "small.yaml", "--no-report")
+    assert ran.code == 2 and "a file is where a folder should be" in ran.output
+
+
+def test_a_full_disk_is_a_sentence_and_what_is_done_is_kept(settings: dict, finished, tmp_path: Path) -> None:
+    """A small file system of its own is filled up for real; needs the right to mount one."""
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(runs)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this test mounts a small file system and has not the right to")
+    try:
+        ran = mossa(tmp_path, "run", "small.yaml", "--no-report", "--workers", "1")
+        assert ran.code == 2 and "the disk is full; make room" in ran.output
+        assert not [path for path in (runs / "small/units/.work").iterdir() if not path.name.startswith("checkpoint-")]
+        kept = len(list(runs.glob("small/units/*/*/manifest.json")))
+        subprocess.run(["mount", "-o", "remount,size=100m", str(runs)], check=True)
+        ran = mossa(tmp_path, "run", "small.yaml", "--no-report", "--workers", "1")
+        assert ran.code == 0 and f"{kept} done already" in ran.output and kept > 0
+        assert_same(tables(tmp_path), tables(finished[0]))
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)

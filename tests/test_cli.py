@@ -1,0 +1,93 @@
+"""The command line as a person meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipeline.command import mossa
+
+LIGHT = "import sys, {module}; heavy = {{'torch', 'transformers', 'pandas', 'sklearn', 'matplotlib'}} & set(sys.modules); assert not heavy, heavy"
+
+
+@pytest.mark.parametrize("module", ["mossa", "mossa.cli", "mossa.study", "mossa.report"])
+def test_importing_is_light(module: str) -> None:
+    subprocess.run([sys.executable, "-c", LIGHT.format(module=module)], check=True)
+
+
+def test_help_imports_no_torch(tmp_path: Path) -> None:
+    code = "import sys; sys.argv = ['mossa', '--help']\nfrom mossa.cli import app\ntry: app()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in ("init", "validate", "run", "status", "report"))
+
+
+def test_from_init_to_validate(base_folder, task_folder: Path, tmp_path: Path) -> None:
+    ran = mossa(tmp_path, "init", "mine.yaml", "--base", str(base_folder("llama")), "--tasks", str(task_folder))
+    assert ran.code == 0 and "mossa validate mine.yaml" in ran.output
+    ran = mossa(tmp_path, "validate", "mine.yaml")
+    assert ran.code == 0, ran.output
+    assert "4 tasks in 2 task clusters" in ran.output and "llama, 3 layers of width 32" in ran.output
+    assert "adapters on: q_proj, v_proj" in ran.output and "96 test prompts" not in ran.output
+
+
+def test_validate_lists_everything_it_can_find(base_folder, task_folder: Path, tmp_path: Path) -> None:
+    study = {
+        "name": "x",
+        "base": {"model": str(base_folder("llama"))},
+        "prompt": {"cutoff": 12},
+        "tasks": {"source": str(task_folder)},
+        "recipe": {"lora": {"targets": ["q_porj"]}},
+        "experimental": {
+            "pretrained": "base",
+            "sft": {"mixture": ["copyng"]},
+            "held": {"mixture": "all", "hold_out": ["frist"]},
+            "given": {"adapter": "./nowhere"},
+        },
+        "similarity": {"estimators": ["cka-liner"]},
+    }
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    ran = mossa(tmp_path, "validate", "x.yaml")
+    assert ran.code == 2 and "6 problems" in ran.output
+    for sentence in (
+        "Did you mean 'copying'?",
+        "Did you mean 'first'?",
+        "nowhere does not exist",
+        "cka-linear",
+        "too few examples fit the model's 12 tokens",
+        "the base has no q_porj",
+    ):
+        assert sentence in ran.output, sentence
+    lines = [line for line in ran.output.splitlines() if "!!" in line]
+    assert all("line " in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("tasks.source=./nowhere", "is not a folder"),
+        ("tasks.source=flan", "neither a folder nor a collection"),
+        ("base.model=nobody/nothing", "cannot be loaded"),
+        ("tasks.only=[frist]", "Did you mean 'first'?"),
+        ("name=../out", "cannot be the name of a study"),
+        ("control.seeds=[]", "control.seeds"),
+        ("recipe.batch_size=0", "recipe.batch_size"),
+        ("similarity.estimators=[cka]", "There is no estimator 'cka'"),
+        ("prompt.too_long=cut", "prompt.too_long"),
+        ("experimental.control=base", "kept for control models"),
+        ("experimental.sft={mixture: all, hold_out: [copying, naming]}", "nothing is left to tune on"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    base_folder, task_folder: Path, tmp_path: Path, change: str, sentence: str
+) -> None:
+    study = {"name": "x", "base": {"model": str(base_folder("llama"))}, "tasks": {"source": str(task_folder)}}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(study))
+    for verb in ("validate", "run"):
+        ran = mossa(tmp_path, verb, "x.yaml", "-s", change)
+        assert ran.code == 2 and sentence in ran.output, ran.output
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
