@@ -55,6 +55,10 @@ def _before(findings: Findings) -> Iterator[str]:
         of = "share" if clusters["share"].notna().all() else "value"
         listed = ", ".join(f"{row['cluster']} {_number(row[of])}" for _, row in clusters.iterrows())
         yield f"Clusters from most to least encoded: {listed}."
+    if shared:
+        found = correlation(read["value"].to_numpy(float), read["share"].to_numpy(float), "spearman")
+        if found["reason"] is None:
+            yield f"Tasks ordered by similarity alone agree with this order to Spearman {found['correlation']:+.2f}."
     yield from _rivals(read, column)
 
 
@@ -131,12 +135,10 @@ def _changes(findings: Findings, experimental: str, population: str) -> Iterator
         return
     sure = own[own["q_value"] < LEVEL]
     most = own.iloc[int(own["median"].abs().argmax())]
-    tested = own["q_value"].notna().sum()
-    counted = (
+    counted = _tested(
+        own["q_value"],
         f"closer to the controls than the base at {(sure['median'] > 0).sum()} and farther at "
-        f"{(sure['median'] < 0).sum()} of {tested} tested layers (false-discovery rate {LEVEL:.0%})"
-        if tested
-        else "too few tasks for a test"
+        f"{(sure['median'] < 0).sum()}",
     )
     yield (
         f"{experimental} on {_tasks(own['tasks'].max(), _words(population))}: {counted}; the largest median difference "
@@ -154,17 +156,19 @@ def _on_unseen(findings: Findings) -> Iterator[str]:
         table = findings.unseen
         own = table[(table["experimental"] == experimental) & (table["estimator"] == findings.estimator)]
         if own["gap"].notna().any():
-            tested = own["gap_q_value"].notna().sum()
-            counted = (
-                f"the two differ at {(own['gap_q_value'] < LEVEL).sum()} of {tested} tested layers "
-                f"(false-discovery rate {LEVEL:.0%})"
-                if tested
-                else "too few tasks for a test"
-            )
+            counted = _tested(own["gap_q_value"], f"the two differ at {(own['gap_q_value'] < LEVEL).sum()}")
             yield (
                 f"{experimental}: the median difference of held-out tasks lies {_signed(own['gap'].mean())} from that "
                 f"of seen tasks on average over layers; {counted}."
             )
+
+
+def _tested(q_values: pd.Series, found: str) -> str:
+    """Return what was `found` out of how many tests, if there were any."""
+    tested = q_values.notna().sum()
+    if not tested:
+        return "too few tasks for a test"
+    return f"{found} of {tested} tested layers (false-discovery rate {LEVEL:.0%})"
 
 
 def _experimentals(findings: Findings) -> list[str]:

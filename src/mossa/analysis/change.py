@@ -58,7 +58,7 @@ TASK_COLUMNS = [
 
 
 def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, estimator: str) -> pd.DataFrame:
-    """Return E minus base against the same controls, `[T, L]`; null where either is undefined or has other controls."""
+    """Return E minus base against the same controls, `[T, L]`; null where one is undefined or has more controls."""
     same = curve(curves, experimental, estimator, column="references").eq(
         curve(curves, baseline, estimator, column="references")
     )

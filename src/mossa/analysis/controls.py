@@ -34,7 +34,7 @@ def judge_controls(
 
     The rule: its loss on the test set of its own task is at least 5 % below the base's, or is at most 0.1 nats per
     target token (the task is known, whoever taught it). Without both losses nothing is decided and nothing left out.
-    The paper has no such rule; DESIGN: a control that cannot learn stays near the base and looks "encoded".
+    The paper has no such rule; but a control that cannot learn stays near the base and makes its task look encoded.
     """
     own = similarity.loc[similarity["relation"] == "control", ["reference", "task"]]
     trained = adapters.loc[adapters["role"] == "control"].rename(columns={"adapter": "reference"})

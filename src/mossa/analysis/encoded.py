@@ -11,11 +11,7 @@ from mossa.analysis.significance import adjust
 
 DRAWS = 2000
 
-COLUMNS = [
-    "task",
-    "cluster",
-    "estimator",
-    "layers",
+READING = [
     "value",
     "standard_error",
     "low",
@@ -27,35 +23,11 @@ COLUMNS = [
     "share_high",
     "other_controls",
     "above_others",
-    "rank",
-    "rank_low",
-    "rank_high",
-    "p_value",
-    "q_value",
-    "base_loss",
-    "loss_drop",
-    "steps",
-    "distance",
-    "reason",
 ]
-LAYER_COLUMNS = [
-    "task",
-    "cluster",
-    "layer",
-    "estimator",
-    "value",
-    "standard_error",
-    "low",
-    "high",
-    "ceiling",
-    "ceiling_error",
-    "share",
-    "share_low",
-    "share_high",
-    "other_controls",
-    "above_others",
-    "reason",
-]
+RANKING = ["rank", "rank_low", "rank_high", "p_value", "q_value"]
+RIVALS = ["base_loss", "loss_drop", "steps", "distance"]
+COLUMNS = ["task", "cluster", "estimator", "layers", *READING, *RANKING, *RIVALS, "reason"]
+LAYER_COLUMNS = ["task", "cluster", "layer", "estimator", *READING, "reason"]
 CLUSTER_COLUMNS = [
     "cluster",
     "estimator",
@@ -142,7 +114,7 @@ def _rivals(controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFra
     distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
     steps = adapters.rename(columns={"adapter": "reference"})[["reference", "steps"]]
     joined = usable.merge(steps, on="reference", how="left").merge(distance, on=["reference", "task"], how="left")
-    return joined.groupby("task")[["base_loss", "loss_drop", "steps", "distance"]].mean().reset_index()
+    return joined.groupby("task")[RIVALS].mean().reset_index()
 
 
 def _ranked(group: pd.DataFrame) -> pd.DataFrame:
