@@ -1,30 +1,40 @@
-# Everything a fresh machine needs: Python 3.11+ and make. `make test` and `make demo` set themselves up.
+# Everything a fresh machine needs besides Python 3.11+ and make. `make test` and `make demo` set themselves up.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup test demo lint bench browser clean
+.PHONY: setup browser test lint demo bench clean
 
 setup: $(STAMP)
 
+# torch first and by its exact version: on machines that keep a CPU build at hand, nothing larger is fetched.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[hub,test,lint]'
+	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) -e '.[hub,test,lint]'
 	touch $(STAMP)
+
+# Chromium and its driver, for the tests that open the report.
+browser:
+	scripts/install-browser.sh
 
 # One thread per process: on small models threads only fight over cores.
 test: setup browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# A whole study on the embedded collection; ends by printing where the report is.
 demo: setup
-	$(BIN)/mossa run examples/demo.yaml
+	$(BIN)/mossa run demo
+
+bench: setup
+	$(BIN)/python benchmarks/similarity.py
 
 clean:
 	rm -rf $(VENV) runs

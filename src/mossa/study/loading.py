@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mossa.errors import StudyError, choices
-from mossa.study.paths import resolve_paths
+from mossa.study.paths import built_in_studies, locate, resolve_paths
 from mossa.study.schema import Study
 
 LARGEST_STUDY_FILE = 1_000_000  # bytes; a study file is written by hand
@@ -58,6 +58,7 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
 
     Raises `StudyError` if the file cannot be read or an override is not of the form `key=value`.
     """
+    path = locate(path)
     text = _read_text(path)
     try:
         data, lines, repeated = _parse(text)
@@ -92,7 +93,10 @@ def nearest_line(lines: dict[tuple[str, ...], int], place: tuple[str, ...]) -> i
 def _read_text(path: Path) -> str:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise StudyError(f"{path} {what}. Give a study file, or make one with: mossa init {path.stem or 'study'}.yaml")
+        raise StudyError(
+            f"{path} {what}. Give a study file, or one that comes with mossa ({', '.join(built_in_studies())}), "
+            f"or make one with: mossa init {path.stem or 'study'}.yaml"
+        )
     if path.stat().st_size > LARGEST_STUDY_FILE:
         raise StudyError(f"{path} has {path.stat().st_size:,} bytes; a study file has at most {LARGEST_STUDY_FILE:,}.")
     try:

@@ -9,13 +9,36 @@ if TYPE_CHECKING:
     from mossa.study.schema import Study
 
 
+SHIPPED = "tinyflan:"  # `tinyflan:a` is a base that comes with mossa
+BUILT_IN = Path(__file__).parent / "builtin"
+
+
+def built_in_studies() -> list[str]:
+    """Return the names of the studies that come with mossa."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+
+
+def locate(path: Path) -> Path:
+    """Return the file of a study: `path`, or a study that comes with mossa if `path` is its name and no file."""
+    if not path.exists() and str(path) in built_in_studies():
+        return BUILT_IN / f"{path}.yaml"
+    return path
+
+
 def looks_local(value: str) -> bool:
     """Tell whether `value` is written as a path and not as a hub id or the name of a collection."""
     return value.startswith((".", "/", "~")) or "\\" in value
 
 
 def resolve(value: str, folder: Path) -> str:
-    """Return `value` as an absolute path if it names something beside the study file, else unchanged."""
+    """Return `value` as an absolute path if it names a shipped base or something beside the study file, else unchanged.
+
+    Raises `ModelError` if there is no such shipped base.
+    """
+    if value.startswith(SHIPPED):
+        from mossa.tinyflan import base_folder
+
+        return str(base_folder(value.removeprefix(SHIPPED)))
     path = Path(value).expanduser()
     beside = path if path.is_absolute() else folder / path
     return str(beside.resolve()) if looks_local(value) or beside.exists() else value
