@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from mossa.analysis import analyse
 from mossa.errors import DataError
 from mossa.report import figures
 from mossa.report.colours import BLUE, GREY, cluster_marks, model_colours
@@ -226,3 +227,23 @@ def test_a_control_that_did_not_learn_is_hollow() -> None:
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "none" and len(line.get_xdata())]
     assert [list(line.get_ydata()) for line in hollow] == [[3.1]]
     assert "1 of 2" in axes.get_title(loc="left")
+
+
+def test_a_model_keeps_its_colour_in_every_figure_of_a_study() -> None:
+    findings = analyse(world(tasks=9, layers=6))
+    pictures, _ = gallery(findings, str(findings.estimator))
+    by_name = {picture.name: picture for picture in pictures}
+    own = model_colours(findings.curves["experimental"])["sft-unseen"]
+    for name in ("layers", "unseen", "clusters", "sections-sft-unseen", "dimensionality"):
+        drawn = by_name[name].draw(by_name[name].table)
+        panels = drawn if isinstance(drawn, list) else [drawn]
+        lines = [line for axes in panels for line in axes.lines if str(line.get_label()).startswith("sft-unseen")]
+        assert lines and {line.get_color() for line in lines} == {own}, name
+
+
+def test_the_legend_of_the_clusters_names_models_that_the_first_panel_lacks() -> None:
+    table = pd.DataFrame(
+        {"experimental": ["pretrained", "pretrained", "sft"], "task": ["a", "b", "b"], "cluster": ["a", "b", "b"]}
+    )
+    panels = figures.clusters(table.assign(layer=1, value=0.5))
+    assert [text.get_text() for text in root(panels[0]).legends[0].get_texts()] == ["pretrained", "sft"]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+Colours = Mapping[str, str]
+"""A colour for every model."""
+
+Marks = Mapping[str, tuple[str, str]]
+"""A colour and a matplotlib marker for every cluster."""
 
 # Okabe and Ito (2008), without black (text) and yellow (invisible on white).
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"

@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.report import figures
+from mossa.report.colours import cluster_marks, model_colours
 from mossa.report.figures.canvas import root
 from mossa.report.select import reading, seen, unseen
 
@@ -28,68 +29,85 @@ class Picture(NamedTuple):
     draw: Callable[[pd.DataFrame], Axes | list[Axes]]
 
 
+class Plan(NamedTuple):
+    """A picture to come, or the reason why it cannot be drawn if its table is empty."""
+
+    name: str
+    title: str
+    table: pd.DataFrame
+    draw: Callable[..., Axes | list[Axes]]
+    otherwise: str
+
+
 def gallery(findings: Findings, estimator: str) -> tuple[list[Picture], list[str]]:
     """Return the figures these findings allow, and a sentence for each that is missing, with the reason."""
-    rows = reading(findings.curves, estimator)
-    dose = findings.dose[findings.dose["estimator"].eq(estimator)]
-    linear = findings.correlates[
-        findings.correlates["estimator"].eq(estimator) & findings.correlates["method"].eq("pearson")
-    ]
-    held = findings.encoded[findings.encoded["estimator"].eq(estimator)]
-    silent = "the run holds no representations to measure it on"
-    nothing = "no similarity to a control was measured"
-    plan: list[tuple[str, str, pd.DataFrame, Callable[..., Any], str]] = [
-        ("layers", "Similarity to the controls per layer, over tasks", seen(rows), figures.layers, nothing),
-        ("clusters", "The same for each task cluster", seen(rows), figures.clusters, nothing),
-        ("unseen", "The same on held-out tasks", unseen(rows), figures.unseen, "no task was held out of a tuned model"),
-        ("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
-        *_sections(findings, estimator),
-        ("encoded", "What the base already held", held, figures.encoded, "the base was not compared with the controls"),
-        (
-            "projection",
-            "Map of the prompts of all tasks",
-            findings.projection,
-            figures.projection,
-            silent,
-        ),
-        (
-            "separability",
-            "What a classifier reads off the representations",
-            findings.separability,
-            figures.separability,
-            silent,
-        ),
-        ("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
-        ("layer-map", "Layer against layer", findings.layer_map, figures.layer_map, silent),
-        (
-            "dimensionality",
-            "Dimensions that explain 99 % of the variance",
-            findings.dimensionality,
-            figures.dimensionality,
-            "the run holds no spectra",
-        ),
-        ("correlates", "What goes along with similarity", linear, figures.correlates, "nothing to correlate with"),
-        ("dose", "Similarity of the base to the controls and their dose", dose, figures.dose, "no dose was recorded"),
-        ("controls", "Test loss of controls and base", findings.controls, figures.controls, "there are no controls"),
-    ]
-    pictures = [Picture(name, title, table, draw) for name, title, table, draw, _ in plan if not table.empty]
-    missing = [f"{title}: not drawn, because {why}." for _, title, table, _, why in plan if table.empty]
+    plan = [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator)]
+    pictures = [Picture(each.name, each.title, each.table, each.draw) for each in plan if not each.table.empty]
+    missing = [f"{each.title}: not drawn, because {each.otherwise}." for each in plan if each.table.empty]
     return pictures, missing
 
 
-def _sections(findings: Findings, estimator: str) -> list[tuple[str, str, pd.DataFrame, Callable[..., Any], str]]:
+def _similarity(findings: Findings, estimator: str) -> list[Plan]:
+    rows = reading(findings.curves, estimator)
+    colours = model_colours(findings.curves["experimental"])
+    layers, clusters, held = (partial(f, colours=colours) for f in (figures.layers, figures.clusters, figures.unseen))
+    nothing = "no similarity to a control was measured"
+    return [
+        Plan("layers", "Similarity to the controls per layer, over tasks", seen(rows), layers, nothing),
+        Plan("clusters", "The same for each task cluster", seen(rows), clusters, nothing),
+        Plan("unseen", "The same on held-out tasks", unseen(rows), held, "no task was held out of a tuned model"),
+        Plan("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
+    ]
+
+
+def _sections(findings: Findings, estimator: str) -> list[Plan]:
     """One picture per tuned model: its difference from the base on the tasks it was tuned on, and its sections."""
     change = findings.change[findings.change["estimator"].eq(estimator)]
     found = findings.sections[findings.sections["estimator"].eq(estimator)]
-    plan: list[tuple[str, str, pd.DataFrame, Callable[..., Any], str]] = []
+    colours = model_colours(findings.curves["experimental"])
+    plan: list[Plan] = []
     for model in dict.fromkeys(change["experimental"]):
         mine, ends = change[change["experimental"].eq(model)], found[found["experimental"].eq(model)]
         population = tuned_on(mine)
-        draw = partial(figures.sections, found=ends[ends["population"].eq(population)])
-        plan.append(
-            (f"sections-{file_name(model)}", f"Sections of {model}", mine[mine["population"].eq(population)], draw, "")
-        )
-    return plan or [("sections", "Sections", change, figures.sections, "no tuned model can be compared with the base")]
+        draw = partial(figures.sections, found=ends[ends["population"].eq(population)], colours=colours)
+        table = mine[mine["population"].eq(population)]
+        plan.append(Plan(f"sections-{file_name(model)}", f"Sections of {model}", table, draw, ""))
+    why = "no tuned model can be compared with the base"
+    return plan or [Plan("sections", "Sections", change, figures.sections, why)]
+
+
+def _beside(findings: Findings, estimator: str) -> list[Plan]:
+    """The pictures that stand beside similarity: the base, the space, correlates, controls, relations."""
+    marks, colours = cluster_marks(findings.curves["cluster"]), model_colours(findings.curves["experimental"])
+    encoded, dose = (table[table["estimator"].eq(estimator)] for table in (findings.encoded, findings.dose))
+    linear = correlations(findings, estimator)
+    linear = linear[linear["method"].eq("pearson")]
+    projected, ranked, dosed, judged = (
+        partial(f, marks=marks) for f in (figures.projection, figures.encoded, figures.dose, figures.controls)
+    )
+    dimensions, separable = (partial(f, colours=colours) for f in (figures.dimensionality, figures.separability))
+    silent = "the run holds no representations to measure it on"
+    space, read = findings.projection, "What a classifier reads off the representations"
+    few = "no correlation is defined: there are too few tasks, or nothing to correlate with"
+    against = "Similarity of the base to the controls and their dose"
+    return [
+        Plan("encoded", "What the base already held", encoded, ranked, "the base was not compared with the controls"),
+        Plan("projection", "Map of the prompts of all tasks", space, projected, silent),
+        Plan("separability", read, findings.separability, separable, silent),
+        Plan("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
+        Plan("layer-map", "Layer against layer", findings.layer_map, figures.layer_map, silent),
+        Plan("dimensionality", "Dimensions that explain 99 % of the variance", findings.dimensionality, dimensions,
+             "the run holds no spectra"),
+        Plan("correlates", "What goes along with similarity", linear, figures.correlates, few),
+        Plan("dose", against, dose, dosed, "no dose was recorded"),
+        Plan("controls", "Test loss of controls and base", findings.controls, judged, "there are no controls"),
+    ]  # fmt: skip
+
+
+def correlations(findings: Findings, estimator: str) -> pd.DataFrame:
+    """Return the correlates of one estimator, or no rows if not one correlation is defined."""
+    table = findings.correlates[findings.correlates["estimator"].eq(estimator)]
+    return table if table["correlation"].notna().any() else table.iloc[:0]
 
 
 def file_name(model: object) -> str:

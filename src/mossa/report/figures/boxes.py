@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mossa.report.colours import CEILING, in_order, model_colours
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, legend_below, need, once, short, styled
+from mossa.report.colours import CEILING, Colours, in_order, model_colours
+from mossa.report.figures.canvas import (
+    blank,
+    blank_because,
+    count,
+    layer_ticks,
+    legend_below,
+    need,
+    once,
+    short,
+    styled,
+)
 from mossa.report.select import undefined
 from mossa.report.select import unseen as unseen_rows
 
@@ -21,12 +31,13 @@ NEEDED = ("experimental", "task", "layer", "value")
 
 
 @styled
-def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "") -> Axes:
+def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", colours: Colours | None = None) -> Axes:
     """Draw figure 2: per layer and model a box of similarity over tasks with every task as a point over it.
 
-    `table` has one row per (experimental, task, layer), as `select.reading` returns it; rows of `control` are
-    the noise ceiling and drawn as its median, dashed. Boxes are quartiles with whiskers to the last task within 1.5
-    box heights, as in the paper. Raises `DataError` for missing columns and for two rows with one key.
+    `table` has one row per (experimental, task, layer), as `select.reading` returns it; rows of `control` are the
+    noise ceiling and drawn as its median, dashed. Boxes are quartiles with whiskers to the last task within 1.5 box
+    heights, as in the paper. `colours` of all models keeps them the same over several figures. Raises `DataError` for
+    missing columns and for two rows with one key.
     """
     need(table, *NEEDED)
     once(table, "experimental", "task", "layer")
@@ -34,7 +45,7 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "") ->
     defined = table.dropna(subset=["value"])
     if defined.empty:
         return blank_because(axes, undefined(table) or "No similarity was measured.")
-    colours = model_colours(table["experimental"])
+    colours = colours or model_colours(table["experimental"])
     models = [model for model in in_order(defined["experimental"]) if model != CEILING]
     width = 0.8 / max(1, len(models))
     jitter = np.random.default_rng(0)
@@ -44,7 +55,7 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "") ->
         _boxes(axes, rows, shift, width, colours[model])
         x = rows["layer"] + shift + jitter.uniform(-0.3, 0.3, len(rows)) * width
         axes.plot(x, rows["value"], ".", color=colours[model], markersize=1.6, alpha=0.55, markeredgewidth=0)
-        label = f"{short(model)} ({rows['task'].nunique()} tasks)"
+        label = f"{short(model)} ({count(rows['task'].nunique(), 'task')})"
         axes.plot([], [], "s", color=colours[model], markersize=5, label=label)
     _ceiling(axes, defined, colours[CEILING])
     layer_ticks(axes, sorted(defined["layer"].unique()))
@@ -78,12 +89,12 @@ def _ceiling(axes: Axes, defined: pd.DataFrame, colour: str) -> None:
     if rows.empty:
         return
     median = rows.groupby("layer")["value"].median()
-    label = f"noise ceiling, median ({rows['task'].nunique()} tasks)"
+    label = f"noise ceiling, median ({count(rows['task'].nunique(), 'task')})"
     axes.plot(median.index, median, linestyle=(0, (3, 2)), linewidth=1, color=colour, label=label)
 
 
 @styled
-def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
+def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None) -> list[Axes]:
     """Draw figure 3: one panel per task cluster with each model's median over its tasks and the band of quartiles.
 
     Lines and bands replace the paper's boxes, because a cluster holds two to seven tasks: every task is a point.
@@ -96,7 +107,7 @@ def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Ax
         columns = min(3, max(1, len(names)))
         rows = -(-max(1, len(names)) // columns)
         axes = blank(0.6 + 1.7 * rows, rows, columns)
-    colours = model_colours(table["experimental"])
+    colours = colours or model_colours(table["experimental"])
     for panel, name in zip(axes, names, strict=False):
         _cluster(panel, table[table["cluster"] == name], name, colours)
     for panel in axes[len(names) :]:
@@ -104,13 +115,13 @@ def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Ax
     if names:
         for panel in axes[1 : len(names)]:
             panel.sharey(axes[0])
-        handles = [line for line in axes[0].lines if not str(line.get_label()).startswith("_")]
-        figure = axes[0].figure
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        lines = {str(line.get_label()): line for panel in axes for line in panel.lines}
+        handles = [line for label, line in lines.items() if not label.startswith("_")]
+        root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)))
     return list(axes)
 
 
-def _cluster(axes: Axes, rows: pd.DataFrame, name: str, colours: dict[str, str]) -> None:
+def _cluster(axes: Axes, rows: pd.DataFrame, name: str, colours: Colours) -> None:
     defined = rows.dropna(subset=["value"])
     for model in in_order(rows["experimental"]):
         part = defined[defined["experimental"] == model]
@@ -135,10 +146,11 @@ def _cluster(axes: Axes, rows: pd.DataFrame, name: str, colours: dict[str, str])
 
 
 @styled
-def unseen(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def unseen(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None) -> Axes:
     """Draw figure 7: figure 2 on the held-out tasks, for the base and the models tuned without them."""
     need(table, *NEEDED, "held_out")
     rows = unseen_rows(table)
     if rows.empty:
         return blank_because(axes or blank(1.5)[0], "No task was held out of any experimental model.")
-    return layers(rows, axes, title="Similarity to the control models of held-out tasks")
+    colours = colours or model_colours(table["experimental"])
+    return layers(rows, axes, title="Similarity to the control models of held-out tasks", colours=colours)

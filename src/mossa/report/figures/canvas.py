@@ -73,6 +73,11 @@ def short(name: str, longest: int = 40) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
+def count(n: int, noun: str) -> str:
+    """Return `n` things in words: 1 task, 2 tasks."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def legend_columns(labels: list[str], width: float) -> int:
     """Return how many columns of these labels fit into `width` inches."""
     return max(1, int(width / (0.45 + 0.055 * max(map(len, labels)))))

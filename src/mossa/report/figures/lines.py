@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mossa.report.colours import CEILING, GREY, in_order, model_colours
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, legend_below, need, once, short, styled
+from mossa.report.colours import CEILING, GREY, Colours, in_order, model_colours
+from mossa.report.figures.canvas import (
+    blank,
+    blank_because,
+    count,
+    layer_ticks,
+    legend_below,
+    need,
+    once,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +26,9 @@ SHADES = {"shared": "#F4F4F4", "transition": "#DADADA", "refinement": "#ECECEC"}
 
 
 @styled
-def sections(change: pd.DataFrame, found: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def sections(
+    change: pd.DataFrame, found: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None
+) -> Axes:
     """Draw one model's paired difference from the base per layer, with its sections shaded where they were found.
 
     `change` and `found` are the rows of one experimental model, population and estimator in the findings' tables
@@ -31,7 +43,7 @@ def sections(change: pd.DataFrame, found: pd.DataFrame, axes: Axes | None = None
     if rows.empty:
         return blank_because(axes, "No difference from the base could be measured.")
     model = str(rows["experimental"].iloc[0])
-    colour = model_colours([model])[model]
+    colour = (colours or model_colours([model]))[model]
     ends = rows["layer"].iloc[[0, -1]].astype(int).tolist()
     row = found.iloc[0] if len(found) else None
     for name, first, last in section_spans(row, *ends):
@@ -68,7 +80,7 @@ def section_spans(row: pd.Series | None, first: int, last: int) -> list[tuple[st
 
 
 @styled
-def dimensionality(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None) -> Axes:
     """Draw figure 5: per layer and model the mean over tasks of the dimensions that explain 99 % of the variance.
 
     `table` has one row per (model, layer) with `dimensions_99` and its interval `low`, `high` (null where there are
@@ -80,11 +92,11 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     defined = table.dropna(subset=["dimensions_99"]).sort_values("layer")
     if defined.empty:
         return blank_because(axes, "No spectrum was measured.")
-    colours = model_colours(table["model"])
+    colours = {**model_colours(table["model"]), **(colours or {})}
     for model in in_order(defined["model"]):
         rows = defined[defined["model"] == model]
-        count = int(rows["tasks"].max())
-        label = f"controls ({count})" if model == CEILING else f"{short(model)} ({count} tasks)"
+        tasks = int(rows["tasks"].max())
+        label = f"controls ({tasks})" if model == CEILING else f"{short(model)} ({count(tasks, 'task')})"
         axes.plot(rows["layer"], rows["dimensions_99"], "o-", color=colours[model], markersize=2.5, label=label)
         axes.fill_between(
             rows["layer"], rows["low"].astype(float), rows["high"].astype(float), color=colours[model], alpha=0.15, lw=0
@@ -101,7 +113,7 @@ DASHES = {"cluster": "-", "task": "--", "template": ":"}
 
 
 @styled
-def separability(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def separability(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None) -> Axes:
     """Draw how far above chance a linear classifier reads cluster, task and template off the representations.
 
     `table` has one row per (model, layer, label) with `accuracy` and `chance`, as `mossa.analysis.separability`.
@@ -112,7 +124,7 @@ def separability(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     defined = table.dropna(subset=["accuracy"]).sort_values("layer")
     if defined.empty:
         return blank_because(axes, "No separability could be measured.")
-    colours = model_colours(table["model"])
+    colours = {**model_colours(table["model"]), **(colours or {})}
     for model in in_order(defined["model"]):
         for label, rows in defined[defined["model"] == model].groupby("label"):
             above = rows["accuracy"].astype(float) - rows["chance"].astype(float)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from mossa.report.colours import GREY, cluster_marks, in_order
+from mossa.report.colours import GREY, Marks, cluster_marks, in_order
 from mossa.report.figures.canvas import blank, blank_because, legend_columns, need, short, styled, write_note
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @styled
-def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
+def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, marks: Marks | None = None) -> list[Axes]:
     """Draw figure 4: a t-SNE map of the prompts of all tasks per model (rows) and layer (columns), by cluster.
 
     `table` has one row per (model, layer, prompt) with `x`, `y` and `cluster`, as `mossa.analysis.projection` returns.
@@ -28,7 +28,7 @@ def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[
         return [blank_because(axes[0] if axes else blank(1.5)[0], "No projection was computed.")]
     if axes is None:
         axes = blank(0.8 + 7.0 / len(layers) * len(models), len(models), len(layers))
-    marks = cluster_marks(table["cluster"])
+    marks = marks or cluster_marks(table["cluster"])
     for panel, (model, layer) in zip(axes, panels, strict=False):
         rows = table[(table["model"] == model) & (table["layer"] == layer)]
         for cluster, (colour, marker) in marks.items():
@@ -45,7 +45,7 @@ def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[
 
 
 @styled
-def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def dose(table: pd.DataFrame, axes: Axes | None = None, *, marks: Marks | None = None) -> Axes:
     """Draw how similar the base is to each control against the steps the control was trained (log scale).
 
     `table` has one row per control with `steps`, `base_similarity`, `cluster` and `learned`: one estimator of the
@@ -56,7 +56,7 @@ def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     rows = table.dropna(subset=["steps", "base_similarity"])
     if rows.empty:
         return blank_because(axes, "No control has both a dose and a defined similarity.")
-    _by_cluster(axes, rows, "steps", "base_similarity")
+    _by_cluster(axes, rows, "steps", "base_similarity", marks)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -70,7 +70,7 @@ def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 
 @styled
-def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
+def controls(table: pd.DataFrame, axes: Axes | None = None, *, marks: Marks | None = None) -> Axes:
     """Draw every control's test loss against the base's on the same task; below the dotted line it learned something.
 
     `table` has one row per control with `reference`, `cluster`, `loss`, `base_loss` and `learned`, as the findings'
@@ -83,7 +83,7 @@ def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         return blank_because(axes, "No control was evaluated on its own task beside the base.")
     most = float(rows[["loss", "base_loss"]].to_numpy(float).max())
     axes.plot([0, most], [0, most], ":", color=GREY, linewidth=0.8)
-    failed = _by_cluster(axes, rows, "base_loss", "loss")
+    failed = _by_cluster(axes, rows, "base_loss", "loss", marks)
     axes.set_xlabel("test loss of the base, nats per target token")
     axes.set_ylabel("test loss of the control")
     axes.set_title(f"Did the controls learn? {len(rows) - failed} of {len(rows)} (hollow: did not)")
@@ -92,10 +92,13 @@ def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def _by_cluster(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> int:
+def _by_cluster(axes: Axes, rows: pd.DataFrame, x: str, y: str, marks: Marks | None) -> int:
     """Draw one mark per control, hollow where it did not learn, and return how many did not."""
     hollow = rows["learned"].eq(False).fillna(False).astype(bool)
-    for cluster, (colour, marker) in cluster_marks(rows["cluster"]).items():
+    there = set(rows["cluster"])
+    for cluster, (colour, marker) in (marks or cluster_marks(rows["cluster"])).items():
+        if cluster not in there:
+            continue
         for own, face in ((rows[~hollow], colour), (rows[hollow], "none")):
             part = own[own["cluster"].eq(cluster)]
             axes.plot(part[x], part[y], marker, color=colour, markersize=4, markerfacecolor=face)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import colormaps
 
 from mossa.analysis import dendrogram
-from mossa.report.figures.canvas import blank, blank_because, need, root, short, styled
+from mossa.report.figures.canvas import blank, blank_because, count, need, root, short, styled
 from mossa.report.figures.maps import UNDEFINED
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def affinity(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.set_yticks(place, names, fontsize=5)
     axes.invert_yaxis()
     axes.grid(visible=False)
-    axes.set_title(f"Similarity between the controls of {len(order)} tasks, mean over layers")
+    axes.set_title(f"Similarity between the controls of {count(len(order), 'task')}, mean over layers")
     root(axes).colorbar(image, ax=axes, label="similarity", pad=0.01, aspect=40)
     return axes
 
@@ -64,7 +64,7 @@ def layer_map(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[A
         image = panel.pcolormesh(mean.columns, mean.index, mean.to_numpy(float), cmap=colours, shading="nearest")
         panel.set_xlabel(f"layer of {short(str(other))}")
         panel.set_ylabel(f"layer of {short(str(model))}")
-        panel.set_title(f"Layer against layer (n = {part['task'].nunique()} tasks)")
+        panel.set_title(f"Layer against layer ({count(int(part['task'].nunique()), 'task')})")
         panel.grid(visible=False)
         root(panel).colorbar(image, ax=panel, label="similarity", pad=0.02)
     return list(axes)

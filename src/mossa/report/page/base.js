@@ -18,6 +18,7 @@ const see = (colour, alpha) =>
   `rgba(${[1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)).join(",")},${alpha})`;
 const nice = (value, digits = 3) => (value === null || value === undefined ? "undefined" : value.toFixed(digits));
 const diverging = () => [[0, "#0072B2"], [0.5, isDark() ? "#1d2126" : "#F7F7F7"], [1, "#D55E00"]];
+const counted = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const label = (model) => (model === DATA.ceiling ? "noise ceiling" : model);
 
 function quantile(sorted, q) {

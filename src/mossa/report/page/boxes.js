@@ -40,7 +40,7 @@ function boxTrace(model, tasks) {
   const colour = tone(MODELS[model]);
   return {
     type: "box",
-    name: escapeText(`${model} (${tasks.length} tasks)`),
+    name: escapeText(`${model} (${counted(tasks.length, "task")})`),
     x: DATA.layers,
     q1: boxes.map((b) => b[0]), median: boxes.map((b) => b[1]), q3: boxes.map((b) => b[2]),
     lowerfence: boxes.map((b) => b[3]), upperfence: boxes.map((b) => b[4]),
@@ -60,7 +60,7 @@ function drawBoxes() {
   ).filter(([value]) => value === null);
   const reasons = unique(missing.map(([, reason]) => reason || "not measured"));
   byId("boxes-note").textContent =
-    chosen.map(([model, tasks]) => `${model}: n = ${tasks.length} tasks`).join(" · ") +
+    chosen.map(([model, tasks]) => `${model}: n = ${counted(tasks.length, "task")}`).join(" · ") +
     (missing.length ? ` · ${missing.length} undefined values are not drawn (${reasons.join("; ")})` : "");
   if (!chosen.length) return nothing("boxes-plot", "No task matches.");
   plot("boxes-plot", chosen.map(([model, tasks]) => boxTrace(model, tasks)), {

@@ -25,7 +25,7 @@ from mossa.report.colours import (
 from mossa.report.figures.lines import section_spans
 from mossa.report.figures.ranking import MEANINGS, encoded_measure
 from mossa.report.figures.relations import leaf_order
-from mossa.report.gallery import tuned_on
+from mossa.report.gallery import correlations, tuned_on
 from mossa.report.select import reading
 
 MOST_POINTS = 1500
@@ -56,19 +56,16 @@ SYMBOLS = {
 def page_data(findings: Findings, estimator: str) -> dict[str, Any]:
     """Return what the scripts of the page draw, ready for JSON."""
     rows = reading(findings.curves, estimator)
-    models = in_order(rows["experimental"])
+    models, colours = in_order(rows["experimental"]), model_colours(findings.curves["experimental"])
     layers = sorted({int(layer) for layer in rows["layer"]})
-    clusters = cluster_marks(rows["cluster"])
-    chosen = {
-        name: _of(getattr(findings, name), estimator)
-        for name in ("change", "sections", "dose", "correlates", "encoded")
-    }
+    clusters = cluster_marks(findings.curves["cluster"])
+    chosen = {name: _of(getattr(findings, name), estimator) for name in ("change", "sections", "dose", "encoded")}
     return {
         "estimator": estimator,
         "baseline": findings.baseline,
         "ceiling": CEILING,
         "layers": layers,
-        "models": [_model(model, colour) for model, colour in model_colours(models).items() if model in models],
+        "models": [_model(model, colours[model]) for model in models],
         "clusters": [_cluster(name, *mark) for name, mark in clusters.items()],
         "tasks": [
             {"task": task, "cluster": cluster}
@@ -79,7 +76,7 @@ def page_data(findings: Findings, estimator: str) -> dict[str, Any]:
         "change": records(_population(chosen["change"]), ["experimental", "layer", "median", "low", "high", "q_value"]),
         "dimensionality": records(findings.dimensionality, ["model", "layer", "tasks", "dimensions_99", "low", "high"]),
         "correlates": records(
-            chosen["correlates"],
+            correlations(findings, estimator),
             ["experimental", "layer", "correlate", "method", "correlation", "low", "high", "q_value", "tasks"],
         ),
         "encoded": _encoded(chosen["encoded"]),

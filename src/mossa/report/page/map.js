@@ -81,7 +81,7 @@ function mapTable(spans) {
   const table = byId("map-table");
   table.querySelectorAll("thead, tbody").forEach((part) => part.remove());
   const head = table.createTHead().insertRow();
-  const cells = ["model", ...spans.map(([name, a, b]) => `${name} (${a === b ? a : `${a}–${b}`})`)];
+  const cells = ["model", ...spans.map(([name, a, b]) => `${spans.length > 1 ? name : "all layers"} (${a === b ? a : `${a}–${b}`})`)];
   cells.forEach((text, i) => {
     const cell = head.appendChild(document.createElement("th"));
     cell.textContent = text;

@@ -70,7 +70,7 @@ if (byId("dimensions-plot")) {
         { x: [...known, ...[...known].reverse()].map((r) => r.layer), y: [...known.map((r) => r.high), ...[...known].reverse().map((r) => r.low)],
           fill: "toself", fillcolor: colour[0] === "#" ? see(colour, 0.15) : colour, line: { width: 0 }, hoverinfo: "skip", showlegend: false, mode: "lines" },
         { x: own.map((r) => r.layer), y: own.map((r) => r.dimensions_99), mode: "lines+markers", marker: { size: 5 },
-          name: escapeText(name), line: { color: colour, width: 2.5 }, text: own.map((r) => `${r.tasks} tasks`),
+          name: escapeText(name), line: { color: colour, width: 2.5 }, text: own.map((r) => counted(r.tasks, "task")),
           hovertemplate: "layer %{x}: %{y:.0f} dimensions (%{text})" },
       ];
     }), { height: 380, xaxis: layerAxis(), yaxis: { title: { text: "dimensions" }, rangemode: "tozero" } });
