@@ -49,16 +49,19 @@ def _before(findings: Findings) -> Iterator[str]:
             f"Most encoded is {first['task']} ({_number(first[column])}{_ranks(first)}), "
             f"least {last['task']} ({_number(last[column])}{_ranks(last)})."
         )
+    if shared:
+        found = correlation(read["value"].to_numpy(float), read["share"].to_numpy(float), "spearman")
+        if found["reason"] is None:
+            yield (
+                "The order of tasks by similarity alone agrees with that by share of the ceiling to Spearman "
+                f"{found['correlation']:+.2f}."
+            )
     clusters = findings.encoded_clusters
     clusters = clusters[(clusters["estimator"] == findings.estimator) & clusters["rank"].notna()].sort_values("rank")
     if len(clusters) > 1:
         of = "share" if clusters["share"].notna().all() else "value"
         listed = ", ".join(f"{row['cluster']} {_number(row[of])}" for _, row in clusters.iterrows())
         yield f"Clusters from most to least encoded: {listed}."
-    if shared:
-        found = correlation(read["value"].to_numpy(float), read["share"].to_numpy(float), "spearman")
-        if found["reason"] is None:
-            yield f"Tasks ordered by similarity alone agree with this order to Spearman {found['correlation']:+.2f}."
     yield from _rivals(read, column)
 
 
