@@ -18,6 +18,7 @@ from mossa.report.figures.canvas import (
     legend_below,
     need,
     once,
+    root,
     short,
     styled,
 )
