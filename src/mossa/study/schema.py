@@ -133,9 +133,6 @@ class Control(Settings):
         default=[0], min_length=1, description="two seeds or more give the noise ceiling"
     )
     budget: Budget | None = Field(default=None, description="default: the recipe's budget")
-    learned: Share = Field(
-        default=0.05, description="a control must lower the base's test loss by at least this share, or it is flagged"
-    )
 
     @field_validator("seeds")
     @classmethod
