@@ -76,12 +76,9 @@ def dose_readings(curves: pd.DataFrame, baseline: str, estimator: str) -> pd.Dat
     null, with a `reason`, where one of them cannot be read.
     """
     models = [m for m in curves["experimental"].unique() if m not in (baseline, "control")]
-    tables = [_readings(curves, model, baseline, estimator) for model in models]
-    return (
-        pd.concat([pd.DataFrame(columns=READING_COLUMNS), *tables], ignore_index=True)
-        if tables
-        else pd.DataFrame(columns=READING_COLUMNS)
-    )
+    if not models:
+        return pd.DataFrame(columns=READING_COLUMNS)
+    return pd.concat([_readings(curves, model, baseline, estimator) for model in models], ignore_index=True)
 
 
 def _readings(curves: pd.DataFrame, model: str, baseline: str, estimator: str) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def projection(
         table = rows.assign(model=model, layer=layer, x=position[:, 0], y=position[:, 1])
         table["reason"] = pd.Series(problem, table.index, dtype="object").where(table["x"].isna(), None)
         tables.append(table)
-    return pd.concat([pd.DataFrame(columns=COLUMNS), *tables], ignore_index=True)
+    return pd.concat(tables or [rows.head(0)], ignore_index=True).reindex(columns=COLUMNS)
 
 
 def sample(
