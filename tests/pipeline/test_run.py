@@ -182,3 +182,25 @@ def test_existing_adapters_and_checkpoints_are_experimental_models(folder: Path,
     assert abs(values["merged"] - values["sft"]).max() < 1e-3  # merged weights round differently
     held_out = found[found["experimental"] == "mine"].groupby("task")["held_out"].first().to_dict()
     assert held_out == {"again": False, "colour": True, "first": False, "second": True}
+
+
+def test_prompts_that_give_no_finite_representation_are_dropped_in_pairs_and_counted(folder: Path, settings: dict) -> None:
+    model = AutoModelForCausalLM.from_pretrained(settings["base"]["model"], dtype=torch.float32)
+    cat = make_tokenizer()("cat", add_special_tokens=False)["input_ids"][0]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[cat] = float("nan")
+    model.save_pretrained(folder / "broken")
+    make_tokenizer().save_pretrained(folder / "broken")
+    _, failed, _ = run_again(folder, "experimental.broken={checkpoint: ./broken}")
+    assert not failed
+    found = tables(folder)["similarity"]
+    rows = found[(found["task"] == "first") & (found["relation"] == "control") & (found["estimator"] == "cka-linear")]
+    index = load_file(folder / "runs/small/units/represent/broken@first/representations.safetensors")["representations"]
+    lost = int((~torch.isfinite(torch.from_numpy(index)).all(dim=2).all(dim=1)).sum())
+    assert 0 < lost < 20
+    # all models of a task are compared on the same prompts, so all of them lose these
+    assert set(rows["non_finite"]) == {lost} and set(rows["n"]) == {24 - lost}
+    assert rows["value"].notna().all()
+    judged = tables(folder)["evaluation"].set_index(["model", "task"])
+    assert judged.loc[("broken", "first"), "loss"] is None or judged.loc[("broken", "first")].isna()["loss"]
+    assert "not finite" in judged.loc[("broken", "first"), "reason"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,12 +15,16 @@ from mossa.training.loss import count_targets, token_losses
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Loss in nats per target token, the share of examples whose every target token is the argmax, and the counts."""
+    """Loss in nats per target token, the share of examples whose every target token is the argmax, and the counts.
+
+    Where `loss` is None, `reason` says why.
+    """
 
     loss: float | None
     accuracy: float | None
     n: int
     target_tokens: int
+    reason: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -27,9 +32,16 @@ class Evaluation:
 
 
 def evaluate(model: Any, examples: Sequence[Encoded], device: torch.device) -> Evaluation:
-    """Return how well `model` gives the targets of `examples`; without examples, loss and accuracy are None."""
+    """Return how well `model` gives the targets of `examples`.
+
+    Without examples, or where a loss is not finite, the loss is None and the reason is given.
+    """
     if not examples:
-        return Evaluation(None, None, 0, 0)
+        return Evaluation(None, None, 0, 0, "no example fits the model")
     losses, exact = token_losses(model, examples, device)
     tokens = count_targets(examples)
-    return Evaluation(sum(losses) / tokens, sum(exact) / len(exact), len(examples), tokens)
+    accuracy = sum(exact) / len(exact)
+    lost = sum(not math.isfinite(loss) for loss in losses)
+    if lost:
+        return Evaluation(None, accuracy, len(examples), tokens, f"the loss of {lost} of {len(examples)} is not finite")
+    return Evaluation(sum(losses) / tokens, accuracy, len(examples), tokens)
