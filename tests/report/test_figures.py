@@ -247,3 +247,9 @@ def test_the_legend_of_the_clusters_names_models_that_the_first_panel_lacks() ->
     )
     panels = figures.clusters(table.assign(layer=1, value=0.5))
     assert [text.get_text() for text in root(panels[0]).legends[0].get_texts()] == ["pretrained", "sft"]
+
+
+def test_a_dollar_sign_in_a_name_is_no_formula() -> None:
+    table = pd.DataFrame({"experimental": "$\\frac$", "task": ["a"], "cluster": "$x", "layer": 1, "value": 0.5})
+    for drawn in (figures.layers(table.assign(reason=None)), figures.clusters(table)[0]):
+        root(drawn).draw_without_rendering()

@@ -21,62 +21,56 @@ if TYPE_CHECKING:
 
 
 class Picture(NamedTuple):
-    """A figure: the name of its files, what it shows, the table behind it and the function that draws it."""
+    """A figure: the name of its files, what it shows, the table behind it, the function that draws it.
+
+    `otherwise` is the reason why it cannot be drawn if its table is empty.
+    """
 
     name: str
     title: str
     table: pd.DataFrame
     draw: Callable[[pd.DataFrame], Axes | list[Axes]]
-
-
-class Plan(NamedTuple):
-    """A picture to come, or the reason why it cannot be drawn if its table is empty."""
-
-    name: str
-    title: str
-    table: pd.DataFrame
-    draw: Callable[..., Axes | list[Axes]]
     otherwise: str
 
 
 def gallery(findings: Findings, estimator: str) -> tuple[list[Picture], list[str]]:
     """Return the figures these findings allow, and a sentence for each that is missing, with the reason."""
     plan = [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator)]
-    pictures = [Picture(each.name, each.title, each.table, each.draw) for each in plan if not each.table.empty]
+    pictures = [each for each in plan if not each.table.empty]
     missing = [f"{each.title}: not drawn, because {each.otherwise}." for each in plan if each.table.empty]
     return pictures, missing
 
 
-def _similarity(findings: Findings, estimator: str) -> list[Plan]:
+def _similarity(findings: Findings, estimator: str) -> list[Picture]:
     rows = reading(findings.curves, estimator)
     colours = model_colours(findings.curves["experimental"])
     layers, clusters, held = (partial(f, colours=colours) for f in (figures.layers, figures.clusters, figures.unseen))
     nothing = "no similarity to a control was measured"
     return [
-        Plan("layers", "Similarity to the controls per layer, over tasks", seen(rows), layers, nothing),
-        Plan("clusters", "The same for each task cluster", seen(rows), clusters, nothing),
-        Plan("unseen", "The same on held-out tasks", unseen(rows), held, "no task was held out of a tuned model"),
-        Plan("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
+        Picture("layers", "Similarity to the controls per layer, over tasks", seen(rows), layers, nothing),
+        Picture("clusters", "The same for each task cluster", seen(rows), clusters, nothing),
+        Picture("unseen", "The same on held-out tasks", unseen(rows), held, "no task was held out of a tuned model"),
+        Picture("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
     ]
 
 
-def _sections(findings: Findings, estimator: str) -> list[Plan]:
+def _sections(findings: Findings, estimator: str) -> list[Picture]:
     """One picture per tuned model: its difference from the base on the tasks it was tuned on, and its sections."""
     change = findings.change[findings.change["estimator"].eq(estimator)]
     found = findings.sections[findings.sections["estimator"].eq(estimator)]
     colours = model_colours(findings.curves["experimental"])
-    plan: list[Plan] = []
+    plan: list[Picture] = []
     for model in dict.fromkeys(change["experimental"]):
         mine, ends = change[change["experimental"].eq(model)], found[found["experimental"].eq(model)]
         population = tuned_on(mine)
         draw = partial(figures.sections, found=ends[ends["population"].eq(population)], colours=colours)
         table = mine[mine["population"].eq(population)]
-        plan.append(Plan(f"sections-{file_name(model)}", f"Sections of {model}", table, draw, ""))
+        plan.append(Picture(f"sections-{file_name(model)}", f"Sections of {model}", table, draw, ""))
     why = "no tuned model can be compared with the base"
-    return plan or [Plan("sections", "Sections", change, figures.sections, why)]
+    return plan or [Picture("sections", "Sections", change, partial(figures.sections, found=found), why)]
 
 
-def _beside(findings: Findings, estimator: str) -> list[Plan]:
+def _beside(findings: Findings, estimator: str) -> list[Picture]:
     """The pictures that stand beside similarity: the base, the space, correlates, controls, relations."""
     marks, colours = cluster_marks(findings.curves["cluster"]), model_colours(findings.curves["experimental"])
     encoded, dose = (table[table["estimator"].eq(estimator)] for table in (findings.encoded, findings.dose))
@@ -91,16 +85,16 @@ def _beside(findings: Findings, estimator: str) -> list[Plan]:
     few = "no correlation is defined: there are too few tasks, or nothing to correlate with"
     against = "Similarity of the base to the controls and their dose"
     return [
-        Plan("encoded", "What the base already held", encoded, ranked, "the base was not compared with the controls"),
-        Plan("projection", "Map of the prompts of all tasks", space, projected, silent),
-        Plan("separability", read, findings.separability, separable, silent),
-        Plan("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
-        Plan("layer-map", "Layer against layer", findings.layer_map, figures.layer_map, silent),
-        Plan("dimensionality", "Dimensions that explain 99 % of the variance", findings.dimensionality, dimensions,
+        Picture("encoded", "What the base already held", encoded, ranked, "there is no base beside the controls"),
+        Picture("projection", "Map of the prompts of all tasks", space, projected, silent),
+        Picture("separability", read, findings.separability, separable, silent),
+        Picture("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
+        Picture("layer-map", "Layer against layer", findings.layer_map, figures.layer_map, silent),
+        Picture("dimensionality", "Dimensions that explain 99 % of the variance", findings.dimensionality, dimensions,
              "the run holds no spectra"),
-        Plan("correlates", "What goes along with similarity", linear, figures.correlates, few),
-        Plan("dose", against, dose, dosed, "no dose was recorded"),
-        Plan("controls", "Test loss of controls and base", findings.controls, judged, "there are no controls"),
+        Picture("correlates", "What goes along with similarity", linear, figures.correlates, few),
+        Picture("dose", against, dose, dosed, "no dose was recorded"),
+        Picture("controls", "Test loss of controls and base", findings.controls, judged, "there are no controls"),
     ]  # fmt: skip
 
 

@@ -31,9 +31,9 @@ def unseen(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["task"].isin(kept_away) & theirs].reset_index(drop=True)
 
 
-def undefined(rows: pd.DataFrame, value: str = "value") -> str:
+def undefined(rows: pd.DataFrame) -> str:
     """Return a sentence that counts the undefined values and their reasons, or an empty string."""
-    missing = rows[rows[value].isna()]
+    missing = rows[rows["value"].isna()]
     if missing.empty:
         return ""
     why = missing["reason"].fillna("no reason given").value_counts()

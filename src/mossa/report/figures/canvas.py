@@ -47,6 +47,7 @@ STYLE: Any = {
     "image.cmap": "cividis",
     "pdf.fonttype": 42,
     "svg.hashsalt": "mossa",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
 
 
@@ -86,11 +87,13 @@ def legend_columns(labels: list[str], width: float) -> int:
 def legend_below(axes: Axes, note: str = "") -> None:
     """Put the legend under the axes, where it hides no data, and `note` under it."""
     labels = axes.get_legend_handles_labels()[1]
+    lines = 0
     if labels:
         below = offset_copy(axes.transAxes, root(axes), y=-30, units="points")
         columns = legend_columns(labels, root(axes).get_figwidth() - 0.5)
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=columns, borderaxespad=0)
-    write_note(axes, note, 44)
+        lines = -(-len(labels) // columns)
+    write_note(axes, note, 33 + 12 * lines)
 
 
 def write_note(axes: Axes, note: str, points: int) -> None:

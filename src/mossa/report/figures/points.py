@@ -33,9 +33,9 @@ def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, marks
         rows = table[(table["model"] == model) & (table["layer"] == layer)]
         for cluster, (colour, marker) in marks.items():
             part = rows[rows["cluster"] == cluster]
-            panel.plot(
-                part["x"], part["y"], marker, color=colour, markersize=1.8, alpha=0.7, mew=0, label=short(cluster)
-            )
+            # Pixels inside the vector formats: tens of thousands of marks would make them slow to open.
+            (points,) = panel.plot(part["x"], part["y"], marker, color=colour, ms=1.8, mew=0, label=short(cluster))
+            points.set(alpha=0.7, rasterized=True)
         panel.set_title(f"{model}, layer {layer}", fontsize=7.5)
         panel.set_xticks([])
         panel.set_yticks([])
