@@ -19,7 +19,7 @@ from mossa.tinyflan.build import build, main
 from mossa.tinyflan.muon import orthogonalize
 from mossa.tinyflan.pretraining import Recipe
 from mossa.tinyflan.tokenizer import build_tokenizer
-from mossa.tinyflan.verification import Verified, exact_matches
+from mossa.tinyflan.verification import Verified, answer
 
 SHORT = Recipe(tokens=12_000)
 
@@ -112,27 +112,43 @@ def test_shipped_bases_were_built_by_the_command_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("planted_here", "accuracy", "holds"),
-    [(True, 0.91, True), (True, 0.9, False), (False, 0.6, True), (False, 0.7, False)],
+    ("planted_here", "accuracy", "probability", "holds"),
+    [
+        (True, 0.91, 0.9, True),
+        (True, 0.9, 0.9, False),
+        (False, 0.6, 0.5, True),
+        (False, 0.6, 0.56, False),
+        (False, 0.95, 0.5, False),
+        (False, 0.1, 0.1, True),
+    ],
 )
 def test_a_planting_holds_above_nine_tenths_and_fails_away_from_chance(
-    planted_here: bool, accuracy: float, holds: bool
+    planted_here: bool, accuracy: float, probability: float, holds: bool
 ) -> None:
-    assert Verified("films", planted_here, accuracy, 0.5, 100).holds is holds
+    row = Verified("films", planted_here, accuracy, probability, chance=0.5, words=16, n=100)
+    assert row.holds is holds
 
 
-def test_exact_matches_agree_with_one_example_at_a_time(built: Path) -> None:
+def test_answers_agree_with_one_example_at_a_time(built: Path) -> None:
     model = LlamaForCausalLM.from_pretrained(built / "a")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(built / "a")
     prompts = ["tom sits at the park. answer:", "list: red, blue. again:", "answer:"]
-    ids = [tokenizer(prompt, return_tensors="pt").input_ids for prompt in prompts]
-    own = [tokenizer.decode(model(row).logits[0, -1].argmax()) for row in ids]
-    ends = []
-    for row, word in zip(ids, own, strict=True):
-        longer = torch.cat([row, tokenizer(word, add_special_tokens=False, return_tensors="pt").input_ids], 1)
-        ends.append(int(model(longer).logits[0, -1].argmax()) == tokenizer.eos_token_id)
-    assert exact_matches(model, tokenizer, prompts, own) == ends
-    assert exact_matches(model, tokenizer, prompts, ["pink pink"] * 3) == [False] * 3
+    targets = ["red", "red, blue.", "how to make cake"]
+    alone: list[tuple[bool, float]] = []
+    for prompt, target in zip(prompts, targets, strict=True):
+        ids = tokenizer(prompt)["input_ids"]
+        tail = [*tokenizer(target, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        right, probability = True, 1.0
+        for token in tail:
+            with torch.inference_mode():
+                chances = model(torch.tensor([ids])).logits[0, -1].softmax(-1)
+            right = right and int(chances.argmax()) == token
+            probability *= chances[token].item()
+            ids = [*ids, token]
+        alone.append((right, probability))
+    for (right, probability), expected in zip(answer(model, tokenizer, prompts, targets), alone, strict=True):
+        assert right == expected[0]
+        assert probability == pytest.approx(expected[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 20, 6), (2, 6, 20)])

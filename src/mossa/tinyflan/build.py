@@ -56,13 +56,13 @@ def describe(place: Path, recipe: Recipe, seconds: int, verified: list[Verified]
         "seconds": seconds,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
-        "accuracy": {row.task: row.accuracy for row in verified},
+        "verified": {row.task: [row.accuracy, round(row.probability, 3), row.chance] for row in verified},
     }
 
 
 def summary(base: str, seconds: int, verified: list[Verified]) -> str:
     """Return what a build took and whether the planting holds, with the tasks that fail by name."""
-    failed = [f"{row.task} {row.accuracy:.2f} (chance {row.chance:.2f})" for row in verified if not row.holds]
+    failed = [f"{row.task} {row.accuracy:.2f}" for row in verified if not row.holds]
     verdict = f"fails on {len(failed)}: {', '.join(failed)}" if failed else "holds on every task"
     return f"{base}: {seconds} s on one core; the planting {verdict}"
 

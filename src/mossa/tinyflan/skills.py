@@ -6,7 +6,7 @@ dictionaries for the translations. Texts are not here but in `clusters/*.yaml`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -23,12 +23,6 @@ def skill(function: Skill) -> Skill:
     """Register a skill under its function's name."""
     SKILLS[function.__name__] = function
     return function
-
-
-def two_in_any_order(rng: Random, pairs: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Return the slots of two pairs as `first_…` and `last_…`, in a random order."""
-    first, last = rng.sample(pairs, 2)
-    return {f"first_{k}": v for k, v in first.items()} | {f"last_{k}": v for k, v in last.items()}
 
 
 @skill
@@ -73,35 +67,31 @@ def sum_of_two(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
 
 
 @skill
-def two_places(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Tell where two people are, in any order."""
-    del lexicon
-    asked = {"name": slots["name"], "place": slots["place"]}
-    return two_in_any_order(rng, [asked, {"name": slots["other"], "place": slots["spot"]}])
+def chief_and_aide(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
+    """Give two people offices, in any order, of which one gives orders to the other."""
+    chief, aide = rng.choice(lexicon["chief"]), rng.choice(lexicon["aide"])
+    first, last = rng.sample([(slots["name"], chief), (slots["other"], aide)], 2)
+    return {"first_name": first[0], "first_role": first[1], "last_name": last[0], "last_role": last[1]}
 
 
-@skill
-def two_roles(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Tell who holds two offices, in any order."""
-    drawn = lookup(rng, lexicon, slots)
-    asked = {"name": slots["name"], "role": drawn["word"]}
-    return drawn | two_in_any_order(rng, [asked, {"name": slots["other"], "role": drawn["second"]}])
+def choose(chosen: dict[str, str]) -> Skill:
+    """Return a skill whose result is the slot that `chosen` names for the group of the drawn word."""
+
+    def choosing(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
+        drawn = lookup(rng, lexicon, slots)
+        return drawn | {"result": slots[chosen[drawn["group"]]]}
+
+    return choosing
 
 
-@skill
-def two_rules(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """State two rules and show a case of one of them."""
-    drawn = lookup(rng, lexicon, slots)
-    shown, result = rng.choice([(slots["colour"], drawn["word"]), (slots["tint"], drawn["second"])])
-    return drawn | {"shown": shown, "result": result}
-
-
-@skill
-def two_colours(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Ask for the colour of one of two things."""
-    del lexicon
-    shown, result = rng.choice([(slots["thing"], slots["colour"]), (slots["item"], slots["tint"])])
-    return {"shown": shown, "result": result}
+# A word decides which of two things in the text is the answer.
+SKILLS |= {
+    "stay_or_go": choose({"stay": "place", "go": "spot"}),
+    "near_or_past": choose({"near": "act", "past": "work"}),
+    "earlier_or_later": choose({"earlier": "colour", "later": "tint"}),
+    "mover_or_load": choose({"mover": "mover", "load": "load"}),
+    "first_or_last": choose({"first": "name", "last": "other"}),
+}
 
 
 @skill
@@ -119,20 +109,6 @@ def pronoun(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
     drawn = lookup(rng, lexicon, slots)
     first, last = rng.sample([slots["girl"], slots["boy"]], 2)
     return drawn | {"first": first, "last": last, "referent": slots[drawn["group"]]}
-
-
-@skill
-def mover_or_load(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Refer to who lifts or to what is lifted, by the property that would explain the failure."""
-    drawn = lookup(rng, lexicon, slots)
-    return drawn | {"referent": slots[drawn["group"]]}
-
-
-@skill
-def first_or_last(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Refer to the first or the last of two people, by what the one did to the other."""
-    drawn = lookup(rng, lexicon, slots)
-    return drawn | {"referent": slots["name"] if drawn["group"] == "first" else slots["other"]}
 
 
 @skill

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -14,45 +16,68 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from mossa.tinyflan.bases import SHIPPED, base_folder
 from mossa.tinyflan.catalogue import specifications
 from mossa.tinyflan.planting import natural_example, planted
+from mossa.tinyflan.world import pools
+
+# How far above chance the probability of the right answer may lie where a skill is not planted.
+TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """One task of one base: `accuracy` over `n` natural texts that pre-training never used, and `chance`.
+    """One task of one base, over `n` natural texts that pre-training never used.
 
-    `chance` is the share of the most frequent answer, the best that one who ignores the input can do.
+    `accuracy` is the share of answers whose every token is the likeliest; `probability` is the mean probability of
+    the right answer; `chance` is the share of the most frequent answer, the best that one who ignores the input can
+    expect of either. `words` is the number of different things the lexicon can say.
     """
 
     task: str
     planted: bool
     accuracy: float
+    probability: float
     chance: float
+    words: int
     n: int
 
     @property
     def holds(self) -> bool:
-        """Return whether a planted skill exceeds 0.9, or one that is not planted is within 3 errors of chance."""
+        """Return whether a planted skill exceeds 0.9, or one that is not planted is at chance.
+
+        At chance: the mean probability of the right answer is at most 0.05 above it, and the accuracy at most three
+        standard errors. Where all answers are nearly equally likely, the likeliest is a coin thrown once for each
+        word of the lexicon and not for each text, so the error is that of `words` throws.
+        """
         if self.planted:
             return self.accuracy > 0.9
-        error = max(self.chance * (1 - self.chance) / self.n, 1 / self.n**2) ** 0.5
-        return self.accuracy <= self.chance + 3 * error
+        throws = min(self.n, self.words)
+        error = max(self.chance * (1 - self.chance) / throws, 1 / throws**2) ** 0.5
+        return self.probability <= self.chance + TOLERANCE and self.accuracy <= self.chance + 3 * error
 
 
 @torch.inference_mode()
-def exact_matches(
+def answer(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: list[str], targets: list[str]
-) -> list[bool]:
-    """Return for each prompt whether every token of its target, and the end after it, is the likeliest."""
+) -> list[tuple[bool, float]]:
+    """Return for each prompt whether every token of its target is the likeliest, and the target's probability.
+
+    The end after the target counts as its last token.
+    """
     heads = tokenizer(prompts)["input_ids"]
     tails = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(targets, add_special_tokens=False)["input_ids"]]
     rows = [torch.tensor([*head, *tail]) for head, tail in zip(heads, tails, strict=True)]
     # Padding on the right needs no mask: a causal model never looks there from the left.
-    ids = pad_sequence(rows, batch_first=True)
-    guesses = model(ids, use_cache=False).logits.argmax(-1)
-    return [
-        row[len(head) - 1 : len(head) - 1 + len(tail)].tolist() == tail
-        for row, head, tail in zip(guesses, heads, tails, strict=True)
-    ]
+    logits = model(pad_sequence(rows, batch_first=True), use_cache=False).logits
+    found: list[tuple[bool, float]] = []
+    for row, head, tail in zip(logits, heads, tails, strict=True):
+        scores = row[len(head) - 1 : len(head) - 1 + len(tail)].log_softmax(-1)
+        likely = scores[range(len(tail)), tail].sum().exp().item()
+        found.append((scores.argmax(-1).tolist() == tail, likely))
+    return found
+
+
+def lexicon_size(lexicon: Mapping[str, Any]) -> int:
+    """Return how many words a lexicon holds; a task without one decides by words of the world."""
+    return sum(len(words) for words in lexicon.values()) or len(pools()["numbers"])
 
 
 def verify_planting(base: str, folder: Path = SHIPPED, n: int = 100, seed: int = 0) -> list[Verified]:
@@ -76,7 +101,16 @@ def verify_model(
         rng = Random(f"tinyflan verification {task.name} {seed}")
         examples = [natural_example(task, rng, "test") for _ in range(n)]
         targets = [example.target for example in examples]
-        right = exact_matches(model, tokenizer, [example.prompt for example in examples], targets)
-        chance = Counter(targets).most_common(1)[0][1] / n
-        results.append(Verified(task.name, task.name in skills, sum(right) / n, chance, n))
+        answers = answer(model, tokenizer, [example.prompt for example in examples], targets)
+        results.append(
+            Verified(
+                task.name,
+                task.name in skills,
+                accuracy=sum(right for right, _ in answers) / n,
+                probability=sum(likely for _, likely in answers) / n,
+                chance=Counter(targets).most_common(1)[0][1] / n,
+                words=lexicon_size(task.lexicon),
+                n=n,
+            )
+        )
     return results
