@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEANINGS = {
-    "share": "similarity of the base to the control, share of the noise ceiling",
-    "value": "similarity of the base to the control, mean over layers",
+    "share": "similarity of the base, share of the ceiling",
+    "value": "similarity of the base, mean over layers",
 }
 
 
