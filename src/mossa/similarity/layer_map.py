@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mossa.errors import SimilarityError
@@ -28,17 +29,19 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
 
     sides = {"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")}
     arrays.check_alike(sides["Z"][:, :1], sides["Y"][:, :1], "Y")
-    features = _features(sides["Y"], "Y") + _features(sides["Z"], "Z")
-    n, split = len(features[0]), sides["Y"].shape[1]
-    norms = torch.stack([torch.linalg.vecdot(X, X) for X in features]).double()
-    cross = norms.new_zeros((split, len(features) - split))
-    own = norms.new_zeros(len(features))
-    for rows, columns, grams in gram_blocks(features, block=max(1, math.isqrt(BLOCK_VALUES // len(features)))):
+    n, split, _ = sides["Y"].shape
+    both = split + sides["Z"].shape[1]
+    norms = torch.zeros((both, n), dtype=torch.float64, device=sides["Y"].device)
+    cross = norms.new_zeros((split, both - split))
+    own = norms.new_zeros(both)
+    for rows, columns, grams in gram_blocks(_Layers(sides), n, block=max(1, math.isqrt(BLOCK_VALUES // both))):
         twice = 1 if rows == columns else 2
+        if rows == columns:
+            norms[:, rows] = torch.stack([K.diagonal() for K in grams]).double()
         for strip in range(0, len(grams[0]), STRIP):  # a strip of all layers stays in the cache
             flat = torch.stack([K[strip : strip + STRIP] for K in grams]).flatten(1)
             cross += twice * (flat[:split] @ flat[split:].T)
-            own += twice * torch.linalg.vecdot(flat, flat)
+            own += twice * torch.linalg.vector_norm(flat, dim=1).double() ** 2
     if debiased:
         factor = n / (n - 2)
         traces = norms.sum(1)
@@ -51,13 +54,18 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     return arrays.like(Y, values.cpu().numpy())
 
 
-def _features(side: Tensor, name: str) -> list[Tensor]:
-    everyone = Groups.of(None, len(side))
-    found: list[Tensor] = []
-    for layer in range(side.shape[1]):
-        arrays.finite_rows({name: side[:, layer]}, layer + 1, "error")
-        try:
-            found.append(centre(side[:, layer], everyone))
-        except SimilarityError as undefined:
-            raise SimilarityError(f"layer {layer + 1} of {name}: {undefined}; leave this layer out.") from undefined
-    return found
+class _Layers:
+    """The centred features of all layers, [n, d] each, one at a time: all at once would double the memory."""
+
+    def __init__(self, sides: Mapping[str, Tensor]) -> None:
+        self.sides = sides
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for name, side in self.sides.items():
+            everyone = Groups.of(None, len(side))
+            for layer in range(side.shape[1]):
+                arrays.finite_rows({name: side[:, layer]}, layer + 1, "error")
+                try:
+                    yield centre(side[:, layer], everyone)
+                except SimilarityError as undefined:
+                    raise SimilarityError(f"layer {layer + 1} of {name}: {undefined}; leave it out.") from undefined

@@ -6,7 +6,7 @@ Centred features X [n, d] have the Gram matrix K = X Xᵀ. Everything CKA needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,16 +64,15 @@ def row_products(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -
     """Return the sums per prompt of centred features, p matrices [n, d], for `pairs` of them."""
     import torch
 
-    norms = torch.stack([torch.linalg.vecdot(X, X) for X in features])
+    norms = torch.stack([torch.linalg.vector_norm(X, dim=1) ** 2 for X in features])
     width = max(X.shape[1] for X in features)
     route = _in_features if cheaper_in_features(norms.shape[1], width, len(features) - 1) else _in_prompts
     products, crosses = route(features, pairs, norms)
     return RowProducts(norms.double(), products, crosses)
 
 
-def gram_blocks(features: Sequence[Tensor], block: int = BLOCK) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+def gram_blocks(features: Iterable[Tensor], n: int, block: int = BLOCK) -> Iterator[tuple[slice, slice, list[Tensor]]]:
     """Yield rows, columns and the block there of each Gram matrix, upper triangle only, diagonal blocks whole."""
-    n = features[0].shape[0]
     slices = [slice(start, min(start + block, n)) for start in range(0, n, block)]
     for i, rows in enumerate(slices):
         yield rows, rows, [self_product(X[rows]) for X in features]
@@ -88,7 +87,7 @@ def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], no
     models, n = norms.shape
     products = norms.new_zeros((len(pairs), n), dtype=torch.float64)
     crosses = norms.new_zeros((models, models, n), dtype=torch.float64)
-    for rows, columns, grams in gram_blocks(features):
+    for rows, columns, grams in gram_blocks(features, n):
         for strip in range(rows.start, rows.stop, STRIP):  # a strip of every model stays in the cache
             some = slice(strip, min(strip + STRIP, rows.stop))
             here = [K[some.start - rows.start : some.stop - rows.start] for K in grams]
