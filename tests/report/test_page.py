@@ -11,6 +11,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 from mossa.analysis import Findings, analyse
 from mossa.report.gallery import gallery
@@ -212,17 +213,22 @@ def test_dark_mode_reaches_page_and_plots(browser: webdriver.Chrome, page: Path)
     assert ground == 255 and ink < 60 and tick < 60
 
 
-def test_printing_from_dark_mode_is_dark_on_white(browser: webdriver.Chrome, page: Path) -> None:
+def test_printing_from_dark_mode_is_dark_on_white_and_as_wide_as_a_sheet(browser: webdriver.Chrome, page: Path) -> None:
+    def look(event: str) -> tuple[str, str, float]:
+        script = (
+            "dispatchEvent(new Event(arguments[0]));"
+            "return [getComputedStyle(document.body).backgroundColor,"
+            " document.querySelector('#map-plot .xtick text').style.fill,"
+            " document.querySelector('#map-plot .main-svg').getBoundingClientRect().width]"
+        )
+        return tuple(browser.execute_script(script, event))
+
     show(browser, page, scheme="dark")
-    look = (
-        "dispatchEvent(new Event('beforeprint'));"
-        "return [getComputedStyle(document.body).backgroundColor,"
-        " document.querySelector('#map-plot .xtick text').style.fill]"
-    )
-    ground, tick = browser.execute_script(look)
-    assert ground == "rgb(255, 255, 255)" and tick == "rgb(27, 31, 36)"
-    tick = browser.execute_script("dispatchEvent(new Event('afterprint'));" + look.split(";", 1)[1])[1]
-    assert tick == "rgb(231, 234, 238)"
+    before = look("nothing")
+    assert look("beforeprint") == ("rgb(255, 255, 255)", "rgb(27, 31, 36)", 688)
+    look("afterprint")
+    WebDriverWait(browser, 10).until(lambda _: look("nothing") == before, "the page is not as it was before printing")
+    assert before[1] == "rgb(231, 234, 238)" and before[2] > 1000
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -12,7 +12,8 @@ const drawings = [];
 const escapeText = (text) =>
   String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const isDark = () => darkScheme.matches && document.documentElement.dataset.theme !== "light";
+const onPaper = () => document.documentElement.dataset.theme === "light";
+const isDark = () => darkScheme.matches && !onPaper();
 const tone = (thing) => (thing ? (isDark() ? thing.dark : thing.colour) : css("--soft"));
 const see = (colour, alpha) =>
   `rgba(${[1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16)).join(",")},${alpha})`;
@@ -72,7 +73,9 @@ function plot(target, traces, more) {
   const element = typeof target === "string" ? byId(target) : target;
   element.setAttribute("role", "img");
   element.setAttribute("aria-label", `Plot: ${element.closest("section").querySelector("h2").textContent}`);
-  Plotly.react(element, traces, layout(more), config);
+  // Plotly keeps the width it has measured once; paper is narrower than the window.
+  const width = onPaper() ? { width: element.clientWidth } : {};
+  Plotly.react(element, traces, { ...layout(more), ...width }, config);
 }
 function nothing(target, why) {
   plot(target, [], {
@@ -97,6 +100,7 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   delete document.documentElement.dataset.theme;
   redraw();
+  document.querySelectorAll(".js-plotly-plot").forEach((plotted) => Plotly.Plots.resize(plotted));
 });
 
 const links = [...document.querySelectorAll(".contents a")];
