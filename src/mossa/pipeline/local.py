@@ -178,14 +178,17 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _threads(threads: int) -> Iterator[None]:
-    """Use this many threads, and only operations whose result does not depend on timing."""
+    """Use this many threads in every library, and only operations whose result does not depend on timing."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     before: Any = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        # NumPy's and scikit-learn's own pools: two processes with a pool each would fight over the cores
+        with threadpool_limits(threads):
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])

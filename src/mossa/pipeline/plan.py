@@ -132,7 +132,6 @@ def _on_task(
 
 def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str]) -> Unit:
     names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others]))
-    templates = [example.template for example in task.test]
     settings = {
         "version": VERSIONS["compare"],
         "cluster": task.cluster,
@@ -140,7 +139,7 @@ def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str
         "experimental": {name: task.name not in saw(study, tasks, name) for name in study.experimental},
         "controls": controls,
         "others": others,
-        "templates": hashlib.sha256(repr(templates).encode()).hexdigest() if None not in templates else None,
+        "templates": _templates(task),
     }
     return Unit("compare", task.name, settings, tuple(f"represent/{name}@{task.name}" for name in names))
 
@@ -151,7 +150,7 @@ def _overview(name: str, tasks: Sequence[Task]) -> Unit:
         "version": VERSIONS["overview"],
         "projected_depths": list(PROJECTED_DEPTHS),
         "tasks": {task.name: task.cluster for task in tasks},
-        "templates": all(example.template is not None for task in tasks for example in task.test),
+        "templates": {task.name: _templates(task) for task in tasks},
     }
     return Unit("overview", name, settings, tuple(inputs))
 
@@ -179,6 +178,12 @@ def _other_controls(study: Study, tasks: Sequence[Task], number: int) -> list[st
     other = [tasks[index] for index in order if index != number]
     other.sort(key=lambda task: task.cluster == tasks[number].cluster)  # stable: keeps the drawn order
     return [control_name(task.name, study.control.seeds[0]) for task in other[: study.similarity.other_controls]]
+
+
+def _templates(task: Task) -> str | None:
+    """Return a hash of the templates of the task's test prompts, None where one is not known."""
+    templates = [example.template for example in task.test]
+    return None if None in templates else hashlib.sha256(repr(templates).encode()).hexdigest()
 
 
 def _existing(model: Experimental) -> dict[str, Any]:

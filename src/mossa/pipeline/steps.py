@@ -113,27 +113,25 @@ def describe(unit: Unit, bench: Workbench, folder: Path) -> Counts:
 
 def overview(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     """Look at one model over all tasks: projection, separability, and its layers against the base's."""
-    loaded = {task: bench.representations(unit.key, task)["representations"] for task in bench.tasks}
-    arrays = {task: array for task, array in loaded.items() if len(array) >= 4 and np.isfinite(array).all()}
-    if not arrays:
-        return {"left_out": len(loaded)}
+    found = {task: bench.representations(unit.key, task) for task in bench.tasks}
+    arrays = {task: stored["representations"] for task, stored in found.items()}
     clusters = {task: bench.tasks[task].cluster for task in arrays}
     layers = next(iter(arrays.values())).shape[1]
     chosen = sorted({max(1, round(share * layers)) for share in unit.settings["projected_depths"]})
     _write(folder, "projection", projection(arrays, clusters, chosen, unit.key, per_task=PROJECTED_PROMPTS))
     templates = {
-        task: [str(bench.tasks[task].test[index].template) for index in bench.representations(unit.key, task)["index"]]
-        for task in arrays
+        task: [str(bench.tasks[task].test[index].template) for index in stored["index"]]
+        for task, stored in found.items()
+        if all(example.template is not None for example in bench.tasks[task].test)
     }
-    known = unit.settings["templates"]
-    _write(folder, "separability", separability(arrays, clusters, unit.key, templates if known else None))
+    _write(folder, "separability", separability(arrays, clusters, unit.key, templates))
     if unit.key != BASE:
         maps = [
             layer_map(bench.representations(BASE, task)["representations"], array, BASE, unit.key, task)
             for task, array in arrays.items()
         ]
         _write(folder, "layer_map", pd.concat(maps, ignore_index=True))
-    return {"left_out": len(loaded) - len(arrays)}
+    return {"prompts": sum(map(len, arrays.values()))}
 
 
 def common(unit: Unit, bench: Workbench, folder: Path) -> Counts:
@@ -150,11 +148,9 @@ def relate(unit: Unit, bench: Workbench, folder: Path) -> Counts:
         identifier.removeprefix("common/"): load_file(bench.sound_folder(identifier) / "representations.safetensors")
         for identifier in unit.inputs
     }
-    named = {unit.settings["tasks"][name]: array["representations"] for name, array in arrays.items()}
-    sound = {task: array for task, array in named.items() if np.isfinite(array).all()}
-    if sound:
-        _write(folder, "affinity", affinity(sound))
-    return {"left_out": len(named) - len(sound)}
+    named = {unit.settings["tasks"][name]: stored["representations"] for name, stored in arrays.items()}
+    _write(folder, "affinity", affinity(named))
+    return {"controls": len(named)}
 
 
 STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
