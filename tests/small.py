@@ -10,10 +10,59 @@ import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-WORDS = (
-    "<unk> <s> </s> Answer : ? . , is the a of what say not it good bad red blue green one two three four five six "
-    "seven eight nine ten cat dog bird fish tree house car sun moon yes no up down left right big tiny hot cold again"
-).split()
+WORDS = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    "Answer",
+    ":",
+    "?",
+    ".",
+    ",",
+    "is",
+    "the",
+    "a",
+    "of",
+    "what",
+    "say",
+    "not",
+    "it",
+    "good",
+    "bad",
+    "red",
+    "blue",
+    "green",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "cat",
+    "dog",
+    "bird",
+    "fish",
+    "tree",
+    "house",
+    "car",
+    "sun",
+    "moon",
+    "yes",
+    "no",
+    "up",
+    "down",
+    "left",
+    "right",
+    "big",
+    "tiny",
+    "hot",
+    "cold",
+    "again",
+]
 COMMON = {
     "vocab_size": 96,
     "hidden_size": 32,
@@ -32,7 +81,15 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "qwen3": {**COMMON, **GROUPED, "head_dim": 8},
     "gemma2": {**COMMON, **GROUPED, "head_dim": 8},
     "gemma3_text": {**COMMON, **GROUPED, "head_dim": 8},
-    "gpt2": {"vocab_size": 96, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 96, "bos_token_id": 1, "eos_token_id": 2},
+    "gpt2": {
+        "vocab_size": 96,
+        "n_embd": 32,
+        "n_layer": 3,
+        "n_head": 4,
+        "n_positions": 96,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
     "gpt_neox": COMMON,
 }
 
@@ -70,8 +127,8 @@ def save_base(folder: Path, architecture: str = "llama", seed: int = 0) -> Path:
 
 def examples(task: str, count: int = 120) -> list[dict[str, str]]:
     """Return examples of one of four small tasks, prompts of different lengths, all different."""
-    numbers = "one two three four five six seven eight nine ten".split()
-    things = "cat dog bird fish tree house car sun moon".split()
+    numbers = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    things = ["cat", "dog", "bird", "fish", "tree", "house", "car", "sun", "moon"]
     made: list[dict[str, str]] = []
     for index in range(count):
         number, thing, other = numbers[index % 10], things[index // 10 % 9], things[(index // 90 + index) % 9]

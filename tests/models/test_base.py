@@ -62,9 +62,9 @@ def test_a_base_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_no_causal_language_model_is_a_sentence(tmp_path: Path) -> None:
-    BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)).save_pretrained(
-        tmp_path
-    )
+    BertModel(
+        BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    ).save_pretrained(tmp_path)
     make_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"is a 'bert' model \(BertModel\), not a causal language model"):
         load_base(Base(model=str(tmp_path)))

@@ -184,7 +184,9 @@ def test_existing_adapters_and_checkpoints_are_experimental_models(folder: Path,
     assert held_out == {"again": False, "colour": True, "first": False, "second": True}
 
 
-def test_prompts_that_give_no_finite_representation_are_dropped_in_pairs_and_counted(folder: Path, settings: dict) -> None:
+def test_prompts_that_give_no_finite_representation_are_dropped_in_pairs_and_counted(
+    folder: Path, settings: dict
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(settings["base"]["model"], dtype=torch.float32)
     cat = make_tokenizer()("cat", add_special_tokens=False)["input_ids"][0]
     with torch.no_grad():

@@ -82,7 +82,8 @@ def test_so_is_such_a_name_of_an_experimental_model(tmp_path: Path, name: str) -
 
 
 @pytest.mark.parametrize(
-    "models", [{"pretrained": {"mixture": "all"}}, {"raw": "base"}, {"sft": {"mixture": "all"}, "SFT": {"mixture": "all"}}]
+    "models",
+    [{"pretrained": {"mixture": "all"}}, {"raw": "base"}, {"sft": {"mixture": "all"}, "SFT": {"mixture": "all"}}],
 )
 def test_the_base_has_one_name_and_names_differ_in_more_than_case(tmp_path: Path, models: dict) -> None:
     assert read(tmp_path, GOOD + yaml.safe_dump({"experimental": models})).problems
@@ -129,7 +130,17 @@ def test_relative_paths_are_resolved_beside_the_study_file(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "a: [", "a: &a [*a]", "!!python/object/apply:os.system ['true']", "\t", "{" * 500, "a: 2025-99-99", "? [x]"],
+    [
+        "",
+        "[]",
+        "a: [",
+        "a: &a [*a]",
+        "!!python/object/apply:os.system ['true']",
+        "\t",
+        "{" * 500,
+        "a: 2025-99-99",
+        "? [x]",
+    ],
 )
 def test_what_is_no_study_is_a_problem_and_never_a_traceback(tmp_path: Path, text: str) -> None:
     found = read(tmp_path, text)
@@ -137,7 +148,9 @@ def test_what_is_no_study_is_a_problem_and_never_a_traceback(tmp_path: Path, tex
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=st.text(max_size=80), key=st.sampled_from(["name", "base", "tasks", "recipe", "experimental", "similarity"]))
+@given(
+    text=st.text(max_size=80), key=st.sampled_from(["name", "base", "tasks", "recipe", "experimental", "similarity"])
+)
 def test_no_text_makes_the_reader_fall_over(tmp_path_factory: pytest.TempPathFactory, text: str, key: str) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "s.yaml"
     for content in (text, GOOD + f"{key}: {text}"):
@@ -171,6 +184,8 @@ def test_the_starter_is_valid_and_never_overwrites(tmp_path: Path) -> None:
 
 
 def test_what_is_resolved_reads_back_as_the_same_study(tmp_path: Path) -> None:
-    study = read(tmp_path, GOOD + "recipe: small\nexperimental: {pretrained: base, sft: {mixture: [a], seed: 3}}\n").study
+    study = read(
+        tmp_path, GOOD + "recipe: small\nexperimental: {pretrained: base, sft: {mixture: [a], seed: 3}}\n"
+    ).study
     assert study is not None
     assert Study.model_validate(yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))) == study

@@ -85,7 +85,9 @@ def test_what_is_missing_in_a_folder_is_named(tmp_path: Path) -> None:
         load_folder(tmp_path, LIMITS, 0)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"clusters": 3}', '{"clusters": {"c": [1]}}', '{"clusters": {"../c": ["first"]}}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"clusters": 3}', '{"clusters": {"c": [1]}}', '{"clusters": {"../c": ["first"]}}']
+)
 def test_a_bad_clusters_file_is_a_sentence(tmp_path: Path, content: str) -> None:
     save_tasks(tmp_path)
     (tmp_path / "tasks.json").write_text(content)
@@ -94,7 +96,7 @@ def test_a_bad_clusters_file_is_a_sentence(tmp_path: Path, content: str) -> None
 
 
 def test_an_unknown_collection_lists_the_choices() -> None:
-    with pytest.raises(DataError, match="neither a folder nor a collection.*tinyflan"):
+    with pytest.raises(DataError, match=r"neither a folder nor a collection.*tinyflan"):
         load_tasks(Tasks(source="tinyflam"))
 
 

@@ -13,7 +13,6 @@ from mossa.study.schema import Lora
 from mossa.training.loss import backward, token_losses
 from tests.small import ARCHITECTURES, make_model, make_tokenizer
 
-
 # Gemma 2's attention takes its softmax in float32 whatever the weights are, so its own rounding is the limit.
 TOLERANCE = dict.fromkeys(ARCHITECTURES, 1e-10) | {"gemma2": 1e-6}
 

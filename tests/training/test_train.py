@@ -71,10 +71,21 @@ def test_an_interrupted_run_goes_on_exactly(base_folder: Callable[[str], Path], 
     whole = train_adapter(base, data, [], recipe, Budget(steps=11), 5, tmp_path / "whole")
     for step in (6, 10):
         with pytest.raises(Interrupted):
-            train_adapter(base, data, [], recipe, Budget(steps=11), 5, tmp_path / "x", tmp_path / "c", "f", stop_at(step))
+            train_adapter(
+                base, data, [], recipe, Budget(steps=11), 5, tmp_path / "x", tmp_path / "c", "f", stop_at(step)
+            )
     steps: list[int] = []
     resumed = train_adapter(
-        base, data, [], recipe, Budget(steps=11), 5, tmp_path / "resumed", tmp_path / "c", "f", lambda k, _: steps.append(k)
+        base,
+        data,
+        [],
+        recipe,
+        Budget(steps=11),
+        5,
+        tmp_path / "resumed",
+        tmp_path / "c",
+        "f",
+        lambda k, _: steps.append(k),
     )
     assert steps == [9, 10, 11]
     assert resumed == whole
@@ -91,7 +102,16 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(
     def first_step(fingerprint: str) -> int:
         steps: list[int] = []
         train_adapter(
-            base, data, [], RECIPE, Budget(steps=6), 0, tmp_path / "a", tmp_path / "c", fingerprint, lambda k, _: steps.append(k)
+            base,
+            data,
+            [],
+            RECIPE,
+            Budget(steps=6),
+            0,
+            tmp_path / "a",
+            tmp_path / "c",
+            fingerprint,
+            lambda k, _: steps.append(k),
         )
         return steps[0]
 
@@ -139,7 +159,11 @@ def test_update_norm_is_that_of_the_weight_change(base_folder: Callable[[str], P
     before = {name: tensor.double() for name, tensor in base.model.state_dict().items()}
     model = AutoModelForCausalLM.from_pretrained(base_folder("llama"), dtype=torch.float32)
     merged = PeftModel.from_pretrained(model, str(tmp_path / "a")).merge_and_unload().state_dict()
-    changed = {name: merged[name].double() - before[name] for name in before if not torch.equal(merged[name].double(), before[name])}
+    changed = {
+        name: merged[name].double() - before[name]
+        for name in before
+        if not torch.equal(merged[name].double(), before[name])
+    }
     norm = torch.sqrt(sum((change**2).sum() for change in changed.values()))
     weights = torch.sqrt(sum((before[name] ** 2).sum() for name in changed))
     assert trained.update_norm == pytest.approx(float(norm), rel=1e-4)
