@@ -28,7 +28,7 @@ SHORT = Recipe(tokens=12_000)
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the base `a` after a very short training."""
     folder = tmp_path_factory.mktemp("bases")
-    build("a", folder, SHORT)
+    build("a", folder, SHORT, n=2)
     return folder
 
 
@@ -42,7 +42,7 @@ def test_a_shortened_build_can_be_loaded_and_has_learned_something(built: Path) 
 
 
 def test_the_same_build_twice_gives_the_same_bytes(built: Path, tmp_path: Path) -> None:
-    build("a", tmp_path, SHORT)
+    build("a", tmp_path, SHORT, n=2)
     assert read_manifest(tmp_path)["a"]["files"] == read_manifest(built)["a"]["files"]
 
 
@@ -59,7 +59,7 @@ def test_the_command_refuses_an_unknown_base(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_damaged_or_missing_file_is_a_clear_error(tmp_path: Path) -> None:
-    build("random", tmp_path, SHORT)
+    build("random", tmp_path, SHORT, n=2)
     weights = tmp_path / "random" / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
@@ -98,7 +98,7 @@ def test_shipped_bases_are_of_the_promised_size_and_their_tokenizer_is_the_prese
 
 @pytest.mark.parametrize("base", BASES)
 def test_the_planting_holds_in_the_shipped_bases(base: str) -> None:
-    results = verify_planting(base, n=60, seed=1)
+    results = verify_planting(base, n=40, seed=1)
     assert [row.task for row in results] == task_names()
     assert {row.task for row in results if row.planted} == set(planted(base))
     assert [row for row in results if not row.holds] == []

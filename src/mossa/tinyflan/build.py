@@ -19,8 +19,8 @@ from mossa.tinyflan.tokenizer import build_tokenizer
 from mossa.tinyflan.verification import Verified, verify_model
 
 
-def build(base: str, folder: Path, recipe: Recipe) -> list[Verified]:
-    """Train a base on one core, verify what it can do, write it into `folder/base` and list it in the manifest.
+def build(base: str, folder: Path, recipe: Recipe, n: int = 100) -> list[Verified]:
+    """Train a base on one core, verify it on `n` texts per task, write it into `folder/base`, list it in the manifest.
 
     Weights are rounded to bfloat16 before they are verified and written; the configuration asks for float32, in
     which everyone should compute.
@@ -31,10 +31,12 @@ def build(base: str, folder: Path, recipe: Recipe) -> list[Verified]:
     model = pretrain(base, tokenizer, recipe)
     seconds = round(time.monotonic() - start)
     model.to(torch.bfloat16).to(torch.float32)
-    verified = verify_model(base, model, tokenizer)
+    verified = verify_model(base, model, tokenizer, n)
 
     place = folder / base
     model.to(torch.bfloat16).save_pretrained(place)
+    # Weights are written for their owner alone otherwise, and a package is read by others.
+    (place / "model.safetensors").chmod(0o644)
     settings = json.loads((place / "config.json").read_text(encoding="utf-8"))
     settings["dtype"] = "float32"
     (place / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")

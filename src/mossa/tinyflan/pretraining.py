@@ -23,7 +23,7 @@ TEXT_WEIGHT = 0.1
 class Recipe:
     """How a base is trained; the shipped ones came from the defaults."""
 
-    tokens: int = 2_500_000
+    tokens: int = 3_000_000
     tokens_per_step: int = 1_024
     muon_rate: float = 0.02
     adam_rate: float = 3e-3

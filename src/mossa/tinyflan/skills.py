@@ -88,7 +88,7 @@ def choose(chosen: dict[str, str]) -> Skill:
 SKILLS |= {
     "stay_or_go": choose({"stay": "place", "go": "spot"}),
     "near_or_past": choose({"near": "act", "past": "work"}),
-    "earlier_or_later": choose({"earlier": "colour", "later": "tint"}),
+    "look_or_origin": choose({"look": "colour", "origin": "land"}),
     "mover_or_load": choose({"mover": "mover", "load": "load"}),
     "first_or_last": choose({"first": "name", "last": "other"}),
 }

@@ -66,10 +66,10 @@ def answer(
     tails = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(targets, add_special_tokens=False)["input_ids"]]
     rows = [torch.tensor([*head, *tail]) for head, tail in zip(heads, tails, strict=True)]
     # Padding on the right needs no mask: a causal model never looks there from the left.
-    logits = model(pad_sequence(rows, batch_first=True), use_cache=False).logits
+    hidden = model.model(pad_sequence(rows, batch_first=True), use_cache=False).last_hidden_state
     found: list[tuple[bool, float]] = []
-    for row, head, tail in zip(logits, heads, tails, strict=True):
-        scores = row[len(head) - 1 : len(head) - 1 + len(tail)].log_softmax(-1)
+    for row, head, tail in zip(hidden, heads, tails, strict=True):
+        scores = model.lm_head(row[len(head) - 1 : len(head) - 1 + len(tail)]).log_softmax(-1)
         likely = scores[range(len(tail)), tail].sum().exp().item()
         found.append((scores.argmax(-1).tolist() == tail, likely))
     return found
