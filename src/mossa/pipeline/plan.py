@@ -11,6 +11,7 @@ import numpy as np
 
 from mossa.models.files import base_fingerprint, folder_hash
 from mossa.pipeline.unit import Unit
+from mossa.similarity.registry import estimator
 from mossa.study.schema import BASE, Budget, Experimental, Study
 from mossa.tasks.mixture import chosen_tasks, named_tasks
 from mossa.tasks.task import Task, hash_examples
@@ -37,8 +38,10 @@ def control_name(task: str, seed: int) -> str:
 def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
     """Return all units of the study by id, in an order in which inputs come before what reads them.
 
-    Raises `MossaError` if a name in the study means no task or an existing model cannot be read.
+    Raises `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
     """
+    for identifier in study.similarity.estimators:
+        estimator(identifier)
     context = {
         "base": {"weights": base_fingerprint(study.base), "dtype": study.base.dtype},
         "prompt": study.prompt.model_dump(mode="json"),
