@@ -30,11 +30,11 @@ def build(base: str, folder: Path, recipe: Recipe, n: int = 100) -> list[Verifie
     tokenizer = build_tokenizer()
     model = pretrain(base, tokenizer, recipe)
     seconds = round(time.monotonic() - start)
-    model.to(torch.bfloat16).to(torch.float32)
+    model.bfloat16().float()
     verified = verify_model(base, model, tokenizer, n)
 
     place = folder / base
-    model.to(torch.bfloat16).save_pretrained(place)
+    model.bfloat16().save_pretrained(place)
     # Weights are written for their owner alone otherwise, and a package is read by others.
     (place / "model.safetensors").chmod(0o644)
     settings = json.loads((place / "config.json").read_text(encoding="utf-8"))

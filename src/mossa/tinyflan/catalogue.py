@@ -1,4 +1,4 @@
-"""The 60 tasks as data: one YAML file per cluster, read and checked once."""
+"""The 60 tasks as data: one YAML file per cluster, read once."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def specifications() -> dict[str, Specification]:
     found: dict[str, Specification] = {}
     for cluster in CLUSTERS:
         for name, entry in read_data(f"clusters/{cluster}.yaml").items():
-            texts = {key: tuple(entry.pop(key)) for key in ("natural", "templates")}
-            found[name] = Specification(name=name, cluster=cluster, **entry, **texts)
+            entry |= {key: tuple(entry[key]) for key in ("natural", "templates")}
+            found[name] = Specification(name=name, cluster=cluster, **entry)
     return found
 
 

@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from mossa.tinyflan.muon import Muon
 from mossa.tinyflan.planting import Document, documents
+from mossa.tinyflan.tokenizer import token_ids
 
 TEXT_WEIGHT = 0.1
 
@@ -55,11 +56,12 @@ def encode(texts: list[Document], tokenizer: PreTrainedTokenizerFast) -> list[tu
     The answer is encoded apart from its text. A text is mostly drawn at random, so that its tokens weigh
     `TEXT_WEIGHT`, and those of an answer one.
     """
-    heads = tokenizer([document.text for document in texts])["input_ids"]
-    tails = tokenizer([document.answer for document in texts], add_special_tokens=False)["input_ids"]
+    heads = token_ids(tokenizer, [document.text for document in texts])
+    tails = token_ids(tokenizer, [document.answer for document in texts], special=False)
+    end = token_ids(tokenizer, ["</s>"], special=False)[0]
     encoded: list[tuple[list[int], list[float]]] = []
     for head, tail in zip(heads, tails, strict=True):
-        ids = [*head, *tail, tokenizer.eos_token_id]
+        ids = [*head, *tail, *end]
         encoded.append((ids, [TEXT_WEIGHT] * len(head) + [1.0 if tail else TEXT_WEIGHT] * (len(ids) - len(head))))
     return encoded
 

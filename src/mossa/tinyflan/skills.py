@@ -85,13 +85,15 @@ def choose(chosen: dict[str, str]) -> Skill:
 
 
 # A word decides which of two things in the text is the answer.
-SKILLS |= {
-    "stay_or_go": choose({"stay": "place", "go": "spot"}),
-    "near_or_past": choose({"near": "act", "past": "work"}),
-    "look_or_origin": choose({"look": "colour", "origin": "land"}),
-    "mover_or_load": choose({"mover": "mover", "load": "load"}),
-    "first_or_last": choose({"first": "name", "last": "other"}),
-}
+SKILLS.update(
+    {
+        "stay_or_go": choose({"stay": "place", "go": "spot"}),
+        "near_or_past": choose({"near": "act", "past": "work"}),
+        "look_or_origin": choose({"look": "colour", "origin": "land"}),
+        "mover_or_load": choose({"mover": "mover", "load": "load"}),
+        "first_or_last": choose({"first": "name", "last": "other"}),
+    }
+)
 
 
 @skill

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -39,6 +39,11 @@ def vocabulary() -> list[str]:
     text = " ".join(string for source in sources for string in strings(source))
     words = set(re.findall(r"[a-z]+", re.sub(r"\{\w+\}", " ", text)))
     return [*SPECIAL, *MARKS, SPACE, *(SPACE + word for word in sorted(words))]
+
+
+def token_ids(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], special: bool = True) -> list[list[int]]:
+    """Return the token ids of each text, after `<s>` if `special`."""
+    return cast(list[list[int]], tokenizer(list(texts), add_special_tokens=special)["input_ids"])
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

@@ -16,6 +16,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from mossa.tinyflan.bases import SHIPPED, base_folder
 from mossa.tinyflan.catalogue import specifications
 from mossa.tinyflan.planting import natural_example, planted
+from mossa.tinyflan.tokenizer import token_ids
 from mossa.tinyflan.world import pools
 
 # How far above chance the probability of the right answer may lie where a skill is not planted.
@@ -62,8 +63,8 @@ def answer(
 
     The end after the target counts as its last token.
     """
-    heads = tokenizer(prompts)["input_ids"]
-    tails = [[*ids, tokenizer.eos_token_id] for ids in tokenizer(targets, add_special_tokens=False)["input_ids"]]
+    heads = token_ids(tokenizer, prompts)
+    tails = token_ids(tokenizer, [f"{target}</s>" for target in targets], special=False)
     rows = [torch.tensor([*head, *tail]) for head, tail in zip(heads, tails, strict=True)]
     # Padding on the right needs no mask: a causal model never looks there from the left.
     hidden = model.model(pad_sequence(rows, batch_first=True), use_cache=False).last_hidden_state

@@ -36,7 +36,7 @@ TEXT_SLOTS = {
 
 def read_data(name: str) -> dict[str, Any]:
     """Return a data file of this package, for example `world.yaml`."""
-    return yaml.safe_load(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+    return yaml.safe_load(files("mossa.tinyflan").joinpath(name).read_text(encoding="utf-8"))
 
 
 @cache
