@@ -92,6 +92,7 @@ def test_validate_lists_everything_it_can_find(base_folder, task_folder: Path, t
         ("similarity.estimators=[cka]", "There is no estimator 'cka'"),
         ("prompt.too_long=cut", "prompt.too_long"),
         ("experimental.control=base", "kept for control models"),
+        ("tasks.only=[]", "tasks.only"),
         ("experimental.sft={mixture: all, hold_out: [copying, naming]}", "nothing is left to tune on"),
     ],
 )

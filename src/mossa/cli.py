@@ -11,6 +11,7 @@ import typer
 from mossa.errors import MossaError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
     from mossa.pipeline.run import Finished, Prepared
@@ -84,14 +85,15 @@ def run(
         f"{prepared.study.name}: {len(prepared.units)} units, {len(prepared.units) - todo} done already, {todo} to do.",
         highlight=False,
     )
-    with display.showing():
-        finished = run_study(prepared, device, workers, display.event, display.say)
-    _say_finished(console, finished)
-    page = prepared.run.path / "report" / "index.html"
-    if report and (finished.done or not page.is_file()):
-        _write_report(console, prepared)
-    elif page.is_file():
-        console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
+    try:
+        with display.showing():
+            finished = run_study(prepared, device, workers, display.event, display.say)
+        _say_finished(console, finished)
+        if report:
+            _write_report(console, prepared, finished.tables)
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
+        raise typer.Exit(EXIT_STOPPED) from None
     if finished.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
@@ -124,11 +126,13 @@ def report(
     from mossa.pipeline.results import gather, write_tables
 
     prepared = _prepared(study, overrides, runs)
-    tables = gather(prepared.run, prepared.units, prepared.fingerprints)
-    if not tables:
+    if not prepared.run.units.is_dir():
         raise MossaError(f"{prepared.run.path} has no results yet. Run first: mossa run {study}")
-    write_tables(tables, prepared.run.path / "results", prepared.run)
-    _write_report(_console(), prepared, format)
+    with prepared.run.locked():
+        prepared.run.prepare()
+        tables = gather(prepared.run, prepared.units, prepared.fingerprints)
+        write_tables(tables, prepared.run.path / "results", prepared.run)
+        _write_report(_console(), prepared, tables, format, again=True)
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
@@ -146,19 +150,31 @@ def _say_finished(console: Console, finished: Finished) -> None:
             f"{len(finished.done)} units done, {finished.kept} kept from before, {len(finished.failed)} failed.",
             highlight=False,
         )
-    console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, soft_wrap=True)
+    console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, markup=False)
 
 
-def _write_report(console: Console, prepared: Prepared, form: Literal["html", "md"] = "html") -> None:
+def _write_report(
+    console: Console,
+    prepared: Prepared,
+    tables: dict[str, pd.DataFrame],
+    form: Literal["html", "md"] = "html",
+    again: bool = False,
+) -> None:
+    from mossa.pipeline.publish import is_current, publish
+
+    if "similarity" not in tables:
+        console.print("There is no report: no control could be compared with anything.", style="yellow")
+        return
+    if not again and is_current(prepared):
+        page = prepared.run.path / "report" / "index.html"
+        console.print(f"Report: {page}", highlight=False, markup=False)
+        return
     from mossa.analysis import analyse
-    from mossa.pipeline.publish import publish
-    from mossa.pipeline.results import read_tables
 
-    tables = read_tables(prepared.run.path / "results")
     page = publish(prepared, tables, form)
     for _, sentence in analyse(tables).answers:
         console.print(f"* {sentence}", highlight=False, markup=False)
-    console.print(f"Report: {page}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Report: {page}", highlight=False, markup=False)
 
 
 def _console() -> Console:
@@ -178,9 +194,6 @@ def main() -> None:
         app()
     except MossaError as error:
         sys.exit(_fail(f"mossa: {error}"))
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
-        sys.exit(EXIT_STOPPED)
 
 
 if __name__ == "__main__":

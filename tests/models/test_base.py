@@ -49,6 +49,8 @@ def test_unknown_targets_say_what_to_set() -> None:
     model = make_model("llama")
     with pytest.raises(ModelError, match=r"the base has no q_porj\. The choices are: .*q_proj"):
         target_modules(model, Lora(targets=["q_porj"]))
+    with pytest.raises(ModelError, match="the base has no embed_tokens"):
+        target_modules(model, Lora(targets=["embed_tokens"]))
     model.config.model_type = "unheard-of"
     with pytest.raises(ModelError, match=r"no targets for a 'unheard-of' model\. Set all-linear, or some of: .*q_proj"):
         target_modules(model, Lora())

@@ -150,6 +150,25 @@ def test_a_change_makes_stale_what_it_changes(folder: Path) -> None:
     assert set(tables(folder)["similarity"]["estimator"]) == {"cka-linear", "shift-cka-linear"}
 
 
+def test_the_report_follows_the_results_and_old_tables_go(folder: Path) -> None:
+    page = folder / "runs/small/report/index.html"
+    before = page.read_text()
+    changes = ("similarity.affinity=false", "similarity.estimators=[cka-linear]")
+    run_again(folder, *changes)
+    assert "affinity" not in tables(folder) and not (folder / "runs/small/results/affinity.csv").exists()
+    ran = mossa(folder, "run", "small.yaml", "-s", changes[0], "-s", changes[1])
+    assert "Nothing to do" in ran.output and page.read_text() != before
+
+
+def test_a_task_that_moves_to_another_cluster_moves_in_every_table(folder: Path) -> None:
+    moved = "tasks.clusters={copying: [again], naming: [second, colour, first]}"
+    done, _, _ = run_again(folder, moved)
+    assert not any(name.startswith(("train/control", "represent/control")) for name in done)
+    for name in ("similarity", "evaluation", "spectrum", "tasks", "difference"):
+        found = tables(folder)[name]
+        assert set(found[found["task"] == "first"]["cluster"]) == {"naming"}, name
+
+
 def test_report_writes_again_what_is_there(folder: Path) -> None:
     shutil.rmtree(folder / "runs/small/report")
     shutil.rmtree(folder / "runs/small/results")

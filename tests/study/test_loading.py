@@ -94,7 +94,7 @@ def test_overrides_reach_every_field(tmp_path: Path) -> None:
         tmp_path,
         GOOD + "recipe: small\n",
         "recipe.batch_size=4",
-        "recipe.budget={epochs: 2}",
+        "recipe.budget.epochs=2",
         "control.seeds=[3, 4]",
         "experimental.unseen={mixture: all, hold_out: [nli]}",
     ).study
@@ -134,6 +134,8 @@ def test_relative_paths_are_resolved_beside_the_study_file(tmp_path: Path) -> No
         "",
         "[]",
         "a: [",
+        "a: &a [1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+        "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]",
         "a: &a [*a]",
         "!!python/object/apply:os.system ['true']",
         "\t",

@@ -54,6 +54,7 @@ def test_templates_are_kept(tmp_path: Path) -> None:
         ('{"inputs": " ", "targets": "y"}', r"line 2: 'inputs' must be text"),
         ('{"inputs": 3, "targets": "y"}', r"line 2: 'inputs' must be text .*3"),
         ('{"inputs": "x", "targets": "y", "task": "other"}', r"line 2: its task is 'other', but the file is 'first'"),
+        (r'{"inputs": "\ud83d", "targets": "y"}', r"line 2: 'inputs' holds half of a character"),
         ("[" * 100_000, r"line 2: this is not JSON"),
     ],
 )

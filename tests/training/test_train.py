@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from mossa.errors import ModelError, TrainingError
@@ -117,6 +117,10 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(
 
     assert [first_step("one"), first_step("one"), first_step("two")] == [1, 5, 1]
     path = tmp_path / "c" / "checkpoint.safetensors"
+    whole = bytearray(path.read_bytes())
+    whole[-3] ^= 8
+    path.write_bytes(whole)
+    assert first_step("two") == 1
     path.write_bytes(path.read_bytes()[:200])
     assert first_step("two") == 1
 
@@ -173,10 +177,36 @@ def test_update_norm_is_that_of_the_weight_change(base_folder: Callable[[str], P
 def test_an_adapter_of_another_base_is_refused(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
     llama, gpt2 = (load_base(Base(model=str(base_folder(name)))) for name in ("llama", "gpt2"))
     train_adapter(gpt2, encoded(gpt2), [], RECIPE, Budget(steps=1), 0, tmp_path / "gpt2")
-    with pytest.raises(ModelError, match="adapter"), loaded_adapter(llama, tmp_path / "gpt2"):
+    with pytest.raises(ModelError, match="has no place on this base"), loaded_adapter(llama, tmp_path / "gpt2"):
         pass
-    with pytest.raises(ModelError, match="does not load"), loaded_adapter(llama, tmp_path / "nowhere"):
+    with pytest.raises(ModelError, match="cannot be read"), loaded_adapter(llama, tmp_path / "nowhere"):
         pass
+
+
+@pytest.mark.parametrize("how", ["shape", "missing", "extra", "truncated"])
+def test_a_refused_adapter_leaves_the_base_as_it_was(
+    base_folder: Callable[[str], Path], tmp_path: Path, how: str
+) -> None:
+    base = load_base(Base(model=str(base_folder("llama"))))
+    data = encoded(base)
+    train_adapter(base, data, [], RECIPE, Budget(steps=2), 0, tmp_path / "a")
+    path = tmp_path / "a" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = sorted(tensors)[3]
+    if how == "shape":
+        tensors[name] = torch.zeros(*(2 * size for size in tensors[name].shape))
+    elif how == "missing":
+        del tensors[name]
+    elif how == "extra":
+        tensors["base_model.model.somewhere.lora_A.weight"] = torch.zeros(2, 2)
+    save_file(tensors, path)
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:300])
+    before = evaluate(base.model, data, base.device)
+    with pytest.raises(ModelError, match="adapter"), loaded_adapter(base, tmp_path / "a"):
+        pass
+    assert evaluate(base.model, data, base.device) == before
+    assert not any("lora" in module for module, _ in base.model.named_modules())
 
 
 def test_the_base_can_carry_one_adapter_after_the_other(base_folder: Callable[[str], Path]) -> None:

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from peft.utils import load_peft_weights
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from mossa.errors import ModelError
 from mossa.models.base import LoadedBase
 from mossa.study.schema import Lora
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 @contextlib.contextmanager
@@ -39,10 +40,7 @@ def new_adapter(base: LoadedBase, settings: Lora, seed: int) -> Iterator[PeftMod
             task_type="CAUSAL_LM",
             fan_in_fan_out=base.model.config.model_type == "gpt2",
         )
-        with warnings.catch_warnings():
-            # PEFT asks transformers for a name that is on its way out
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            adapted = get_peft_model(base.model, config)
+        adapted = _attach(base, config, "of the recipe")
     try:
         yield adapted
     finally:
@@ -54,19 +52,20 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
     """Attach the adapter saved in `folder` (or on the hub) for the length of the block; the base is left as it was.
 
     Raises `ModelError` if it is missing, damaged, or made for another base: its tensors must be exactly those that
-    the configuration asks for, with the same shapes.
+    the configuration asks for on this base, with the same shapes.
     """
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            adapted = PeftModel.from_pretrained(base.model, str(folder), is_trainable=False)
+        config = PeftConfig.from_pretrained(str(folder))
+        weights = load_peft_weights(str(folder), device="cpu")
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"adapter {folder} does not load on this base: {first}") from error
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"adapter {folder} cannot be read: {first}") from error
+    config.base_model_name_or_path = None  # where its base lay elsewhere; whether it fits is checked by its tensors
+    adapted = _attach(base, config, str(folder))
     try:
-        if any("missing adapter keys" in str(warning.message) for warning in caught):  # PEFT only warns
-            raise ModelError(f"adapter {folder} lacks tensors that its configuration asks for; it is damaged.")
-        _check_tensors(adapted, folder)
+        _check_tensors(adapted, weights, folder)
+        set_peft_model_state_dict(adapted, weights)
+        adapted.requires_grad_(False)
         yield adapted.eval()
     finally:
         _take_off(adapted)
@@ -77,10 +76,8 @@ def target_modules(model: Any, settings: Lora) -> str | list[str]:
     if settings.targets == "all-linear":
         return "all-linear"
     linear = {
-        name.rsplit(".", 1)[-1]
-        for name, module in model.named_modules()
-        if hasattr(module, "weight") and module.weight.dim() == 2
-    }
+        name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
+    } - {"lm_head", "embed_out"}
     if settings.targets == "auto":
         names = PEFT_TARGETS.get(model.config.model_type)
         if names is None:
@@ -118,17 +115,28 @@ def update_norms(adapted: PeftModel) -> tuple[float, float]:
     return math.sqrt(max(update, 0.0)), math.sqrt(max(update, 0.0) / weight)
 
 
-def _check_tensors(adapted: PeftModel, folder: Path | str) -> None:
-    path = Path(folder) / WEIGHTS
-    if not path.is_file():
-        return  # a hub id: PEFT has read it, and a missing tensor was an error above
-    with safe_open(str(path), framework="pt") as tensors:
-        saved = set(tensors.keys())
-    wanted = {name.replace(".default.weight", ".weight") for name in adapted.state_dict() if ".lora_" in name}
-    if saved != wanted:
-        missing, extra = len(wanted - saved), len(saved - wanted)
+def _attach(base: LoadedBase, config: PeftConfig, what: str) -> PeftModel:
+    try:
+        with warnings.catch_warnings():
+            # PEFT asks transformers for a name that is on its way out
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return get_peft_model(base.model, config)
+    except ValueError as error:  # PEFT finds none of the targets, before it has changed anything
+        raise ModelError(f"adapter {what} has no place on this base: {str(error).splitlines()[0]}") from error
+
+
+def _check_tensors(adapted: PeftModel, weights: dict[str, torch.Tensor], folder: Path | str) -> None:
+    """Compare names and shapes before anything is loaded; PEFT itself would only warn, or stop half-way."""
+    own = get_peft_model_state_dict(adapted)
+    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    saved = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    missing, extra = wanted.keys() - saved.keys(), saved.keys() - wanted.keys()
+    other = [name for name in wanted.keys() & saved.keys() if wanted[name] != saved[name]]
+    if missing or extra or other:
+        example = sorted([*missing, *extra, *other])[0]
         raise ModelError(
-            f"adapter {folder} is not for this base: {missing} tensors are missing and {extra} have no place."
+            f"adapter {folder} is not for this base: {len(missing)} tensors are missing, {len(extra)} have no place "
+            f"and {len(other)} have another shape (for example {example})."
         )
 
 

@@ -44,9 +44,10 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
     no safetensors or a tokenizer that cannot be used.
     """
     config = load_config(settings)
-    for name, value in list(vars(config).items()):
-        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
-            setattr(config, name, 0.0)
+    for part in {id(part): part for part in (config, config.get_text_config())}.values():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, float) and "drop" in name:
+                setattr(part, name, 0.0)
     tokenizer = load_tokenizer(settings)
     with _sentences(settings), _quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(

@@ -68,11 +68,26 @@ def _experimental(study: Study, tasks: list[Task], name: str) -> str:
             if not Path(given).is_dir():
                 raise DataError(f"the {kind} {given} does not exist.")
             folder_hash(Path(given))
+        elif given is not None:
+            _on_the_hub(kind, given)
     return (
         f"{name}: tuned on {len(saw(study, tasks, name))} of {len(tasks)} tasks"
         if not model.base
         else f"{name}: the base"
     )
+
+
+def _on_the_hub(kind: str, given: str) -> None:
+    from peft import PeftConfig
+
+    from mossa.models.base import load_config
+    from mossa.study.schema import Base
+
+    try:
+        PeftConfig.from_pretrained(given) if kind == "adapter" else load_config(Base(model=given))
+    except (MossaError, OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{given!r} is neither a folder beside the study nor a {kind} on the hub: {first}") from error
 
 
 def _base(study: Study) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mossa.models.files import base_fingerprint, folder_hash
 from mossa.pipeline.unit import Unit
 from mossa.similarity.registry import estimator
@@ -55,7 +53,7 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
     existing = {name: _existing(model) for name, model in study.experimental.items() if model.mixture is None}
     existing[BASE] = {}  # represented in any case: controls are judged and changes measured against it
     controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
-    others = {task.name: _other_controls(study, tasks, number) for number, task in enumerate(tasks)}
+    others = {task.name: _other_controls(study, tasks, task) for task in tasks}
     for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
         everywhere = name in existing or name in study.experimental
         for task in tasks:
@@ -94,6 +92,7 @@ def _train_mixture(
     settings = {
         **_training(study, budget, mixed, model.seed, context),
         "cap_per_cluster": model.cap_per_cluster,
+        "clusters": {task.name: task.cluster for task in mixed},
         "role": "experimental",
     }
     return Unit("train", name, settings)
@@ -115,7 +114,7 @@ def _training(
         "recipe": recipe,
         "budget": budget.model_dump(mode="json", exclude_none=True),
         "seed": seed,
-        "train": {task.name: [task.cluster, hash_examples(task.train)] for task in tasks},
+        "train": {task.name: hash_examples(task.train) for task in tasks},
     }
     if budget.until is not None:
         settings["validation"] = {task.name: hash_examples(task.validation) for task in tasks}
@@ -127,6 +126,8 @@ def _on_task(
 ) -> Unit:
     settings: dict[str, Any] = {**context, "version": VERSIONS[step], "test": hash_examples(task.test)}
     settings |= existing.get(name, {})
+    if step == "evaluate":
+        settings["cluster"] = task.cluster
     if step == "represent":
         settings["last_layer"] = study.representations.last_layer
     inputs = () if name in existing else (f"train/{name}",)
@@ -172,15 +173,22 @@ def _affinity(study: Study, tasks: Sequence[Task], context: dict[str, Any]) -> l
 
 
 def _describe(task: Task, context: dict[str, Any]) -> Unit:
-    return Unit("describe", task.name, {**context, "version": VERSIONS["describe"], "hash": task.content_hash})
+    settings = {**context, "version": VERSIONS["describe"], "hash": task.content_hash, "cluster": task.cluster}
+    return Unit("describe", task.name, settings)
 
 
-def _other_controls(study: Study, tasks: Sequence[Task], number: int) -> list[str]:
-    """Return controls of other tasks for task `number`, drawn by seed; from other clusters as far as there are any."""
-    order = np.random.default_rng([study.similarity.seed, number]).permutation(len(tasks)).tolist()
-    other = [tasks[index] for index in order if index != number]
-    other.sort(key=lambda task: task.cluster == tasks[number].cluster)  # stable: keeps the drawn order
-    return [control_name(task.name, study.control.seeds[0]) for task in other[: study.similarity.other_controls]]
+def _other_controls(study: Study, tasks: Sequence[Task], task: Task) -> list[str]:
+    """Return controls of other tasks, drawn by seed; from other clusters as far as there are any.
+
+    The draw is by a hash of the names, so a task that joins the study changes few of the others' nulls.
+    """
+
+    def draw(other: Task) -> tuple[bool, str]:
+        drawn = hashlib.sha256(f"{study.similarity.seed} {task.name} {other.name}".encode()).hexdigest()
+        return other.cluster == task.cluster, drawn
+
+    others = sorted((other for other in tasks if other.name != task.name), key=draw)
+    return [control_name(other.name, study.control.seeds[0]) for other in others[: study.similarity.other_controls]]
 
 
 def _templates(task: Task) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +13,15 @@ from mossa.pipeline.run import Prepared
 from mossa.report import write_report
 
 SHOWN_PROMPTS = 3  # per task
+MADE_FROM = "report/.made-from"  # beside the page: from which units
 
 
 def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: Literal["html", "md"] = "html") -> Path:
     """Write figures and report from `tables`; return the page to open."""
     study = prepared.study
     with prepared.run.writing():
-        return write_report(
+        (prepared.run.path / MADE_FROM).unlink(missing_ok=True)
+        page = write_report(
             tables,
             prepared.run.path / "report",
             study=study.model_dump(mode="json"),
@@ -26,6 +29,24 @@ def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: Literal["
             prompts={task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in prepared.tasks},
             format=form,
         )
+        (prepared.run.path / MADE_FROM).write_text(_mark(prepared))
+    return page
+
+
+def is_current(prepared: Prepared) -> bool:
+    """Tell whether the report on disk was finished, from the units as they are now."""
+    mark, page = prepared.run.path / MADE_FROM, prepared.run.path / "report" / "index.html"
+    return page.is_file() and mark.is_file() and mark.read_text() == _mark(prepared)
+
+
+def _mark(prepared: Prepared) -> str:
+    """Return a hash of which units are done, with their fingerprints."""
+    done = [
+        mark
+        for name, mark in prepared.fingerprints.items()
+        if prepared.run.status(prepared.units[name], mark).state == "done"
+    ]
+    return hashlib.sha256("\n".join(done).encode()).hexdigest()
 
 
 def _how_made(prepared: Prepared) -> dict[str, Any]:
@@ -34,7 +55,11 @@ def _how_made(prepared: Prepared) -> dict[str, Any]:
     return {
         **provenance(),
         "units": len(prepared.units),
-        "not_done": {name: status.why for name, status in prepared.status.items() if status.state != "done"},
+        "not_done": {
+            name: status.why
+            for name, unit in prepared.units.items()
+            if (status := prepared.run.status(unit, prepared.fingerprints[name])).state != "done"
+        },
         "unit_seconds": round(seconds, 1),
         "seeds": {"split": prepared.study.tasks.seed, "controls": prepared.study.control.seeds},
     }

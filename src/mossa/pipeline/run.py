@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from mossa.errors import StudyError
+from mossa.errors import StudyError, choices
 from mossa.pipeline.events import Event, Outcome
 from mossa.pipeline.plan import plan
 from mossa.pipeline.queue import Queue, needed
@@ -63,9 +63,11 @@ def prepare(study: Study, runs: Path) -> Prepared:
     units = plan(study, tasks)
     marks = fingerprints(units)
     run = RunFolder(runs / study.name)
-    return Prepared(
-        study, tasks, run, units, marks, {name: run.status(unit, marks[name]) for name, unit in units.items()}
-    )
+    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks))
+
+
+def _statuses(run: RunFolder, units: dict[str, Unit], marks: dict[str, str]) -> dict[str, Status]:
+    return {name: run.status(unit, marks[name]) for name, unit in units.items()}
 
 
 def run_study(
@@ -87,6 +89,9 @@ def run_study(
     with run.locked():
         run.prepare()
         _write_resolved(prepared.study, run)
+        prepared = replace(
+            prepared, status=_statuses(run, prepared.units, prepared.fingerprints)
+        )  # now that it is ours
         damaged = _find_damage(prepared)
         for name, what in damaged.items():
             say(f"{prepared.units[name].title} is damaged and will be done again: {what}")
@@ -113,6 +118,7 @@ def _do_units(
 
     study, run, marks = prepared.study, prepared.run, prepared.fingerprints
     devices, threads = choose_devices(study, device, workers)
+    devices = devices[: len(queue.todo)]
     if len(devices) == 1:
         run_here(study, run, queue, marks, devices[0], threads, prepared.tasks, settle)
     else:
@@ -122,8 +128,8 @@ def _do_units(
 def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list[str], int]:
     """Return the device of each worker, and the threads of each.
 
-    Threads depend on the base alone and not on the number of workers: a small base gets one, whose sums are the same
-    to the bit however many processes share the work. Raises `StudyError` for a device that is not there.
+    A small base in a local folder gets one thread, whose sums are the same to the bit however many processes share the
+    work; a larger one gets the cores divided by the workers. Raises `StudyError` for a device that is not there.
     """
     import torch
 
@@ -132,8 +138,10 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
     gpus = torch.cuda.device_count()
     if device == "auto":
         device = "cuda" if gpus else "cpu"
-    if device.startswith("cuda") and not gpus:
-        raise StudyError(f"--device {device}: torch finds no GPU here. Use --device cpu.")
+    known = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]
+    if device not in known:
+        found = f"{gpus} GPUs" if gpus else "no GPU"
+        raise StudyError(f"--device {device}: torch finds {found} here. {choices(device, known)}")
     if device == "cuda":
         return [f"cuda:{number % gpus}" for number in range(workers or gpus)], 1
     cores = len(os.sched_getaffinity(0))

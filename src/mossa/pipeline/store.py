@@ -15,11 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from safetensors import SafetensorError
+
 from mossa.errors import RunFolderError
 from mossa.pipeline.unit import Unit
 
 MANIFEST = "manifest.json"
 LAYOUT = 1  # of the run folder itself
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+REFUSED = {
+    errno.ENOSPC: "the disk is full; make room and run again, what is done is kept",
+    errno.EDQUOT: "the disk quota is used up; make room and run again, what is done is kept",
+    errno.EROFS: "the file system is read-only; give a folder you can write to with --runs",
+    errno.EACCES: "permission denied; give a folder you can write to with --runs",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EEXIST: "a file is where a folder should be",
+}
 
 State = Literal["done", "missing", "stale", "failed", "damaged"]
 
@@ -79,11 +91,11 @@ class RunFolder:
     def status(self, unit: Unit, fingerprint: str) -> Status:
         """Return where `unit` stands, from its manifest and its files' sizes; contents are checked when read."""
         manifest = self.manifest(unit.id)
-        if manifest is None:
+        if manifest is None or manifest.get("fingerprint") != fingerprint:
             failure = self.failure(unit, fingerprint)
-            return Status("failed", failure) if failure else Status("missing", "not done yet")
-        if manifest.get("fingerprint") != fingerprint:
-            return Status("stale", _what_changed(manifest, unit))
+            if failure:
+                return Status("failed", failure)
+            return Status("stale", _what_changed(manifest, unit)) if manifest else Status("missing", "not done yet")
         for name, (size, _) in manifest["files"].items():
             path = self.folder(unit.id) / name
             if not path.is_file() or path.stat().st_size != size:
@@ -100,7 +112,9 @@ class RunFolder:
             manifest = _read_json(self.folder(identifier) / MANIFEST)
         except RunFolderError:
             return None
-        return manifest if isinstance(manifest.get("files"), dict) and "fingerprint" in manifest else None
+        files = manifest.get("files")
+        sound = isinstance(files, dict) and all(isinstance(file, list) and len(file) == 2 for file in files.values())
+        return manifest if sound and "fingerprint" in manifest else None
 
     def damage(self, identifier: str) -> str | None:
         """Return what is wrong with a landed unit's files by their checksums, or None if they are as written."""
@@ -125,8 +139,10 @@ class RunFolder:
         with self.writing():
             self.work.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=f"{unit.step}-", dir=self.work))
-            try:
+        try:
+            with self.writing(only_when_full=True):  # any other error in the block is the unit's own
                 yield folder
+            with self.writing():
                 files = {
                     str(path.relative_to(folder)): [path.stat().st_size, _checksum(path)]
                     for path in sorted(folder.rglob("*"))
@@ -138,8 +154,8 @@ class RunFolder:
                 self._swap(folder, self.folder(unit.id))
                 self._failure_path(unit).unlink(missing_ok=True)
                 shutil.rmtree(self.checkpoints(unit), ignore_errors=True)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def checkpoints(self, unit: Unit) -> Path:
         """Return where the unit keeps what lets it go on after an interruption; gone once it has landed."""
@@ -161,22 +177,17 @@ class RunFolder:
         return str(failure.get("reason")) if failure.get("fingerprint") == fingerprint else None
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Turn what the file system refuses into a sentence."""
+    def writing(self, only_when_full: bool = False) -> Iterator[None]:
+        """Turn what the file system refuses (or only that it is full) into a sentence."""
         try:
             yield
-        except OSError as error:
-            reasons = {
-                errno.ENOSPC: "the disk is full; make room and run again, what is done is kept",
-                errno.EDQUOT: "the disk quota is used up; make room and run again, what is done is kept",
-                errno.EROFS: "the file system is read-only; give a folder you can write to with --runs",
-                errno.EACCES: "permission denied; give a folder you can write to with --runs",
-                errno.ENOTDIR: "a file is where a folder should be",
-                errno.EEXIST: "a file is where a folder should be",
-            }
-            if error.errno not in reasons:
+        except (OSError, SafetensorError) as error:
+            # safetensors reports what the file system refuses in words
+            code = error.errno if isinstance(error, OSError) else errno.ENOSPC if "os error 28" in str(error) else None
+            if code not in FULL and (only_when_full or not isinstance(error, OSError)):
                 raise
-            raise RunFolderError(f"{self.path}: {reasons[error.errno]}.") from error
+            reason = REFUSED.get(code or 0, f"the file system says: {error}")
+            raise RunFolderError(f"{self.path}: {reason}.") from error
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / unit.step / f"{unit.key}.json"

@@ -76,7 +76,7 @@ class Workbench:
 
     def detach(self) -> None:
         """Take off whatever adapter is on the base."""
-        self._attached = None
+        self._attached = self._model = None
         self._stack.close()
 
     def sound_folder(self, identifier: str) -> Path:

@@ -16,6 +16,7 @@ from mossa.study.paths import built_in_studies, locate, resolve_paths
 from mossa.study.schema import Study
 
 LARGEST_STUDY_FILE = 1_000_000  # bytes; a study file is written by hand
+MOST_KEYS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ def _collect_lines(
     repeated: list[Problem],
     depth: int,
 ) -> None:
+    if len(lines) > MOST_KEYS:  # aliases of aliases can stand for billions
+        raise yaml.YAMLError(f"it has more than {MOST_KEYS:,} keys and items")
     if depth > 20:  # also stops aliases that contain themselves
         raise yaml.YAMLError("it is nested more than 20 levels deep")
     if isinstance(node, yaml.MappingNode):
@@ -156,7 +159,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         raise StudyError(f"-s {override!r}: the value is not YAML: {error}") from error
     inner = data
     for part in parts[:-1]:
-        if not isinstance(inner.get(part), dict):
+        if part == "budget" or not isinstance(inner.get(part), dict):  # a budget is one choice: it is replaced
             # `recipe: paper` is short for `recipe: {preset: paper}`
             inner[part] = {"preset": inner[part]} if part == "recipe" and isinstance(inner.get(part), str) else {}
         inner = inner[part]

@@ -39,9 +39,12 @@ def resolve(value: str, folder: Path) -> str:
         from mossa.tinyflan import base_folder
 
         return str(base_folder(value.removeprefix(SHIPPED)))
-    path = Path(value).expanduser()
-    beside = path if path.is_absolute() else folder / path
-    return str(beside.resolve()) if looks_local(value) or beside.exists() else value
+    try:
+        path = Path(value).expanduser()
+        beside = path if path.is_absolute() else folder / path
+        return str(beside.resolve()) if looks_local(value) or beside.exists() else value
+    except (OSError, RuntimeError, ValueError):  # no path at all: no such user, too long, a null character
+        return value
 
 
 def resolve_paths(study: Study, folder: Path) -> Study:

@@ -52,7 +52,7 @@ class Tasks(Settings):
     """The tasks, their clusters and the size of their splits."""
 
     source: str = Field(description="a folder of *.jsonl in the FLAN schema, or the name of a collection")
-    only: list[str] | None = Field(default=None, description="use only these tasks")
+    only: list[str] | None = Field(default=None, min_length=1, description="use only these tasks")
     clusters: dict[str, list[str]] | None = Field(
         default=None, description="task cluster -> task names; default: tasks.json in the folder"
     )

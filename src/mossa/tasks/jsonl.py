@@ -115,6 +115,10 @@ def _example(record: Any, path: Path, number: int, name: str) -> Example:
     for key in ("inputs", "targets"):
         if not isinstance(record.get(key), str) or not record[key].strip():
             raise DataError(f"{where}: {key!r} must be text that is not empty (here: {record.get(key)!r}).")
+        try:
+            record[key].encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{where}: {key!r} holds half of a character ({error.reason}); mend the line.") from error
     stated = record.get("task", name)
     if stated != name:
         raise DataError(f"{where}: its task is {stated!r}, but the file is {name!r}. One file holds one task.")

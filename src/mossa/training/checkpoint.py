@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,9 +31,12 @@ def save_checkpoint(
         for moment, value in optimizer.state[tensor].items():
             tensors[f"optimizer.{moment}.{name}"] = value.detach().contiguous().cpu()
     tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "checkpoint.partial"
-    save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress)), "fingerprint": fingerprint})
+    metadata = {"progress": json.dumps(asdict(progress)), "fingerprint": fingerprint, "checksum": _checksum(tensors)}
+    save_file(tensors, temporary, metadata=metadata)
     temporary.replace(folder / "checkpoint.safetensors")
 
 
@@ -41,29 +45,39 @@ def load_checkpoint(
 ) -> Progress | None:
     """Restore weights, optimizer and random state; return the progress, or None if there is nothing to go on from.
 
-    A checkpoint of another fingerprint, or a damaged one, is not used: training begins anew.
+    A checkpoint of another fingerprint, or a damaged one, is not used: nothing is touched and training begins anew.
     """
     path = folder / "checkpoint.safetensors"
     try:
         header = _metadata(path)
-        if header.get("fingerprint") != fingerprint:
-            return None
         tensors = load_file(path)
-        with torch.no_grad():
-            for name, tensor in weights.items():
-                tensor.copy_(tensors[f"weight.{name}"])
-                prefix = "optimizer."
-                optimizer.state[tensor] = {
-                    key[len(prefix) : -len(name) - 1]: value
-                    if key.startswith("optimizer.step.")
-                    else value.to(tensor.device)
-                    for key, value in tensors.items()
-                    if key.startswith(prefix) and key.endswith(f".{name}")
-                }
-        torch.set_rng_state(tensors["random.cpu"])
-        return Progress(**json.loads(header["progress"]))
-    except (OSError, SafetensorError, KeyError, ValueError):
+        progress = Progress(**json.loads(header["progress"]))
+        if header["fingerprint"] != fingerprint or header["checksum"] != _checksum(tensors):
+            return None
+        values = {name: tensors[f"weight.{name}"] for name in weights}
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            tensor.copy_(values[name])
+            optimizer.state[tensor] = {
+                key.removeprefix("optimizer.").removesuffix(f".{name}"): value
+                if key.startswith("optimizer.step.")
+                else value.to(tensor.device)
+                for key, value in tensors.items()
+                if key.startswith("optimizer.") and key.endswith(f".{name}")
+            }
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return progress
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _metadata(path: Path) -> dict[str, str]:
