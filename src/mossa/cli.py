@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -190,6 +191,8 @@ def _fail(message: str) -> int:
 
 def main() -> None:
     """Run the command line; what a user can cause ends in one sentence and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written
     try:
         app()
     except MossaError as error:
