@@ -22,7 +22,7 @@ browser:
 
 # One thread per process: on small models threads only fight over cores.
 test: setup browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

@@ -46,6 +46,7 @@ def test_training_lowers_the_loss_and_peft_reads_the_adapter(
     assert found.loss is not None and untrained.loss is not None
     assert found.loss < 0.7 * untrained.loss
     assert trained.steps == 30 and trained.update_norm > 0
+    assert all(".lora_" in name for name in load_file(tmp_path / "adapter" / "adapter_model.safetensors"))
     elsewhere = AutoModelForCausalLM.from_pretrained(base_folder(architecture), dtype=torch.float32)
     theirs = PeftModel.from_pretrained(elsewhere, str(tmp_path / "adapter")).eval()
     torch.testing.assert_close(theirs(input_ids=torch.tensor([data[0].tokens])).logits, ours)

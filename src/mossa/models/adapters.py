@@ -96,7 +96,8 @@ def target_modules(model: Any, settings: Lora) -> str | list[str]:
 
 def save_adapter(adapted: PeftModel, folder: Path) -> None:
     """Write the adapter to `folder` in PEFT's format (adapter_config.json, adapter_model.safetensors)."""
-    adapted.save_pretrained(str(folder), safe_serialization=True)
+    # The base's embeddings are not the adapter's, whatever PEFT concludes from the size of the vocabulary.
+    adapted.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
 
@@ -127,7 +128,7 @@ def _attach(base: LoadedBase, config: PeftConfig, what: str) -> PeftModel:
 
 def _check_tensors(adapted: PeftModel, weights: dict[str, torch.Tensor], folder: Path | str) -> None:
     """Compare names and shapes before anything is loaded; PEFT itself would only warn, or stop half-way."""
-    own = get_peft_model_state_dict(adapted)
+    own = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
     saved = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     missing, extra = wanted.keys() - saved.keys(), saved.keys() - wanted.keys()
