@@ -81,12 +81,16 @@ def test_a_damaged_list_a_base_not_built_and_an_unknown_one_are_clear_errors(tmp
         base_folder("a", tmp_path)
 
 
-def test_all_bases_are_shipped_in_at_most_16_mb() -> None:
-    weights = [base_folder(base) / "model.safetensors" for base in BASES]
+COME_ALONG = sorted(read_manifest(SHIPPED))
+
+
+def test_the_bases_that_come_along_are_at_most_16_mb() -> None:
+    assert {"a", "random"} <= set(COME_ALONG) <= set(BASES)
+    weights = [base_folder(base) / "model.safetensors" for base in COME_ALONG]
     assert sum(path.stat().st_size for path in weights) <= 16_000_000
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", COME_ALONG)
 def test_shipped_bases_are_of_the_promised_size_and_their_tokenizer_is_the_present_one(base: str) -> None:
     tensors = load_file(base_folder(base) / "model.safetensors")
     assert 1_000_000 <= sum(tensor.numel() for tensor in tensors.values()) <= 3_000_000
@@ -96,7 +100,7 @@ def test_shipped_bases_are_of_the_promised_size_and_their_tokenizer_is_the_prese
     assert shipped.get_vocab() == build_tokenizer().get_vocab()
 
 
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", COME_ALONG)
 def test_the_planting_holds_in_the_shipped_bases(base: str) -> None:
     results = verify_planting(base, n=40, seed=1)
     assert [row.task for row in results] == task_names()
@@ -106,8 +110,8 @@ def test_the_planting_holds_in_the_shipped_bases(base: str) -> None:
 
 def test_shipped_bases_were_built_by_the_command_as_it_is() -> None:
     manifest = read_manifest(SHIPPED)
-    assert {base: manifest[base]["recipe"] for base in BASES} == {
-        base: {name: getattr(Recipe(), name) for name in Recipe.__slots__} for base in BASES
+    assert {base: manifest[base]["recipe"] for base in COME_ALONG} == {
+        base: {name: getattr(Recipe(), name) for name in Recipe.__slots__} for base in COME_ALONG
     }
 
 
