@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
-from mossa.similarity.products import gram_blocks
+from mossa.similarity.products import gram_blocks, product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
             norms[:, rows] = torch.stack([K.diagonal() for K in grams]).double()
         for strip in range(0, len(grams[0]), STRIP):  # a strip of all layers stays in the cache
             flat = torch.stack([K[strip : strip + STRIP] for K in grams]).flatten(1)
-            cross += twice * (flat[:split] @ flat[split:].T)
+            cross += twice * product(flat[:split], flat[split:].T)
             own += twice * torch.linalg.vector_norm(flat, dim=1).double() ** 2
     if debiased:
         factor = n / (n - 2)
@@ -64,8 +64,8 @@ class _Layers:
         for name, side in self.sides.items():
             everyone = Groups.of(None, len(side))
             for layer in range(side.shape[1]):
-                arrays.finite_rows({name: side[:, layer]}, layer + 1, "error")
                 try:
                     yield centre(side[:, layer], everyone)
                 except SimilarityError as undefined:
+                    arrays.finite_rows({name: side[:, layer]}, layer + 1, "error")
                     raise SimilarityError(f"layer {layer + 1} of {name}: {undefined}; leave it out.") from undefined

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-BLOCK = 4096  # prompts per side of a block of a Gram matrix: 64 MB in float32
+BLOCK = 1024  # prompts per side of a block of a Gram matrix: 4 MB in float32, so that the cache holds a few
 STRIP = 256  # rows of the upper triangle of XᵀX at once
 
 
@@ -50,14 +50,16 @@ def cheaper_in_features(n: int, d: int, models: int, *, per_prompt: bool = True)
     return d * (1 + 3 * models) * (2 if per_prompt else 1) < n * (1 + models)
 
 
-def self_product(X: Tensor) -> Tensor:
-    """Return X Xᵀ; on the CPU by NumPy, which sees that it is symmetric and computes one half (BLAS syrk)."""
+def product(X: Tensor, Y: Tensor) -> Tensor:
+    """Return X Y; on the CPU by NumPy, which sees X Xᵀ and computes one half (BLAS syrk)."""
     import torch
 
-    if X.device.type != "cpu":
-        return X @ X.T
-    array = X.numpy()
-    return torch.from_numpy(array @ array.T)
+    return X @ Y if X.device.type != "cpu" else torch.from_numpy(X.numpy() @ Y.numpy())
+
+
+def self_product(X: Tensor) -> Tensor:
+    """Return X Xᵀ."""
+    return product(X, X.T)
 
 
 def row_products(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> RowProducts:
@@ -77,7 +79,7 @@ def gram_blocks(features: Iterable[Tensor], n: int, block: int = BLOCK) -> Itera
     for i, rows in enumerate(slices):
         yield rows, rows, [self_product(X[rows]) for X in features]
         for columns in slices[i + 1 :]:
-            yield rows, columns, [X[rows] @ X[columns].T for X in features]
+            yield rows, columns, [product(X[rows], X[columns].T) for X in features]
 
 
 def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], norms: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +112,7 @@ def _in_features(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], n
         [
             quadratic_forms(features[p], self_product(features[p].T))
             if p == q
-            else torch.linalg.vecdot(features[p] @ (features[p].T @ features[q]), features[q]).double()
+            else torch.linalg.vecdot(product(features[p], product(features[p].T, features[q])), features[q]).double()
             for p, q in pairs
         ]
     )
@@ -126,7 +128,7 @@ def quadratic_forms(X: Tensor, M: Tensor) -> Tensor:
     forms = X.new_zeros(n, dtype=torch.float64)
     for start in range(0, d, STRIP):
         stop = min(start + STRIP, d)
-        weighted = X[:, start:stop] @ M[start:stop, start:]
+        weighted = product(X[:, start:stop], M[start:stop, start:])
         weighted[:, stop - start :] *= 2  # the lower triangle is the upper one
         forms += torch.linalg.vecdot(weighted, X[:, start:])
     return forms
