@@ -55,7 +55,8 @@ def run_again(folder: Path, *overrides: str) -> tuple[set[str], dict[str, str], 
 def tables(folder: Path) -> dict[str, pd.DataFrame]:
     """Return the result tables without what a clock measured."""
     found = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("runs/small/results/*.parquet"))}
-    found["adapters"] = found["adapters"].drop(columns="seconds")
+    if "adapters" in found:
+        found["adapters"] = found["adapters"].drop(columns="seconds")
     return found
 
 

@@ -214,7 +214,7 @@ def test_a_full_disk_is_a_sentence_and_what_is_done_is_kept(settings: dict, fini
     runs = tmp_path / "runs"
     runs.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(runs)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(runs)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("this test mounts a small file system and has not the right to")
