@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mossa.pipeline.run import Finished, Prepared
 
+MAIN_ANSWERS = {"rq1": 1, "rq2": 2, "rq3": 2}  # lines of each research question on the terminal; the report has all
 EXIT_PROBLEM, EXIT_PARTIAL, EXIT_STOPPED = 2, 3, 130
 
 app = typer.Typer(
@@ -173,8 +174,10 @@ def _write_report(
     from mossa.analysis import analyse
 
     page = publish(prepared, tables, form)
-    for _, sentence in analyse(tables).answers:
-        console.print(f"* {sentence}", highlight=False, markup=False)
+    answers = analyse(tables).answers
+    for question, lines in MAIN_ANSWERS.items():
+        for sentence in [sentence for asked, sentence in answers if asked == question][:lines]:
+            console.print(f"* {sentence}", highlight=False, markup=False)
     console.print(f"Report: {page}", highlight=False, markup=False)
 
 

@@ -23,7 +23,7 @@ VERSIONS = {
     "compare": 1,
     "overview": 1,
     "common": 1,
-    "affinity": 1,
+    "affinity": 2,
 }
 PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
 

@@ -21,6 +21,7 @@ TABLES = (
     "separability",
     "layer_map",
     "affinity",
+    "dendrogram",
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file, save_file
 
-from mossa.analysis import affinity, layer_map, projection, readability, separability
+from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
 from mossa.models.prompts import tokenize
 from mossa.pipeline.compare import compare_task
 from mossa.pipeline.plan import role
@@ -149,7 +149,9 @@ def relate(unit: Unit, bench: Workbench, folder: Path) -> Counts:
         for identifier in unit.inputs
     }
     named = {unit.settings["tasks"][name]: stored["representations"] for name, stored in arrays.items()}
-    _write(folder, "affinity", affinity(named))
+    related = affinity(named)
+    _write(folder, "affinity", related)
+    _write(folder, "dendrogram", dendrogram(related))
     return {"controls": len(named)}
 
 
