@@ -20,7 +20,8 @@ def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: Literal["
     """Write figures and report from `tables`; return the page to open."""
     study = prepared.study
     with prepared.run.writing():
-        (prepared.run.path / MADE_FROM).unlink(missing_ok=True)
+        if form == "html":  # until the page is whole again, it counts as old
+            (prepared.run.path / MADE_FROM).unlink(missing_ok=True)
         page = write_report(
             tables,
             prepared.run.path / "report",
@@ -29,7 +30,8 @@ def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: Literal["
             prompts={task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in prepared.tasks},
             format=form,
         )
-        (prepared.run.path / MADE_FROM).write_text(_mark(prepared))
+        if form == "html":
+            (prepared.run.path / MADE_FROM).write_text(_mark(prepared))
     return page
 
 
