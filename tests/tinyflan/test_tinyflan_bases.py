@@ -47,7 +47,7 @@ def test_the_same_build_twice_gives_the_same_bytes(built: Path, tmp_path: Path) 
 
 
 def test_the_command_builds_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["random", "--folder", str(tmp_path), "--tokens", "1000"])
+    main(["random", "--folder", str(tmp_path)])
     assert "random:" in capsys.readouterr().out
     assert base_folder("random", tmp_path).is_dir()
 

@@ -1,11 +1,11 @@
-"""Build the bases from nothing: `python -m mossa.tinyflan.build [bases] [--folder FOLDER] [--tokens TOKENS]`."""
+"""Build the bases from nothing: `python -m mossa.tinyflan.build [bases] [--folder FOLDER]`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,11 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("bases", nargs="*", help=f"which ones of {', '.join(BASES)}; by default all")
     parser.add_argument("--folder", type=Path, default=SHIPPED)
-    parser.add_argument("--tokens", type=int, default=Recipe.tokens, help="how much text each base reads")
     options = parser.parse_args(arguments)
     if unknown := [base for base in options.bases if base not in BASES]:
         parser.error(f"there is no base {unknown[0]!r}; the choices are {', '.join(BASES)}")
     for base in options.bases or BASES:
-        build(base, options.folder, replace(Recipe(), tokens=options.tokens))
+        build(base, options.folder, Recipe())
 
 
 if __name__ == "__main__":
