@@ -91,6 +91,13 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "eos_token_id": 2,
     },
     "gpt_neox": COMMON,
+    "mistral": {**COMMON, **GROUPED, "sliding_window": 16},
+    "mixtral": {**COMMON, **GROUPED, "num_local_experts": 4},
+    "phi": COMMON,
+    "opt": {**COMMON, "ffn_dim": 48, "word_embed_proj_dim": 32},
+    "bloom": {"vocab_size": 96, "hidden_size": 32, "n_layer": 3, "n_head": 4, "bos_token_id": 1, "eos_token_id": 2},
+    "falcon": COMMON,
+    "olmo2": {**COMMON, **GROUPED},
 }
 
 

@@ -39,10 +39,20 @@ def test_dtype_is_the_studys(base_folder: Callable[[str], Path]) -> None:
     assert {parameter.dtype for parameter in base.model.parameters()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+FUSED = {name: ["query_key_value"] for name in ("gpt_neox", "bloom", "falcon")}
+OTHER_TARGETS = {**FUSED, "gpt2": ["c_attn"], "phi": ["q_proj", "v_proj", "fc1", "fc2"]}
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "olmo2"])
 def test_targets_are_what_peft_knows(architecture: str) -> None:
-    expected = {"gpt2": ["c_attn"], "gpt_neox": ["query_key_value"]}.get(architecture, ["q_proj", "v_proj"])
-    assert target_modules(make_model(architecture), Lora()) == expected
+    assert target_modules(make_model(architecture), Lora()) == OTHER_TARGETS.get(architecture, ["q_proj", "v_proj"])
+
+
+def test_targets_that_peft_does_not_know_are_named_in_the_study() -> None:
+    olmo = make_model("olmo2")
+    with pytest.raises(ModelError, match=r"no targets for a 'olmo2' model\. Set all-linear, or some of: .*q_proj"):
+        target_modules(olmo, Lora())
+    assert target_modules(olmo, Lora(targets=["q_proj", "v_proj"])) == ["q_proj", "v_proj"]
 
 
 def test_unknown_targets_say_what_to_set() -> None:

@@ -158,11 +158,14 @@ def test_a_loss_that_is_not_finite_is_a_sentence(base_folder: Callable[[str], Pa
     assert evaluate(base.model, encoded(base), base.device).loss is not None  # the base is usable after it
 
 
-def test_update_norm_is_that_of_the_weight_change(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    base = load_base(Base(model=str(base_folder("llama"))))
+@pytest.mark.parametrize("architecture", ["llama", "mixtral"])
+def test_update_norm_is_that_of_the_weight_change(
+    architecture: str, base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = load_base(Base(model=str(base_folder(architecture))))
     trained = train_adapter(base, encoded(base), [], RECIPE, Budget(steps=5), 0, tmp_path / "a")
     before = {name: tensor.double() for name, tensor in base.model.state_dict().items()}
-    model = AutoModelForCausalLM.from_pretrained(base_folder("llama"), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base_folder(architecture), dtype=torch.float32)
     merged = PeftModel.from_pretrained(model, str(tmp_path / "a")).merge_and_unload().state_dict()
     changed = {
         name: merged[name].double() - before[name]

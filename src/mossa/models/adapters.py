@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from peft.utils import load_peft_weights
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
+from peft.utils.integrations import dequantize_module_weight
 from safetensors import SafetensorError
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -104,15 +106,22 @@ def save_adapter(adapted: PeftModel, folder: Path) -> None:
 def update_norms(adapted: PeftModel) -> tuple[float, float]:
     """Return ‖ΔW‖_F over all adapted weights together, and the same as a share of ‖W‖_F.
 
-    ΔW = scale · B A is never formed: ‖B A‖² = tr((BᵀB)(A Aᵀ)), r × r products in float64.
+    ΔW = scale · B A is never formed: ‖B A‖² = tr((BᵀB)(A Aᵀ)), r × r products in float64. The experts of a mixture
+    have one pair of factors each.
     """
     update = weight = 0.0
     layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
     for layer in layers:
         a = layer.lora_A["default"].weight.detach().double()
         b = layer.lora_B["default"].weight.detach().double()
-        update += layer.scaling["default"] ** 2 * float(((b.T @ b) * (a @ a.T)).sum())
-        weight += float(torch.linalg.vector_norm(layer.get_base_layer().weight.detach(), dtype=torch.float64)) ** 2
+        if isinstance(layer, ParamWrapper):  # A is (experts · r, in) and B (out, r · experts), as PEFT lays them out
+            a = a.reshape(layer.num_experts, -1, a.shape[-1])
+            b = b.reshape(b.shape[0], -1, layer.num_experts).permute(2, 0, 1)
+            original = layer.get_param()
+        else:
+            original = dequantize_module_weight(layer.get_base_layer())
+        update += layer.scaling["default"] ** 2 * float(((b.mT @ b) * (a @ a.mT)).sum())
+        weight += float(torch.linalg.vector_norm(original.detach(), dtype=torch.float64)) ** 2
     return math.sqrt(max(update, 0.0)), math.sqrt(max(update, 0.0) / weight)
 
 
@@ -121,6 +130,8 @@ def _attach(base: LoadedBase, config: PeftConfig, what: str) -> PeftModel:
         with warnings.catch_warnings():
             # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            # ... and looks among modules for the ranks that it gave to the experts' parameters
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
             return get_peft_model(base.model, config)
     except ValueError as error:  # PEFT finds none of the targets, before it has changed anything
         raise ModelError(f"adapter {what} has no place on this base: {str(error).splitlines()[0]}") from error
