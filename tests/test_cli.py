@@ -69,7 +69,7 @@ def test_validate_lists_everything_it_can_find(base_folder, task_folder: Path, t
     for sentence in (
         "Did you mean 'copying'?",
         "Did you mean 'first'?",
-        "nowhere does not exist",
+        "nowhere is not a folder",
         "cka-linear",
         "too few examples fit the model's 12 tokens",
         "the base has no q_porj",

@@ -69,7 +69,7 @@ def test_unknown_targets_say_what_to_set() -> None:
 def test_a_base_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"base\.model: .*cannot be loaded"):
         load_base(Base(model=str(tmp_path)))
-    with pytest.raises(ModelError, match=r"nobody/nothing cannot be loaded.*HF_HUB_OFFLINE"):
+    with pytest.raises(ModelError, match=r"base\.model: nobody/nothing cannot be loaded.*HF_HUB_OFFLINE"):
         load_base(Base(model="nobody/nothing"))
 
 
@@ -88,7 +88,7 @@ def test_pickled_weights_are_refused(base_folder: Callable[[str], Path], tmp_pat
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"no \*\.safetensors.*pytorch_model\.bin; convert it"):
         base_fingerprint(Base(model=str(folder)))
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="convert it"):
         load_base(Base(model=str(folder)))
 
 
@@ -113,9 +113,25 @@ def test_a_tokenizer_of_another_model_is_a_sentence(base_folder: Callable[[str],
 def test_truncated_weights_are_a_sentence(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
     folder = shutil.copytree(base_folder("llama"), tmp_path / "base")
     whole = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match="cannot be loaded"):
-        load_base(Base(model=str(folder)))
+    for kept, said in ((len(whole) // 2, "its header speaks of"), (100, "no header"), (0, "no header")):
+        (folder / "model.safetensors").write_bytes(whole[:kept])
+        for read in (load_base, base_fingerprint):
+            with pytest.raises(ModelError, match=rf"is not whole: it has {kept:,} bytes and {said}.*copy it again"):
+                read(Base(model=str(folder)))
+
+
+def test_a_missing_shard_is_a_sentence(tmp_path: Path) -> None:
+    make_model("llama").save_pretrained(tmp_path, max_shard_size="30KB")
+    make_tokenizer().save_pretrained(tmp_path)
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1 and load_base(Base(model=str(tmp_path))).layers == 3
+    shards[0].unlink()
+    for read in (load_base, base_fingerprint):
+        with pytest.raises(ModelError, match=rf"lacks 1 of its files of weights \(for example {shards[0].name}\)"):
+            read(Base(model=str(tmp_path)))
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    with pytest.raises(ModelError, match=r"index\.json cannot be read"):
+        load_base(Base(model=str(tmp_path)))
 
 
 def test_the_fingerprint_is_the_content_and_not_the_place(base_folder: Callable[[str], Path], tmp_path: Path) -> None:

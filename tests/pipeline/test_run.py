@@ -14,6 +14,9 @@ from peft import PeftModel
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
+from mossa.errors import StudyError
+from mossa.pipeline.run import prepare
+from mossa.study import load_study
 from tests.pipeline.command import Ran, assert_same, mossa, run_again, tables
 from tests.small import make_tokenizer
 
@@ -187,7 +190,6 @@ def test_existing_adapters_and_checkpoints_are_experimental_models(folder: Path,
     shutil.copytree(units / "train/sft/adapter", mine)
     model = AutoModelForCausalLM.from_pretrained(settings["base"]["model"], dtype=torch.float32)
     PeftModel.from_pretrained(model, str(mine)).merge_and_unload().save_pretrained(folder / "merged")
-    make_tokenizer().save_pretrained(folder / "merged")
     done, failed, _ = run_again(
         folder, "experimental.mine={adapter: ./mine, saw: [copying]}", "experimental.merged={checkpoint: ./merged}"
     )
@@ -203,6 +205,37 @@ def test_existing_adapters_and_checkpoints_are_experimental_models(folder: Path,
     assert held_out == {"again": False, "colour": True, "first": False, "second": True}
 
 
+def test_existing_adapters_and_checkpoints_are_control_models(folder: Path, settings: dict) -> None:
+    units = folder / "runs/small/units"
+    before = tables(folder)["similarity"]
+    shutil.copytree(units / "train/control-first-seed0/adapter", folder / "zero")
+    model = AutoModelForCausalLM.from_pretrained(settings["base"]["model"], dtype=torch.float32)
+    one = PeftModel.from_pretrained(model, str(units / "train/control-first-seed1/adapter"))
+    one.merge_and_unload().save_pretrained(folder / "one")
+    shutil.rmtree(units / "train/control-first-seed0")
+    existing = "control.existing={first: [{adapter: ./zero}, {checkpoint: ./one}]}"
+    done, failed, _ = run_again(folder, existing)
+    assert not failed and not any(name.startswith("train") for name in done)
+    assert {"represent/control-first-seed0@first", "common/control-first-seed0", "compare/first"} <= done
+    after = tables(folder)
+    both = before.merge(after["similarity"], on=["experimental", "relation", "reference", "task", "layer", "estimator"])
+    assert len(both) == len(before) == len(after["similarity"])
+    exact = both["reference"] != "control-first-seed1"
+    exact &= (both["relation"] != "ceiling") | (both["task"] != "first")
+    assert (both["value_x"] == both["value_y"])[exact].all()
+    assert (both["value_x"] - both["value_y"]).abs().max() < 1e-3  # merged weights round differently
+    assert "control-first-seed0" not in set(after["adapters"]["adapter"])
+    ran = mossa(folder, "validate", "small.yaml", "-s", existing)
+    assert ran.code == 0 and "controls: 6 to train, 2 there already" in ran.output, ran.output
+    for change, sentence in (
+        ("{first: {adapter: ./zero}}", "existing.first has 1 models and seeds 2"),
+        ("{frist: [{adapter: ./zero}, {adapter: ./zero}]}", "Did you mean 'first'?"),
+        ("{first: [{adapter: ./zero}, {adapter: ./zero, checkpoint: ./one}]}", "give one of adapter, checkpoint"),
+    ):
+        with pytest.raises(StudyError, match=re.escape(sentence)):
+            prepare(load_study(folder / "small.yaml", [f"control.existing={change}"]), folder / "runs")
+
+
 def test_prompts_that_give_no_finite_representation_are_dropped_in_pairs_and_counted(
     folder: Path, settings: dict
 ) -> None:
@@ -211,7 +244,6 @@ def test_prompts_that_give_no_finite_representation_are_dropped_in_pairs_and_cou
     with torch.no_grad():
         model.get_input_embeddings().weight[cat] = float("nan")
     model.save_pretrained(folder / "broken")
-    make_tokenizer().save_pretrained(folder / "broken")
     _, failed, _ = run_again(folder, "experimental.broken={checkpoint: ./broken}")
     assert not failed
     found = tables(folder)["similarity"]

@@ -16,12 +16,13 @@ from peft.tuners.lora.layer import ParamWrapper
 from peft.utils import load_peft_weights
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
 from peft.utils.integrations import dequantize_module_weight
-from safetensors import SafetensorError
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from mossa.errors import ModelError
 from mossa.models.base import LoadedBase
+from mossa.models.files import check_weights
+from mossa.models.hub import adapter_folder, sentences
 from mossa.study.schema import Lora
 
 
@@ -56,12 +57,16 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
     Raises `ModelError` if it is missing, damaged, or made for another base: its tensors must be exactly those that
     the configuration asks for on this base, with the same shapes.
     """
-    try:
-        config = PeftConfig.from_pretrained(str(folder))
-        weights = load_peft_weights(str(folder), device="cpu")
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"adapter {folder} cannot be read: {first}") from error
+    found = adapter_folder(str(folder))
+    check_weights(found)
+    with sentences(f"adapter {folder}"):
+        config = PeftConfig.from_pretrained(str(found))
+        weights = load_peft_weights(str(found), device="cpu")
+    if config.is_prompt_learning:
+        raise ModelError(
+            f"adapter {folder} is a {config.peft_type} adapter, which adds tokens to every prompt; only adapters that "
+            "change weights, such as LoRA, leave the last prompt token comparable."
+        )
     config.base_model_name_or_path = None  # where its base lay elsewhere; whether it fits is checked by its tensors
     adapted = _attach(base, config, str(folder))
     try:

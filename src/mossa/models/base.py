@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging as transformers_logging
 
 from mossa.errors import ModelError
+from mossa.models.files import check_weights
+from mossa.models.hub import check_place, quiet, sentences
 from mossa.study.schema import Base
 
 WITHOUT_LIMIT = 2048  # tokens; for models whose positions have no end (ALiBi) and tokenizers that state none
@@ -33,23 +31,41 @@ class LoadedBase:
     @property
     def device(self) -> torch.device:
         """Return where the inputs go."""
-        return self.model.get_input_embeddings().weight.device
+        return device_of(self.model)
+
+
+def device_of(model: Any) -> torch.device:
+    """Return where a model's inputs go."""
+    return model.get_input_embeddings().weight.device
 
 
 def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
     """Return the base in `settings` on `device`.
 
-    Every dropout of the base is set to zero: the only noise in training is what the recipe asks for, and micro-batches
-    of any shape give the same gradient. Raises `ModelError` if it is not there, is not a causal language model, has
-    no safetensors or a tokenizer that cannot be used.
+    Raises `ModelError` if it is not there, is not a causal language model, has no safetensors or a tokenizer that
+    cannot be used.
     """
     config = load_config(settings)
+    tokenizer = load_tokenizer(settings)
+    check_vocabulary(config, tokenizer, settings.model)
+    model = load_model(settings, config, device)
+    text = config.get_text_config()
+    return LoadedBase(model, tokenizer, text.num_hidden_layers, text.hidden_size, longest_input(config, tokenizer))
+
+
+def load_model(settings: Base, config: Any, device: str, what: str = "base.model") -> Any:
+    """Return the frozen model in `settings` on `device`, in evaluation mode.
+
+    Every dropout is set to zero: the only noise in training is what the recipe asks for, and micro-batches of any
+    shape give the same gradient. Raises `ModelError`, beginning with `what`, if its weights cannot be loaded.
+    """
     for part in {id(part): part for part in (config, config.get_text_config())}.values():
         for name, value in list(vars(part).items()):
             if isinstance(value, float) and "drop" in name:
                 setattr(part, name, 0.0)
-    tokenizer = load_tokenizer(settings)
-    with _sentences(settings), _quiet():
+    if Path(settings.model).is_dir():
+        check_weights(Path(settings.model))
+    with sentences(_where(settings, what)), quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(
             settings.model,
             config=config,
@@ -58,19 +74,38 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
             use_safetensors=True,
             trust_remote_code=settings.trust_remote_code,
         )
-    model = model.to(device).eval().requires_grad_(False)
-    text = config.get_text_config()
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+    return model.to(device).eval().requires_grad_(False)
+
+
+def load_checkpoint(source: str, base: Base, tokenizer: Any, device: str) -> Any:
+    """Return the whole model in `source` (folder or hub id), to be fed what `tokenizer` gives.
+
+    It is loaded as the base is and needs no tokenizer of its own. Raises `ModelError` if it cannot be loaded, embeds
+    fewer tokens than there are, or has not as many layers as the base, so that layer l would mean two things.
+    """
+    settings = base.model_copy(update={"model": source, "revision": None})
+    config = load_config(settings, "checkpoint")
+    check_vocabulary(config, tokenizer, f"checkpoint {source}")
+    found, layers = (part.get_text_config().num_hidden_layers for part in (config, load_config(base)))
+    if found != layers:
+        raise ModelError(f"checkpoint {source} has {found} layers, the base {layers}. Give one that was tuned from it.")
+    return load_model(settings, config, device, "checkpoint")
+
+
+def check_vocabulary(config: Any, tokenizer: Any, model: str) -> None:
+    """Raise `ModelError` if the tokenizer has tokens that the model cannot embed."""
+    size = config.get_text_config().vocab_size
+    if len(tokenizer) > size:
         raise ModelError(
-            f"{settings.model}: the tokenizer has {len(tokenizer)} tokens, but the model embeds only "
-            f"{model.get_input_embeddings().weight.shape[0]}. They do not belong together."
+            f"{model}: the tokenizer has {len(tokenizer):,} tokens, but the model embeds only {size:,}. They do not "
+            "belong together: put the files of the model's own tokenizer beside it."
         )
-    return LoadedBase(model, tokenizer, text.num_hidden_layers, text.hidden_size, longest_input(config, tokenizer))
 
 
-def load_config(settings: Base) -> Any:
-    """Return the configuration of the base; raises `ModelError` if there is none or it is no causal language model."""
-    with _sentences(settings), _quiet():
+def load_config(settings: Base, what: str = "base.model") -> Any:
+    """Return the configuration of the model; raises `ModelError` if there is none or it is no causal language model."""
+    check_place(settings.model, what)
+    with sentences(_where(settings, what)), quiet():
         config = AutoConfig.from_pretrained(
             settings.model, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
@@ -81,7 +116,7 @@ def load_config(settings: Base) -> Any:
     if (not known or other_head) and not (remote and settings.trust_remote_code):
         hint = " Its own code says how: set base.trust_remote_code: true if you trust it." if remote else ""
         raise ModelError(
-            f"base.model: {settings.model} is a {config.model_type!r} model ({', '.join(architectures) or 'no head'}), "
+            f"{what}: {settings.model} is a {config.model_type!r} model ({', '.join(architectures) or 'no head'}), "
             f"not a causal language model that transformers knows.{hint}"
         )
     return config
@@ -89,7 +124,7 @@ def load_config(settings: Base) -> Any:
 
 def load_tokenizer(settings: Base) -> Any:
     """Return the tokenizer of the base; raises `ModelError` if it is missing or has no end-of-sequence token."""
-    with _sentences(settings), _quiet():
+    with sentences(_where(settings, "base.model")), quiet():
         tokenizer = AutoTokenizer.from_pretrained(
             settings.model, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
@@ -108,31 +143,5 @@ def longest_input(config: Any, tokenizer: Any) -> int:
     return int(positions or stated or WITHOUT_LIMIT)
 
 
-@contextlib.contextmanager
-def _sentences(settings: Base) -> Iterator[None]:
-    """Turn what the libraries raise while loading into a sentence."""
-    where = f"base.model: {settings.model}"
-    if settings.revision:
-        where += f" at revision {settings.revision}"
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        offline = (
-            " HF_HUB_OFFLINE is set, so only what is cached can be read." if os.environ.get("HF_HUB_OFFLINE") else ""
-        )
-        raise ModelError(f"{where} cannot be loaded: {first}{offline}") from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
+def _where(settings: Base, what: str) -> str:
+    return f"{what}: {settings.model}" + (f" at revision {settings.revision}" if settings.revision else "")

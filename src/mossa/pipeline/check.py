@@ -42,6 +42,8 @@ def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
     attempt(("similarity", "estimators"), lambda: _estimators(study))
     for name in study.experimental if tasks else ():
         attempt(("experimental", name), lambda name=name: _experimental(study, tasks, name))
+    if tasks:
+        attempt(("control", "existing"), lambda: _controls(study, tasks))
     attempt(("base", "model"), lambda: _base(study))
     if tasks and not any(problem.place == "base.model" for problem in problems):
         attempt(("prompt",), lambda: _prompts_fit(study, tasks))
@@ -58,46 +60,47 @@ def _estimators(study: Study) -> str:
 
 
 def _experimental(study: Study, tasks: list[Task], name: str) -> str:
-    from mossa.models.files import folder_hash
     from mossa.pipeline.plan import saw
 
     model = study.experimental[name]
+    seen = len(saw(study, tasks, name))
     for kind in ("adapter", "checkpoint"):
-        given = getattr(model, kind)
-        if given is not None and (Path(given).is_dir() or Path(given).is_absolute()):
-            if not Path(given).is_dir():
-                raise DataError(f"the {kind} {given} does not exist.")
-            folder_hash(Path(given))
-        elif given is not None:
-            _on_the_hub(kind, given)
-    return (
-        f"{name}: tuned on {len(saw(study, tasks, name))} of {len(tasks)} tasks"
-        if not model.base
-        else f"{name}: the base"
-    )
+        if (given := getattr(model, kind)) is not None:
+            _existing(study, kind, given)
+    return f"{name}: the base" if model.base else f"{name}: tuned on {seen} of {len(tasks)} tasks"
 
 
-def _on_the_hub(kind: str, given: str) -> None:
-    from peft import PeftConfig
+def _controls(study: Study, tasks: list[Task]) -> str:
+    from mossa.pipeline.plan import control_name, existing_models
 
-    from mossa.models.base import load_config
-    from mossa.study.schema import Base
+    names = [control_name(task.name, seed) for task in tasks for seed in study.control.seeds]
+    given = {name: found for name, found in existing_models(study, tasks).items() if name in names}
+    for kind, source in given.values():
+        _existing(study, kind, source)
+    return f"controls: {len(names) - len(given)} to train, {len(given)} there already"
 
-    try:
-        PeftConfig.from_pretrained(given) if kind == "adapter" else load_config(Base(model=given))
-    except (MossaError, OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{given!r} is neither a folder beside the study nor a {kind} on the hub: {first}") from error
+
+def _existing(study: Study, kind: str, source: str) -> None:
+    from mossa.models.base import check_vocabulary, load_config, load_tokenizer
+    from mossa.models.files import adapter_fingerprint, base_fingerprint
+
+    if kind == "adapter":
+        adapter_fingerprint(source)
+        return
+    settings = study.base.model_copy(update={"model": source, "revision": None})
+    base_fingerprint(settings, kind)
+    check_vocabulary(load_config(settings, kind), load_tokenizer(study.base), f"{kind} {source}")
 
 
 def _base(study: Study) -> str:
-    from mossa.models.base import load_config, load_tokenizer, longest_input
+    from mossa.models.base import check_vocabulary, load_config, load_tokenizer, longest_input
     from mossa.models.files import folder_hash
 
     config = load_config(study.base)
     if Path(study.base.model).is_dir():
         folder_hash(Path(study.base.model))
     tokenizer = load_tokenizer(study.base)
+    check_vocabulary(config, tokenizer, study.base.model)
     text = config.get_text_config()
     size = f"{text.num_hidden_layers} layers of width {text.hidden_size}"
     return f"base: {config.model_type}, {size}, up to {longest_input(config, tokenizer):,} tokens"

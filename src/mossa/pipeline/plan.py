@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from mossa.models.files import base_fingerprint, folder_hash
+from mossa.errors import StudyError, choices
+from mossa.models.files import adapter_fingerprint, base_fingerprint
 from mossa.pipeline.unit import Unit
 from mossa.similarity.registry import estimator
 from mossa.study.schema import BASE, Budget, Experimental, Study
@@ -49,13 +49,18 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
     for name, model in study.experimental.items():  # the longest trainings first: no worker waits for them at the end
         if model.mixture is not None:
             units.append(_train_mixture(study, tasks, name, model, context))
-    units += [_train_control(study, task, seed, context) for seed in seeds for task in tasks]
-    existing = {name: _existing(model) for name, model in study.experimental.items() if model.mixture is None}
+    existing = {name: _identity(study, kind, source) for name, (kind, source) in existing_models(study, tasks).items()}
     existing[BASE] = {}  # represented in any case: controls are judged and changes measured against it
+    units += [
+        _train_control(study, task, seed, context)
+        for seed in seeds
+        for task in tasks
+        if control_name(task.name, seed) not in existing
+    ]
     controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
     others = {task.name: _other_controls(study, tasks, task) for task in tasks}
     for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
-        everywhere = name in existing or name in study.experimental
+        everywhere = name == BASE or name in study.experimental
         for task in tasks:
             if everywhere or name in controls[task.name] + others[task.name]:
                 units.append(_on_task("represent", name, task, study, context, existing))
@@ -64,7 +69,7 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
     units += [_compare(study, tasks, task, controls[task.name], others[task.name]) for task in tasks]
     units += [_overview(name, tasks) for name in dict.fromkeys([BASE, *study.experimental])]
     if study.similarity.affinity:
-        units += _affinity(study, tasks, context)
+        units += _affinity(study, tasks, context, existing)
     units += [_describe(task, context) for task in tasks]
     return {unit.id: unit for unit in units}
 
@@ -72,6 +77,25 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
 def role(study: Study, name: str) -> str:
     """Return what a model is in the study: `base`, `experimental` or `control`."""
     return "base" if name == BASE else "experimental" if name in study.experimental else "control"
+
+
+def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[str, str]]:
+    """Return (`adapter` or `checkpoint`, folder or hub id) of every model that is there already, by its name in tables.
+
+    Raises `StudyError` if control.existing names a task that the study has not.
+    """
+    names = [task.name for task in tasks]
+    found: dict[str, tuple[str, str]] = {}
+    for name, model in study.experimental.items():
+        if model.adapter or model.checkpoint:
+            found[name] = ("adapter", model.adapter) if model.adapter else ("checkpoint", model.checkpoint or "")
+    for task, models in study.control.existing.items():
+        if task not in names:
+            raise StudyError(f"control.existing: the study has no task {task!r}. {choices(task, names)}")
+        for seed, model in zip(study.control.seeds, models, strict=True):
+            kind = "adapter" if model.adapter else "checkpoint"
+            found[control_name(task, seed)] = (kind, model.adapter or model.checkpoint or "")
+    return found
 
 
 def saw(study: Study, tasks: Sequence[Task], name: str) -> set[str]:
@@ -159,7 +183,9 @@ def _overview(name: str, tasks: Sequence[Task]) -> Unit:
     return Unit("overview", name, settings, tuple(inputs))
 
 
-def _affinity(study: Study, tasks: Sequence[Task], context: dict[str, Any]) -> list[Unit]:
+def _affinity(
+    study: Study, tasks: Sequence[Task], context: dict[str, Any], existing: dict[str, dict[str, Any]]
+) -> list[Unit]:
     names = {control_name(task.name, study.control.seeds[0]): task.name for task in tasks}
     settings = {
         **context,
@@ -167,7 +193,10 @@ def _affinity(study: Study, tasks: Sequence[Task], context: dict[str, Any]) -> l
         "test": {task.name: hash_examples(task.test) for task in tasks},
         "last_layer": study.representations.last_layer,
     }
-    units = [Unit("common", name, settings, (f"train/{name}",), model=name) for name in names]
+    units = [
+        Unit("common", name, settings | existing.get(name, {}), () if name in existing else (f"train/{name}",), name)
+        for name in names
+    ]
     related = {"version": VERSIONS["affinity"], "tasks": names}
     return [*units, Unit("affinity", "controls", related, tuple(unit.id for unit in units))]
 
@@ -197,10 +226,8 @@ def _templates(task: Task) -> str | None:
     return None if None in templates else hashlib.sha256(repr(templates).encode()).hexdigest()
 
 
-def _existing(model: Experimental) -> dict[str, Any]:
-    """Return what identifies a model that is there already: nothing for the base, else the content of its files."""
-    given = model.adapter or model.checkpoint
-    if given is None:
-        return {}
-    kind = "adapter" if model.adapter else "checkpoint"
-    return {kind: folder_hash(Path(given)) if Path(given).is_dir() else given}
+def _identity(study: Study, kind: str, source: str) -> dict[str, Any]:
+    """Return what identifies a model that is there already: the content of its files, or its commit on the hub."""
+    if kind == "adapter":
+        return {kind: adapter_fingerprint(source)}
+    return {kind: base_fingerprint(study.base.model_copy(update={"model": source, "revision": None}), "checkpoint")}

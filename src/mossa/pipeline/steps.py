@@ -11,6 +11,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
+from mossa.models.base import device_of
 from mossa.models.prompts import tokenize
 from mossa.pipeline.compare import compare_task
 from mossa.pipeline.plan import role
@@ -76,7 +77,8 @@ def judge(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     """Measure one model's loss and exact match on one task's test set."""
     name, task = unit.key.split("@")
     examples = bench.encoded(task, "test", True)
-    found = evaluate(bench.model(name), examples, bench.base.device)
+    model = bench.model(name)
+    found = evaluate(model, examples, device_of(model))
     skipped = len(bench.tasks[task].test) - found.n
     row = {"model": name, "role": role(bench.study, name), "task": task, "cluster": bench.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
@@ -88,7 +90,7 @@ def describe(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     task = bench.tasks[unit.key]
     used = bench.encoded(task.name, "test", False)
     examples = [task.test[encoded.index] for encoded in used]
-    bare = tokenize(bench.base.tokenizer, [example.target for example in examples])
+    bare = tokenize(bench.tokenizer, [example.target for example in examples])
     templates = {example.template for split in (task.train, task.validation, task.test) for example in split}
     grade, index = readability([example.prompt for example in examples]) if examples else (None, None)
     row = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
@@ -12,8 +13,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from mossa.models.adapters import loaded_adapter
-from mossa.models.base import LoadedBase, load_base
+from mossa.models.base import LoadedBase, load_base, load_checkpoint, load_config, load_tokenizer, longest_input
 from mossa.models.prompts import Encoded, PromptFormat, make_format
+from mossa.pipeline.plan import existing_models
 from mossa.pipeline.store import RunFolder
 from mossa.study.schema import BASE, Study
 from mossa.tasks.collections import load_tasks
@@ -49,14 +51,24 @@ class Workbench:
         return {task.name: task for task in self._tasks or load_tasks(self.study.tasks)}
 
     @cached_property
+    def _existing(self) -> dict[str, tuple[str, str]]:
+        return existing_models(self.study, list(self.tasks.values()))
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Return the base's tokenizer, which feeds all models."""
+        return load_tokenizer(self.study.base)
+
+    @cached_property
     def base(self) -> LoadedBase:
-        """Return the base, loaded once for all adapters."""
+        """Return the base, loaded once for all adapters and put away while a whole other model is in use."""
         return load_base(self.study.base, self.device)
 
     @cached_property
     def format(self) -> PromptFormat:
         """Return how prompts become tokens."""
-        return make_format(self.base.tokenizer, self.study.prompt, self.base.longest)
+        longest = longest_input(load_config(self.study.base), self.tokenizer)
+        return make_format(self.tokenizer, self.study.prompt, longest)
 
     def encoded(self, task: str, split: Split, with_target: bool) -> list[Encoded]:
         """Return a task's examples as tokens; those that do not fit are absent, their `index` tells which."""
@@ -93,14 +105,12 @@ class Workbench:
         return load_file(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
 
     def _attach(self, name: str) -> Any:
-        experimental = self.study.experimental.get(name)
         if name == BASE:
             return self.base.model
-        if experimental and experimental.checkpoint:
-            settings = self.study.base.model_copy(update={"model": experimental.checkpoint, "revision": None})
-            return load_base(settings, self.device).model
-        if experimental and experimental.adapter:
-            folder: Path | str = experimental.adapter
-        else:
-            folder = self.sound_folder(f"train/{name}") / "adapter"
+        kind, source = self._existing.get(name, ("adapter", None))
+        if kind == "checkpoint":
+            self.__dict__.pop("base", None)  # it is loaded again when it is needed: two whole models may not fit
+            gc.collect()
+            return load_checkpoint(str(source), self.study.base, self.tokenizer, self.device)
+        folder = source or self.sound_folder(f"train/{name}") / "adapter"
         return self._stack.enter_context(loaded_adapter(self.base, folder))

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from mossa.errors import ModelError
+from mossa.models.base import device_of
 from mossa.models.batches import by_length, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 
@@ -28,7 +30,7 @@ def represent_tokens(
     memory does not grow with layers x tokens.
     """
     decoder, blocks = decoder_of(model), blocks_of(model)
-    device = model.get_input_embeddings().weight.device
+    device = device_of(model)
     kept: list[torch.Tensor] = []
     last = torch.empty(0)
 
@@ -46,6 +48,11 @@ def represent_tokens(
             last = torch.tensor([len(prompts[index]) - 1 for index in group], device=device)
             final = decoder(input_ids=ids, use_cache=False).last_hidden_state
             if last_layer == "normed":
+                if final.shape[-1] != representations.shape[-1]:
+                    raise ModelError(
+                        f"{type(model).__name__} projects its last layer from {representations.shape[-1]} to "
+                        f"{final.shape[-1]} dimensions. Set representations.last_layer: raw."
+                    )
                 kept[-1] = _rows(final, last)
             representations[group] = torch.stack([rows.to("cpu", torch.float32) for rows in kept], dim=1)
             done += len(group)

@@ -49,15 +49,17 @@ def resolve(value: str, folder: Path) -> str:
 
 def resolve_paths(study: Study, folder: Path) -> Study:
     """Return `study` with the base, the task folder and existing models resolved against `folder`."""
-    experimental: dict[str, Any] = {}
-    for name, model in study.experimental.items():
+
+    def existing(model: Any) -> Any:
         given = {kind: getattr(model, kind) for kind in ("adapter", "checkpoint")}
-        update = {kind: resolve(value, folder) for kind, value in given.items() if value is not None}
-        experimental[name] = model.model_copy(update=update)
+        return model.model_copy(update={kind: resolve(value, folder) for kind, value in given.items() if value})
+
+    controls = {task: [existing(model) for model in models] for task, models in study.control.existing.items()}
     return study.model_copy(
         update={
             "base": study.base.model_copy(update={"model": resolve(study.base.model, folder)}),
             "tasks": study.tasks.model_copy(update={"source": resolve(study.tasks.source, folder)}),
-            "experimental": experimental,
+            "control": study.control.model_copy(update={"existing": controls}),
+            "experimental": {name: existing(model) for name, model in study.experimental.items()},
         }
     )

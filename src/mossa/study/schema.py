@@ -126,6 +126,19 @@ class Recipe(Settings):
     checkpoint_every: Count = Field(default=200, description="optimizer steps between two resumable checkpoints")
 
 
+class Existing(Settings):
+    """A model that is there already: an adapter in PEFT's format, or a whole checkpoint."""
+
+    adapter: str | None = Field(default=None, description="a PEFT adapter of the base: folder or hub id")
+    checkpoint: str | None = Field(default=None, description="a whole model tuned from the base: folder or hub id")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.adapter is None) == (self.checkpoint is None):
+            raise ValueError("give one of adapter, checkpoint")
+        return self
+
+
 class Control(Settings):
     """The control models: one per task and seed, trained on that task alone."""
 
@@ -133,6 +146,25 @@ class Control(Settings):
         default=[0], min_length=1, description="two seeds or more give the noise ceiling"
     )
     budget: Budget | None = Field(default=None, description="default: the recipe's budget")
+    existing: dict[str, list[Existing]] = Field(
+        default={}, description="task -> control models that are there already, one per seed, instead of training them"
+    )
+
+    @field_validator("existing", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {task: [found] if isinstance(found, dict) else found for task, found in given.items()}
+
+    @model_validator(mode="after")
+    def _one_per_seed(self) -> Self:
+        for task, found in self.existing.items():
+            if len(found) != len(self.seeds):
+                raise ValueError(
+                    f"existing.{task} has {len(found)} models and seeds {len(self.seeds)}; give one model per seed"
+                )
+        return self
 
     @field_validator("seeds")
     @classmethod

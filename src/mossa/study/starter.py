@@ -39,6 +39,7 @@ recipe:
 # One control model per task and seed. Two seeds give the noise ceiling: how alike two specialists are.
 control:
   seeds: [0, 1]
+  # existing: {{rte: [{{adapter: path/one}}, {{checkpoint: path/two}}]}}   # one per seed, instead of training them
 
 experimental:
   pretrained: base                       # what did pre-training already encode?

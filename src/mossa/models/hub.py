@@ -1,0 +1,94 @@
+"""Reads models from folders and from the Hugging Face hub, and says in one sentence why one cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from mossa.errors import ModelError
+from mossa.study.paths import looks_local
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def adapter_folder(source: str) -> Path:
+    """Return the folder with the two files of an adapter; those of a hub id are downloaded if they are not there.
+
+    Raises `ModelError` if it is not there, or has no weights as safetensors.
+    """
+    check_place(source, "adapter")
+    with sentences(f"adapter {source}"), quiet():
+        paths = [cached_file(source, name) for name in ADAPTER_FILES]
+    return Path(str(paths[0])).parent
+
+
+def commit_of(source: str, revision: str | None, what: str) -> str:
+    """Return the commit that a hub id stands for now (at `revision`), or stood for when it was last downloaded.
+
+    Raises `ModelError`, beginning with `what`, if it cannot be read.
+    """
+    check_place(source, what)
+    with sentences(f"{what}: {source}"), quiet():
+        path = cached_file(source, "config.json", revision=revision)
+        commit = extract_commit_hash(path, None)
+    if commit is None:
+        raise ModelError(f"{what}: the hub tells no commit of {source}. Download it to a folder and give that.")
+    return commit
+
+
+def check_place(source: str, what: str) -> None:
+    """Raise `ModelError` if `source` is written as a path and no folder is there."""
+    if looks_local(source) and not Path(source).is_dir():
+        raise ModelError(f"{what}: {source} is not a folder. Give one, or the id of a repository on the hub.")
+
+
+@contextlib.contextmanager
+def sentences(what: str) -> Iterator[None]:
+    """Turn what the libraries raise while loading `what` into a sentence with the way out."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, SafetensorError) as error:
+        raise ModelError(f"{what} cannot be loaded: {_why(error)}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from writing bars and warnings to the terminal for the length of the block."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _why(error: BaseException) -> str:
+    causes = list(_causes(error))
+    if any(isinstance(cause, GatedRepoError) for cause in causes):
+        return "the repository is gated. Ask for access on its page on the hub, then log in with: hf auth login"
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        return (
+            "it is neither a folder nor a repository on the hub that you may read. Check the name; "
+            "if it is private, log in with: hf auth login"
+        )
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if os.environ.get("HF_HUB_OFFLINE"):
+        first += " HF_HUB_OFFLINE is set, so only what is cached can be read."
+    return first
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,77 @@
+"""Models on a hub: known by commit or content; gated and missing ones are a sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mossa.models.adapters import new_adapter, save_adapter
+from mossa.models.base import load_base
+from mossa.study.schema import Base, Lora
+from tests.hub import hub
+
+ASK = """
+import sys
+from mossa.errors import ModelError
+from mossa.models.files import adapter_fingerprint, base_fingerprint
+from mossa.study.schema import Base
+for name in sys.argv[1:]:
+    try:
+        print(adapter_fingerprint(name) if "adapter" in name else base_fingerprint(Base(model=name)))
+    except ModelError as error:
+        print(error)
+"""
+
+
+def ask(address: str, cache: Path, *names: str, offline: str = "") -> list[str]:
+    settings = {"HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_OFFLINE": offline, "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, *names], env=os.environ | settings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def adapter(base_folder: Callable[[str], Path], tmp_path: Path) -> Path:
+    base = load_base(Base(model=str(base_folder("llama"))))
+    with new_adapter(base, Lora(rank=2), seed=0) as adapted:
+        save_adapter(adapted, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_what_identifies_a_model_on_the_hub_is_its_commit_or_content(
+    base_folder: Callable[[str], Path], adapter: Path, tmp_path: Path
+) -> None:
+    commits = {"me/base": "1" * 40, "me/adapter": "2" * 40}
+    with hub({"me/base": base_folder("llama"), "me/adapter": adapter}, "me/gated", commits) as address:
+        first = ask(address, tmp_path / "cache", "me/base", "me/adapter", "me/gated", "me/nothing", "me/other-adapter")
+        again = ask(address, tmp_path / "cache", "me/base", "me/adapter", offline="1")
+        commits |= {"me/base": "3" * 40, "me/adapter": "4" * 40}
+        moved = ask(address, tmp_path / "cache", "me/base", "me/adapter")
+        (adapter / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text() + "\n")
+        commits["me/adapter"] = "5" * 40
+        changed = ask(address, tmp_path / "cache", "me/adapter")
+    assert first[0] == "me/base@" + "1" * 40 and len(first[1]) == 64
+    assert again == first[:2]
+    assert moved == ["me/base@" + "3" * 40, first[1]]
+    assert changed != [first[1]]
+    assert "me/gated cannot be loaded: the repository is gated" in first[2] and "hf auth login" in first[2]
+    for name, said in (("me/nothing", first[3]), ("me/other-adapter", first[4])):
+        assert f"{name} cannot be loaded: it is neither a folder nor a repository" in said and "Check the name" in said
+
+
+def test_an_adapter_with_pickled_weights_is_refused(adapter: Path) -> None:
+    from mossa.errors import ModelError
+    from mossa.models.hub import adapter_folder
+
+    (adapter / "adapter_model.safetensors").unlink()
+    torch.save({}, adapter / "adapter_model.bin")
+    with pytest.raises(ModelError, match=r"adapter .* cannot be loaded: .*adapter_model\.safetensors"):
+        adapter_folder(str(adapter))
