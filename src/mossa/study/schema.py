@@ -51,7 +51,10 @@ class Prompt(Settings):
 class Tasks(Settings):
     """The tasks, their clusters and the size of their splits."""
 
-    source: str = Field(description="a folder of *.jsonl in the FLAN schema, or the name of a collection")
+    source: str = Field(description="a folder of task files, or the name of a collection (see `mossa tasks ls`)")
+    revision: str | None = Field(
+        default=None, description="for a collection on the hub: commit, branch or tag; default: the one mossa knows"
+    )
     only: list[str] | None = Field(default=None, min_length=1, description="use only these tasks")
     clusters: dict[str, list[str]] | None = Field(
         default=None, description="task cluster -> task names; default: tasks.json in the folder"
@@ -59,6 +62,9 @@ class Tasks(Settings):
     train: Count = Field(default=1000, description="at most this many training examples per task")
     validation: Count = Field(default=100, description="at most this many validation examples per task")
     test: Annotated[int, Field(ge=4)] = Field(default=500, description="at most this many test prompts per task")
+    demonstrations: int = Field(
+        default=0, ge=0, description="for Super-NaturalInstructions: positive examples shown before each input"
+    )
     seed: int = Field(default=0, ge=0, description="seed of the splits")
 
     @field_validator("clusters")

@@ -1,20 +1,21 @@
-"""A folder of *.jsonl files in the FLAN schema: one object per line with `inputs`, `targets` and `task`."""
+"""A folder of task files: FLAN's lines (`inputs`, `targets`, `task`), LLaMA-Factory's or Super-NaturalInstructions'."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mossa.errors import DataError, choices
 from mossa.names import check_name
+from mossa.tasks.natural_instructions import is_task_file, read_instances, stated_cluster
+from mossa.tasks.records import fields, read_json, read_lines
 from mossa.tasks.split import Limits, split_by_input
 from mossa.tasks.task import Example, Task
 
-LONGEST_LINE = 4_000_000  # characters; a longer one is no example but a mistake
 CLUSTERS_FILE = "tasks.json"
+NO_TASKS = {CLUSTERS_FILE, "dataset_info.json"}  # the second is LLaMA-Factory's list of its files
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,48 +33,57 @@ def load_folder(
     seed: int,
     only: list[str] | None = None,
     clusters: Mapping[str, list[str]] | None = None,
+    demonstrations: int = 0,
 ) -> list[Task]:
     """Return the tasks in `folder`, sorted by name.
 
-    Raises `DataError` with the file, the line and the value for whatever is wrong.
+    A task's cluster is what `clusters` or the folder's tasks.json says, else the first category that its own file
+    states (Super-NaturalInstructions). Raises `DataError` with the file, the line and the value for whatever is wrong.
     """
     source = open_folder(folder, clusters)
     names = sorted(source.files) if only is None else only
     for name in names:
         if name not in source.files:
             raise DataError(f"{folder}: there is no task {name!r}. {choices(name, source.files)}")
-        if name not in source.clusters:
+    tasks: list[Task] = []
+    for name in sorted(set(names)):
+        path = source.files[name]
+        content = read_json(path) if path.suffix == ".json" else None
+        cluster = source.clusters.get(name) or stated_cluster(content)
+        if cluster is None:
             raise DataError(
                 f"{folder}: task {name!r} has no cluster. Name it under tasks.clusters, or in {CLUSTERS_FILE}."
             )
-    tasks: list[Task] = []
-    for name in sorted(set(names)):
-        splits = split_by_input(read_examples(source.files[name], name), limits, seed, name)
-        tasks.append(Task(name, source.clusters[name], *splits))
+        splits = split_by_input(read_examples(path, name, content, demonstrations), limits, seed, name)
+        tasks.append(Task(name, cluster, *splits))
     return tasks
 
 
 def open_folder(folder: Path, clusters: Mapping[str, list[str]] | None = None) -> Source:
-    """Return the task files in `folder` (or its `tasks` folder) and the cluster of each task.
+    """Return the task files in `folder` (or its `tasks` folder) and the cluster of each task that has one.
 
     Raises `DataError` if there are none, or if a name cannot serve as a key or appears twice.
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is not a folder. tasks.source wants a folder of *.jsonl, or the name of a collection."
+            f"{folder} is not a folder. tasks.source wants a folder of task files, or the name of a collection."
         )
-    place = folder if any(folder.glob("*.jsonl")) else folder / "tasks"
+    paths = _task_files(folder) or _task_files(folder / "tasks")
     files: dict[str, Path] = {}
-    lowered: dict[str, str] = {}
-    for path in sorted(place.glob("*.jsonl")):
+    lowered: dict[str, Path] = {}
+    for path in paths:
         name = check_name(path.stem, "task", str(path))
-        if name.lower() in lowered:
-            raise DataError(f"{place}: tasks {name!r} and {lowered[name.lower()]!r} differ only in case; rename one.")
-        lowered[name.lower()] = name
+        if other := lowered.get(name.lower()):
+            raise DataError(f"{path.parent}: {path.name!r} and {other.name!r} differ only in case or ending; rename one.")
+        lowered[name.lower()] = path
         files[name] = path
     if not files:
-        raise DataError(f"{folder} has no *.jsonl file. Each task is one file, one JSON object per line.")
-    mapping = clusters if clusters is not None else _read_clusters(folder)
+        raise DataError(
+            f"{folder} has no *.jsonl file and no *.json file. Each task is one file: one JSON object per line, or an "
+            "array, or a task of Super-NaturalInstructions."
+        )
+    stated = not (folder / CLUSTERS_FILE).is_file() and all(path.suffix == ".json" for path in paths)
+    mapping = clusters if clusters is not None else {} if stated else _read_clusters(folder)
     return Source(
         folder,
         files,
@@ -81,49 +91,79 @@ def open_folder(folder: Path, clusters: Mapping[str, list[str]] | None = None) -
     )
 
 
-def read_examples(path: Path, name: str) -> list[Example]:
-    """Return the examples in `path`, in file order; raises `DataError` naming the line for the first bad one."""
-    examples = [_example(record, path, number, name) for number, record in _records(path)]
+def read_examples(path: Path, name: str, content: Any = None, demonstrations: int = 0) -> list[Example]:
+    """Return the examples in `path`, in file order; raises `DataError` naming the line for the first bad one.
+
+    `content` is what a *.json file holds, if it was read already.
+    """
+    if path.suffix != ".json":
+        examples = [_example(record, where, name) for where, record in read_lines(path)]
+    else:
+        content = read_json(path) if content is None else content
+        if is_task_file(content):
+            examples = read_instances(content, path, demonstrations)
+        elif isinstance(content, list):
+            records = enumerate(content, 1)
+            examples = [_example(record, f"{path}, example {number}", name) for number, record in records]
+        else:
+            raise DataError(
+                f"{path} is neither an array of examples nor a task of Super-NaturalInstructions (an object with "
+                "'Definition' and 'Instances')."
+            )
     if not examples:
-        raise DataError(f"{path} is empty; a task needs examples, one JSON object per line.")
+        raise DataError(f"{path} is empty; a task needs examples.")
     return examples
 
 
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                if len(line) > LONGEST_LINE:
-                    raise DataError(f"{path}, line {number}: {len(line):,} characters; at most {LONGEST_LINE:,}.")
-                try:
-                    yield number, json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    shown = line.strip()[:60]
-                    raise DataError(f"{path}, line {number}: this is not JSON ({error}): {shown!r}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+def read_rendered(path: Path, stated: Collection[str]) -> tuple[list[Example], int]:
+    """Return the examples of a file whose lines are not ours to mend, and how many have no text and are left out.
+
+    Each line's `task` must be one of `stated`. Raises `DataError` for a line without the fields, or of another task.
+    """
+    examples: list[Example] = []
+    empty = 0
+    for where, record in read_lines(path):
+        inputs, targets, task = fields(record, ("inputs", "targets", "task"), where)
+        if task not in stated:
+            raise DataError(f"{where}: its task is {task!r}, but the file is of {' or '.join(sorted(stated))}.")
+        if inputs.strip() and targets.strip():
+            examples.append(Example(inputs, targets))
+        else:
+            empty += 1
+    return examples, empty
 
 
-def _example(record: Any, path: Path, number: int, name: str) -> Example:
-    where = f"{path}, line {number}"
-    if not isinstance(record, dict):
-        raise DataError(f"{where}: an example is an object with inputs, targets and task, not {type(record).__name__}.")
-    for key in ("inputs", "targets"):
-        if not isinstance(record.get(key), str) or not record[key].strip():
-            raise DataError(f"{where}: {key!r} must be text that is not empty (here: {record.get(key)!r}).")
-        try:
-            record[key].encode()
-        except UnicodeEncodeError as error:
-            raise DataError(f"{where}: {key!r} holds half of a character ({error.reason}); mend the line.") from error
+def _task_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json*") if path.suffix in {".json", ".jsonl"} and path.name not in NO_TASKS)
+
+
+def _example(record: Any, where: str, name: str) -> Example:
+    if isinstance(record, dict) and "instruction" in record and "inputs" not in record:
+        return _alpaca(record, where)
+    prompt, target = _not_empty(record, ("inputs", "targets"), where)
     stated = record.get("task", name)
     if stated != name:
         raise DataError(f"{where}: its task is {stated!r}, but the file is {name!r}. One file holds one task.")
     template = record.get("template")
-    return Example(record["inputs"], record["targets"], None if template is None else str(template))
+    return Example(prompt, target, None if template is None else str(template))
+
+
+def _alpaca(record: dict[str, Any], where: str) -> Example:
+    """Return what LLaMA-Factory makes of its alpaca format: the instruction, then the input on a line of its own."""
+    for key in ("history", "system"):
+        if record.get(key):
+            raise DataError(f"{where}: {key!r} is not empty. A task's prompt is one turn; write it into 'instruction'.")
+    instruction, target = _not_empty(record, ("instruction", "output"), where)
+    (given,) = fields(record, ("input",), where) if record.get("input") is not None else ("",)
+    return Example(f"{instruction}\n{given}" if given.strip() else instruction, target)
+
+
+def _not_empty(record: Any, names: tuple[str, ...], where: str) -> list[str]:
+    values = fields(record, names, where)
+    for name, value in zip(names, values, strict=True):
+        if not value.strip():
+            raise DataError(f"{where}: {name!r} must be text that is not empty (here: {value!r}).")
+    return values
 
 
 def _read_clusters(folder: Path) -> dict[str, list[str]]:
@@ -132,10 +172,8 @@ def _read_clusters(folder: Path) -> dict[str, list[str]]:
         raise DataError(
             f"{folder} has no {CLUSTERS_FILE}; name the clusters there or under tasks.clusters in the study."
         )
-    try:
-        clusters = json.loads(path.read_text(encoding="utf-8")).get("clusters")
-    except (ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a JSON object: {error}.") from error
+    content = read_json(path)
+    clusters = content.get("clusters") if isinstance(content, dict) else None
     if not isinstance(clusters, dict) or not all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) for names in clusters.values()
     ):

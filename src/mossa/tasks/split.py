@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mossa.errors import DataError
@@ -32,9 +32,7 @@ def split_by_input(examples: Sequence[Example], limits: Limits, seed: int, task:
     of its prompts to test and a tenth to validation. Because the order is a hash of each prompt, adding examples
     to a file moves none of the old ones out of order. Raises `DataError` if there are too few prompts.
     """
-    groups: dict[str, list[Example]] = {}
-    for example in examples:
-        groups.setdefault(_same_prompt(example.prompt), []).append(example)
+    groups = _grouped(examples)
     if len(groups) < 4 * FEWEST_TEST_PROMPTS:
         raise DataError(
             f"task {task!r} has {len(groups)} different prompts; it needs at least {4 * FEWEST_TEST_PROMPTS}, "
@@ -47,6 +45,47 @@ def split_by_input(examples: Sequence[Example], limits: Limits, seed: int, task:
     validation = tuple(groups[prompt][0] for prompt in ordered[n_test : n_test + n_validation])
     rest = [example for prompt in ordered[n_test + n_validation :] for example in groups[prompt]]
     return tuple(rest[: limits.train]), validation, test
+
+
+def keep_splits(
+    given: Sequence[Sequence[Example]], limits: Limits, seed: int, task: str
+) -> tuple[Splits, int]:
+    """Return a source's own (train, validation, test), cut to `limits`, and how many examples were left out of them.
+
+    A prompt of the test split is left out of the two others, one of the validation split out of train. What is kept
+    of a split that is too large is drawn by a hash of seed and prompt. Validation and test hold each prompt once. A
+    source without validation gives at most a tenth of the prompts of train to it. Raises `DataError` if there is nothing to train on or too little to test on.
+    """
+    seen: set[str] = set()
+    repeated = 0
+    drawn: list[list[list[Example]]] = []
+    for examples in reversed(given):
+        groups = _grouped(example for example in examples if _same_prompt(example.prompt) not in seen)
+        repeated += len(examples) - sum(map(len, groups.values()))
+        seen |= groups.keys()
+        drawn.append([groups[prompt] for prompt in sorted(groups, key=lambda prompt: _draw(seed, prompt))])
+    test, validation, train = drawn
+    if not validation:
+        n_validation = min(limits.validation, len(train) // 10)
+        validation, train = train[:n_validation], train[n_validation:]
+    if len(test) < FEWEST_TEST_PROMPTS or not train:
+        raise DataError(
+            f"task {task!r} has {len(test)} different test prompts and {len(train)} to train on; it needs at least "
+            f"{FEWEST_TEST_PROMPTS} and 1. Leave the task out with tasks.only."
+        )
+    splits = (
+        tuple([example for group in train for example in group][: limits.train]),
+        tuple(group[0] for group in validation[: limits.validation]),
+        tuple(group[0] for group in test[: limits.test]),
+    )
+    return splits, repeated
+
+
+def _grouped(examples: Iterable[Example]) -> dict[str, list[Example]]:
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(_same_prompt(example.prompt), []).append(example)
+    return groups
 
 
 def _same_prompt(prompt: str) -> str:

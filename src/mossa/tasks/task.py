@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task with its cluster and its three splits; no prompt of one split occurs in another."""
+    """A task with its cluster and its three splits; no prompt of one split occurs in another.
+
+    `left_out` counts the examples of the source that are in no split, by what is wrong with them.
+    """
 
     name: str
     cluster: str
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
 
     @property
     def content_hash(self) -> str:

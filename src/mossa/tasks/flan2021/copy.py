@@ -1,0 +1,65 @@
+"""The rendered collection: the copy on the hub, or the same files in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mossa.errors import DataError
+from mossa.study.schema import Tasks
+from mossa.tasks.flan2021.catalogue import Entry, catalogue, choose, entries
+from mossa.tasks.hub import hub_files
+from mossa.tasks.jsonl import read_rendered
+from mossa.tasks.split import Limits, keep_splits
+from mossa.tasks.task import Task
+
+SPLITS = ("train", "validation", "test")
+
+
+def load_hub_copy(settings: Tasks) -> list[Task]:
+    """Return the tasks of FLAN 2021 as rendered in the hub's copy, with the splits it has.
+
+    Raises `DataError` for an unknown name and for whatever keeps a file from being there.
+    """
+    repository, revision = catalogue()["repository"], settings.revision or catalogue()["revision"]
+    offered = [entry.name for entry in entries().values() if entry.in_repository]
+    chosen = choose(settings.only, offered, f"the hub's copy ({repository})")
+    paths = {(entry.name, split): file_name(entry.name, split) for entry in chosen for split in SPLITS}
+    files = hub_files(repository, revision, list(paths.values()))
+    return _load(chosen, {key: files[path] for key, path in paths.items()}, settings)
+
+
+def load_folder_copy(folder: Path, settings: Tasks) -> list[Task]:
+    """Return the tasks of FLAN 2021 whose files are in `folder`, which is laid out as the hub's copy.
+
+    Raises `DataError` for an unknown name, a name without all its splits, and a file that is not as it should be.
+    """
+    offered = [name for name in entries() if (folder / file_name(name, "train")).is_file()]
+    chosen = choose(settings.only, offered, str(folder))
+    paths = {(entry.name, split): folder / file_name(entry.name, split) for entry in chosen for split in SPLITS}
+    for (name, split), path in paths.items():
+        if not path.is_file():
+            raise DataError(f"{folder}: {name} has no {split} split; {path.relative_to(folder)} is missing.")
+    return _load(chosen, paths, settings)
+
+
+def is_copy(folder: Path) -> bool:
+    """Tell whether `folder` is laid out as the hub's copy."""
+    return any((folder / file_name(name, "train")).is_file() for name in entries())
+
+
+def file_name(name: str, split: str) -> str:
+    """Return where the copy keeps a split of a name."""
+    return catalogue()["file"].format(name=name, split=split)
+
+
+def _load(chosen: Sequence[Entry], files: Mapping[tuple[str, str], Path], settings: Tasks) -> list[Task]:
+    limits = Limits(settings.train, settings.validation, settings.test)
+    tasks: list[Task] = []
+    for entry in chosen:
+        stated = {entry.name, entry.name + catalogue()["suffix"]}
+        read = [read_rendered(files[entry.name, split], stated) for split in SPLITS]
+        splits, repeated = keep_splits([rows for rows, _ in read], limits, settings.seed, entry.name)
+        left_out = {"empty": sum(empty for _, empty in read), "in two splits": repeated}
+        tasks.append(Task(entry.name, entry.cluster, *splits, left_out=left_out))
+    return tasks

@@ -1,0 +1,163 @@
+"""Files of dataset repositories on the Hugging Face hub: pinned, cached, and every failure a sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mossa.errors import DataError, choices
+
+PATIENCE = 20.0  # seconds for the hub to answer at all
+
+
+def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str, Path]:
+    """Return the local copies of files of a dataset repository at `revision`, downloading what is not cached.
+
+    A file appears in the cache only when it is complete, so an interrupted download is taken up at the first file
+    that is missing. If everything is cached no network is used. Raises `DataError` if a file cannot be had.
+    """
+    from huggingface_hub import hf_hub_download
+
+    found = {path: file for path in paths if (file := _cached(repository, revision, path))}
+    missing = [path for path in paths if path not in found]
+    if not missing:
+        return found
+    if is_offline():
+        raise DataError(
+            f"{_named(repository, revision)}: {len(missing)} of {len(paths)} files are not in the cache ({missing[0]}, "
+            f"…) and HF_HUB_OFFLINE is set. {_by_hand(repository, revision)}"
+        )
+    listed = set(hub_listing(repository, revision))
+    absent = [path for path in missing if path not in listed]
+    if absent:
+        raise DataError(
+            f"{_named(repository, revision)} has no file {absent[0]}"
+            + (f" and {len(absent) - 1} others" if len(absent) > 1 else "")
+            + f". {_similar(absent[0], listed)}Set tasks.revision to one that has it, or leave the task out with "
+            "tasks.only."
+        )
+    try:
+        for path in missing:
+            found[path] = Path(hf_hub_download(repository, path, repo_type="dataset", revision=revision))
+    except Exception as error:  # the hub's client hands on what its HTTP library raises, and that library changes
+        raise sentence(repository, revision, error) from error
+    return found
+
+
+def hub_tables(repository: str, revision: str, config: str | None, split: str, one: bool) -> list[Path]:
+    """Return the local copies of the parquet files of a split, in order; only the first if `one`.
+
+    Without `config` the dataset must have only one. The files are where the hub puts what it converts: `config/split/0000.parquet` and so on, or `config/partial-split/` of
+    a dataset that is too large. Raises `DataError` for a configuration or split that is not there (with those that are).
+    """
+    listed = _cached_listing(repository, revision) if is_offline() else hub_listing(repository, revision)
+    listed = [path for path in listed if path.endswith(".parquet")]
+    configs = {path.split("/")[0] for path in listed}
+    config = config or (configs.pop() if len(configs) == 1 else "default")
+    paths = sorted(path for path in listed if path.startswith((f"{config}/{split}/", f"{config}/partial-{split}/")))
+    if not paths and is_offline():
+        raise DataError(
+            f"{_named(repository, revision)}: {config}, {split} is not in the cache and HF_HUB_OFFLINE is set. "
+            + _by_hand(repository, revision)
+        )
+    if not paths:
+        there = {"/".join(path.split("/")[:2]) for path in listed}
+        raise DataError(
+            f"{_named(repository, revision)} has no split {config}/{split}. {choices(f'{config}/{split}', there)} "
+            "Leave the task out with tasks.only, or set tasks.revision to one that has it."
+        )
+    return list(hub_files(repository, revision, paths[:1] if one else paths).values())
+
+
+def hub_listing(repository: str, revision: str) -> list[str]:
+    """Return the paths of all files of a dataset repository; raises `DataError` if the hub does not tell."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().dataset_info(repository, revision=revision, timeout=PATIENCE)
+    except Exception as error:  # see above
+        raise sentence(repository, revision, error) from error
+    return [file.rfilename for file in info.siblings or ()]
+
+
+def sentence(repository: str, revision: str, error: Exception) -> DataError:
+    """Return what the hub's client raised as one sentence with the command that mends it."""
+    from huggingface_hub import errors, get_token
+
+    where = _named(repository, revision)
+    has_token = get_token() is not None
+    login = "" if has_token else " No token is set here: log in with `hf auth login`, or set HF_TOKEN."
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        return DataError(
+            f"{where} is gated: ask for access at https://huggingface.co/datasets/{repository} and run again.{login}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return DataError(f"{where}: this revision is gone or never was. Set tasks.revision, for example to main.")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        seen = " The token that is set does not open it: `hf auth whoami` tells whose it is." if has_token else login
+        return DataError(f"{where} does not exist, or is private.{seen}")
+    if isinstance(error, errors.HFValidationError):
+        return DataError(f"{where}: this cannot be the name of a repository; write owner/name.")
+    if status in (401, 403):
+        return DataError(f"{where}: the hub refuses the token (status {status}). Log in again with `hf auth login`.")
+    if status is not None:
+        return DataError(f"{where}: the hub answers with status {status}. Try again later; what is cached is kept.")
+    if isinstance(error, OSError) and error.errno == 28:
+        return DataError(f"{where}: no space is left for the cache. Set HF_HOME to a larger disk and run again.")
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return DataError(f"{where}: the hub cannot be reached ({first}). {_by_hand(repository, revision)}")
+
+
+def is_offline() -> bool:
+    """Tell whether the hub's client was told not to use the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _cached(repository: str, revision: str, path: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repository, path, revision=revision, repo_type="dataset")
+    except HFValidationError as error:
+        raise sentence(repository, revision, error) from error
+    return Path(found) if isinstance(found, str) else None
+
+
+def _cached_listing(repository: str, revision: str) -> list[str]:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision, local_files_only=True))
+    except Exception as error:  # see above
+        folder = getattr(error, "snapshot_path", None)  # some of its files are there
+        if folder is None:
+            return []
+    return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.parquet")]
+
+
+def _by_hand(repository: str, revision: str) -> str:
+    return (
+        f"Where there is a network, run `hf download {repository} --repo-type dataset --revision {revision}` with the "
+        f"same HF_HOME (here {os.environ.get('HF_HOME', '~/.cache/huggingface')}), then run again."
+    )
+
+
+def _similar(path: str, listed: set[str]) -> str:
+    folder, _, name = path.rpartition("/")
+    stem = name.split("_10templates")[0]
+    near = sorted(other for other in listed if stem in other)[:3]
+    folders = sorted({other.split("/")[0] for other in listed if "/" in other})
+    if near:
+        return f"It has {', '.join(near)}. "
+    if folder and folder not in folders:
+        return f"Its folders are: {', '.join(folders) or '(none)'}. "
+    return ""
+
+
+def _named(repository: str, revision: str) -> str:
+    return f"the hub's dataset {repository} at revision {revision[:12]}"

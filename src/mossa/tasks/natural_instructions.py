@@ -1,0 +1,68 @@
+"""Task files of Super-NaturalInstructions: a definition, positive examples and instances in one JSON object."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mossa.errors import DataError
+from mossa.tasks.records import fields
+from mossa.tasks.task import Example
+
+
+def is_task_file(content: Any) -> bool:
+    """Tell whether a JSON value is a task file of Super-NaturalInstructions."""
+    return isinstance(content, dict) and "Instances" in content
+
+
+def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> list[Example]:
+    """Return one example per instance and reference output, the definition and `demonstrations` examples before it.
+
+    An instance that is also shown as a demonstration is left out. Raises `DataError` with the place of a part that
+    is missing or not as it should be.
+    """
+    definition = content.get("Definition")
+    text = "\n".join(definition) if _are_texts(definition) else definition
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{path}: 'Definition' must be a list of texts (here: {definition!r}).")
+    shown = _demonstrations(content, path, demonstrations)
+    head = text.strip() + "".join(f"\n\nInput: {given}\nOutput: {answer}" for given, answer in shown)
+    inputs = {given for given, _ in shown}
+    instances = content["Instances"]
+    if not isinstance(instances, list):
+        raise DataError(f"{path}: 'Instances' must be a list (here: {type(instances).__name__}).")
+    examples: list[Example] = []
+    for number, instance in enumerate(instances, 1):
+        where = f"{path}, instance {number}"
+        (given,) = fields(instance, ("input",), where)
+        outputs = instance.get("output")
+        outputs = [outputs] if isinstance(outputs, str) else outputs
+        if not _are_texts(outputs):
+            raise DataError(f"{where}: 'output' must be a list of texts (here: {outputs!r}).")
+        if given not in inputs:
+            examples += [Example(f"{head}\n\nInput: {given}\nOutput:", output) for output in outputs]
+    return examples
+
+
+def stated_cluster(content: Any) -> str | None:
+    """Return the task's first category as the name of a cluster, or None if it has none."""
+    categories = content.get("Categories") if isinstance(content, dict) else None
+    if not _are_texts(categories):
+        return None
+    return re.sub(r"[^a-z0-9]+", "_", categories[0].lower()).strip("_") or None
+
+
+def _demonstrations(content: dict[str, Any], path: Path, count: int) -> list[tuple[str, str]]:
+    given = content.get("Positive Examples", [])
+    if not isinstance(given, list) or len(given) < count:
+        there = len(given) if isinstance(given, list) else given
+        raise DataError(
+            f"{path}: tasks.demonstrations is {count}, but 'Positive Examples' has {there!r}. Lower tasks.demonstrations."
+        )
+    pairs = [fields(example, ("input", "output"), f"{path}, positive example {k}") for k, example in enumerate(given, 1)]
+    return [(pair[0], pair[1]) for pair in pairs[:count]]
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)

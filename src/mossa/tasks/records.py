@@ -1,0 +1,77 @@
+"""JSON records out of files: one per line (*.jsonl) or one array (*.json); what is wrong is named with its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mossa.errors import DataError
+
+LONGEST_LINE = 4_000_000  # characters; a longer one is no example but a mistake
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (place, record) for every line of a *.jsonl file that is not blank.
+
+    Raises `DataError` if the file cannot be read, or a line is not JSON or far too long.
+    """
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                where = f"{path}, line {number}"
+                if len(line) > LONGEST_LINE:
+                    raise DataError(f"{where}: {len(line):,} characters; at most {LONGEST_LINE:,}.")
+                try:
+                    yield where, json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    cut = "" if line.endswith("\n") else _CUT
+                    shown = line.strip()[:60]
+                    raise DataError(f"{where}: this is not JSON ({error}): {shown!r}{cut}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a *.json file; raises `DataError` if it cannot be read or is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error}.") from error
+    except json.JSONDecodeError as error:
+        cut = _CUT if error.pos >= len(error.doc.rstrip()) - 1 else ""
+        raise DataError(f"{path}, line {error.lineno}: this is not JSON ({error.msg}).{cut}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({error}).") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def fields(record: Any, names: tuple[str, ...], where: str) -> list[str]:
+    """Return the texts of the fields called `names`, which must all be there.
+
+    Raises `DataError`, naming the fields that are there, for one that is missing, no text, or half of a character.
+    """
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: an example is an object with {', '.join(names)}, not {type(record).__name__}.")
+    for name in names:
+        value = record.get(name)
+        if not isinstance(value, str):
+            there = ", ".join(map(repr, record)) or "none"
+            raise DataError(
+                f"{where}: {name!r} must be text that is not empty (here: {value!r}). The fields of this example are "
+                f"{there}."
+            )
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{where}: {name!r} holds half of a character ({error.reason}); mend the line.") from error
+    return [record[name] for name in names]
+
+
+_CUT = " The file ends in the middle of this record, so it was not downloaded whole: delete it and get it again."
