@@ -27,6 +27,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+tasks = typer.Typer(help="Look at collections of tasks.", no_args_is_help=True)
+app.add_typer(tasks, name="tasks")
+
 StudyFile = Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -135,6 +138,29 @@ def report(
         tables = gather(prepared.run, prepared.units, prepared.fingerprints)
         write_tables(tables, prepared.run.path / "results", prepared.run)
         _write_report(_console(), prepared, tables, format, again=True)
+
+
+@tasks.command("ls")
+def list_tasks(
+    source: Annotated[
+        str | None, typer.Argument(help="a collection, a study file or a folder; default: all collections")
+    ] = None,
+) -> None:
+    """List collections, or the clusters and tasks of one, of a study or of a folder."""
+    from mossa.tasks.listing import list_collections, list_source
+
+    typer.echo("\n".join(list_collections() if source is None else list_source(source)))
+
+
+@tasks.command("show")
+def show_task(
+    name: Annotated[str, typer.Argument(help="a task", show_default=False)],
+    of: Annotated[str | None, typer.Option(help="a collection, a study file or a folder")] = None,
+) -> None:
+    """Show where a task comes from, how many examples it has, and some of its prompts."""
+    from mossa.tasks.listing import show_task
+
+    typer.echo("\n".join(show_task(name, of)))
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,8 +65,8 @@ def is_folder(source: str) -> bool:
 
 def left_out(tasks: list[Task]) -> str | None:
     """Return a sentence that counts the examples which the sources of `tasks` have and no split holds, or None."""
-    reasons = {reason: sum(task.left_out.get(reason, 0) for task in tasks) for task in tasks for reason in task.left_out}
-    counts = [f"{count:,} {reason}" for reason, count in reasons.items() if count]
+    reasons = sum((Counter(task.left_out) for task in tasks), Counter[str]())
+    counts = [f"{count:,} {reason}" for reason, count in sorted(reasons.items())]
     return f"examples left out: {', '.join(counts)}" if counts else None
 
 

@@ -48,8 +48,9 @@ def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str,
 def hub_tables(repository: str, revision: str, config: str | None, split: str, one: bool) -> list[Path]:
     """Return the local copies of the parquet files of a split, in order; only the first if `one`.
 
-    Without `config` the dataset must have only one. The files are where the hub puts what it converts: `config/split/0000.parquet` and so on, or `config/partial-split/` of
-    a dataset that is too large. Raises `DataError` for a configuration or split that is not there (with those that are).
+    Without `config` the dataset must have only one. The files are where the hub puts what it converts:
+    `config/split/0000.parquet` and so on, or `config/partial-split/` of a dataset that is too large. Raises
+    `DataError` for a configuration or split that is not there (with those that are).
     """
     listed = _cached_listing(repository, revision) if is_offline() else hub_listing(repository, revision)
     listed = [path for path in listed if path.endswith(".parquet")]
@@ -108,6 +109,11 @@ def sentence(repository: str, revision: str, error: Exception) -> DataError:
         return DataError(f"{where}: no space is left for the cache. Set HF_HOME to a larger disk and run again.")
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return DataError(f"{where}: the hub cannot be reached ({first}). {_by_hand(repository, revision)}")
+
+
+def in_cache(repository: str, revision: str, paths: Sequence[str]) -> bool:
+    """Tell whether all these files of a dataset repository are in the cache."""
+    return all(_cached(repository, revision, path) for path in paths)
 
 
 def is_offline() -> bool:

@@ -74,7 +74,9 @@ def open_folder(folder: Path, clusters: Mapping[str, list[str]] | None = None) -
     for path in paths:
         name = check_name(path.stem, "task", str(path))
         if other := lowered.get(name.lower()):
-            raise DataError(f"{path.parent}: {path.name!r} and {other.name!r} differ only in case or ending; rename one.")
+            raise DataError(
+                f"{path.parent}: {path.name!r} and {other.name!r} differ only in case or ending; rename one."
+            )
         lowered[name.lower()] = path
         files[name] = path
     if not files:
@@ -134,7 +136,8 @@ def read_rendered(path: Path, stated: Collection[str]) -> tuple[list[Example], i
 
 
 def _task_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.json*") if path.suffix in {".json", ".jsonl"} and path.name not in NO_TASKS)
+    found = [*folder.glob("*.jsonl"), *folder.glob("*.json")]
+    return sorted(path for path in found if path.name not in NO_TASKS)
 
 
 def _example(record: Any, where: str, name: str) -> Example:

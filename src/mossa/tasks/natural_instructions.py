@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mossa.errors import DataError
 from mossa.tasks.records import fields
@@ -58,11 +58,13 @@ def _demonstrations(content: dict[str, Any], path: Path, count: int) -> list[tup
     if not isinstance(given, list) or len(given) < count:
         there = len(given) if isinstance(given, list) else given
         raise DataError(
-            f"{path}: tasks.demonstrations is {count}, but 'Positive Examples' has {there!r}. Lower tasks.demonstrations."
+            f"{path}: tasks.demonstrations is {count}, but 'Positive Examples' has {there!r}. Lower "
+            "tasks.demonstrations."
         )
-    pairs = [fields(example, ("input", "output"), f"{path}, positive example {k}") for k, example in enumerate(given, 1)]
-    return [(pair[0], pair[1]) for pair in pairs[:count]]
+    names = ("input", "output")
+    shown = [fields(one, names, f"{path}, positive example {k}") for k, one in enumerate(given[:count], 1)]
+    return [(pair[0], pair[1]) for pair in shown]
 
 
-def _are_texts(value: Any) -> bool:
+def _are_texts(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)

@@ -47,14 +47,13 @@ def split_by_input(examples: Sequence[Example], limits: Limits, seed: int, task:
     return tuple(rest[: limits.train]), validation, test
 
 
-def keep_splits(
-    given: Sequence[Sequence[Example]], limits: Limits, seed: int, task: str
-) -> tuple[Splits, int]:
+def keep_splits(given: Sequence[Sequence[Example]], limits: Limits, seed: int, task: str) -> tuple[Splits, int]:
     """Return a source's own (train, validation, test), cut to `limits`, and how many examples were left out of them.
 
     A prompt of the test split is left out of the two others, one of the validation split out of train. What is kept
     of a split that is too large is drawn by a hash of seed and prompt. Validation and test hold each prompt once. A
-    source without validation gives at most a tenth of the prompts of train to it. Raises `DataError` if there is nothing to train on or too little to test on.
+    source without validation gives at most a tenth of the prompts of train to it. Raises `DataError` if there is
+    nothing to train on or too little to test on.
     """
     seen: set[str] = set()
     repeated = 0

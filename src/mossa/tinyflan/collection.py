@@ -81,4 +81,4 @@ def load_task(task: Specification, sizes: dict[str, int], templates: int, seed: 
             prompt = task.templates[number].format(**drawn.words) + CUE
             examples.append(Example(prompt, drawn.target, f"{task.name}-{number}"))
         splits[split] = tuple(examples)
-    return Task(task.name, task.cluster, **splits)
+    return Task(task.name, task.cluster, splits["train"], splits["validation"], splits["test"])

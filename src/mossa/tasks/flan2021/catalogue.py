@@ -49,10 +49,11 @@ def entries() -> dict[str, Entry]:
     return found
 
 
-def choose(names: Sequence[str] | None, offered: Sequence[str], source: str) -> list[Entry]:
+def choose(names: Sequence[str] | None, offered: Sequence[str], source: str, hint: str = "") -> list[Entry]:
     """Return the entries that `names` (of datasets or clusters) mean among those a source offers; all for None.
 
-    Raises `DataError` for a name that is not in the collection, or that this source does not have.
+    `hint` says where else to look for what it does not have. Raises `DataError` for a name that is not in the
+    collection, or that this source does not have.
     """
     if names is None:
         return [entries()[name] for name in offered]
@@ -64,6 +65,6 @@ def choose(names: Sequence[str] | None, offered: Sequence[str], source: str) -> 
             raise DataError(f"tasks.only: FLAN 2021 has no dataset or cluster {wanted!r}. {choices(wanted, known)}")
         there = [entry for entry in meant if entry.name in offered]
         if not there:
-            raise DataError(f"tasks.only: {source} does not have {wanted}. {choices(wanted, offered)}")
+            raise DataError(f"tasks.only: {source} does not have {wanted}. {hint}{choices(wanted, offered)}")
         chosen |= {entry.name: entry for entry in there}
     return list(chosen.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 from mossa.errors import DataError
 from mossa.study.schema import Tasks
 from mossa.tasks.flan2021.catalogue import Entry, catalogue, choose, entries
+from mossa.tasks.flan2021.raw import groups
 from mossa.tasks.hub import hub_files
 from mossa.tasks.jsonl import read_rendered
 from mossa.tasks.split import Limits, keep_splits
@@ -23,7 +24,9 @@ def load_hub_copy(settings: Tasks) -> list[Task]:
     """
     repository, revision = catalogue()["repository"], settings.revision or catalogue()["revision"]
     offered = [entry.name for entry in entries().values() if entry.in_repository]
-    chosen = choose(settings.only, offered, f"the hub's copy ({repository})")
+    elsewhere = [name for name in catalogue()["not_in_repository"] if name in groups()]
+    hint = f"With tasks.source: flan2021-raw there are also {' and '.join(elsewhere)}. "
+    chosen = choose(settings.only, offered, f"the hub's copy ({repository})", hint)
     paths = {(entry.name, split): file_name(entry.name, split) for entry in chosen for split in SPLITS}
     files = hub_files(repository, revision, list(paths.values()))
     return _load(chosen, {key: files[path] for key, path in paths.items()}, settings)

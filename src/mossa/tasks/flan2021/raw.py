@@ -62,7 +62,6 @@ def _examples(name: str, where: Where, split: str, revision: str | None, counted
         except Unusable as reason:
             counted[str(reason)] += 1
     if not examples:
-        raise DataError(f"{where.repository}, {where.config}, {split}: no row can be used; leave {name} out.")
+        why = ", ".join(f"{count:,} {reason}" for reason, count in counted.items()) or "there are none"
+        raise DataError(f"{name}: {where.repository}, {split}: no row can be used ({why}); leave the task out.")
     return examples
-
-

@@ -16,7 +16,7 @@ from mossa.tasks.task import Example
 
 TEMPLATES = 10
 BYTES = re.compile(r"b'(.*?)(?:\\n)?'")  # math_dataset's texts are Python's bytes, written out
-SLOT = re.compile(r"\{([a-z_0-9]+)\}")
+SLOT = re.compile(r"\{([a-z][a-z_0-9]*)\}")
 Row = Mapping[str, Any]
 
 
@@ -47,6 +47,8 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "without_spaces": lambda value: "".join(_text(value).split()),
     "bytes_literal": lambda value: BYTES.sub(r"\1", _text(value)),
 }
+
+
 class Part(Settings):
     """Something read from a row: a column (`a`), what is inside of it (`a.b.0`), several of them, or a constant."""
 
@@ -140,7 +142,7 @@ class Where(Settings):
     train: str = "train"
     test: str | None = Field(default="validation", description="null: test prompts are split off train")
     rows: int | None = Field(default=None, description="read only so many rows of a split that is far too large")
-    fields: dict[str, Part] = {}
+    fields: dict[str, Part] = Field(default_factory=dict[str, Part])
     target: Target | None = None
 
 
@@ -148,7 +150,7 @@ class Group(Settings):
     """A template group: the datasets it words, what is read from their rows, and ten templates."""
 
     datasets: dict[str, Where]
-    fields: dict[str, Part] = {}
+    fields: dict[str, Part] = Field(default_factory=dict[str, Part])
     target: Target | None = None
     templates: list[str] = Field(min_length=TEMPLATES, max_length=TEMPLATES)
 
@@ -156,6 +158,16 @@ class Group(Settings):
     @classmethod
     def _stripped(cls, templates: list[str]) -> list[str]:
         return [template.strip() for template in templates]
+
+    @model_validator(mode="after")
+    def _all_known(self) -> Self:
+        for where in self.datasets.values():
+            known = {*self.fields, *where.fields}
+            for template in self.templates:
+                unknown = set(SLOT.findall(template)) - known
+                if unknown:
+                    raise ValueError(f"templates: {template!r}: {choices(min(unknown), known)}")
+        return self
 
     def parts(self, name: str) -> tuple[dict[str, Part], Target]:
         """Return the fields and the target of one of its datasets."""

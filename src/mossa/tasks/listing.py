@@ -1,0 +1,155 @@
+"""What `mossa tasks` prints: collections, their clusters and tasks, and what a task's prompts look like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mossa.errors import DataError, choices
+from mossa.study.loading import load_study
+from mossa.study.paths import built_in_studies
+from mossa.study.schema import Tasks
+from mossa.tasks.collections import COLLECTIONS, is_folder, left_out, load_tasks
+from mossa.tasks.flan2021.catalogue import catalogue, entries
+from mossa.tasks.flan2021.copy import SPLITS, file_name, load_hub_copy
+from mossa.tasks.flan2021.raw import groups
+from mossa.tasks.hub import in_cache
+from mossa.tasks.task import Task
+
+LONGEST = 700  # characters of an example that are printed
+SHOWN = 3
+
+
+def list_collections() -> list[str]:
+    """Return a line for each collection."""
+    from mossa.tinyflan.catalogue import CLUSTERS, specifications
+
+    copied = [entry for entry in entries().values() if entry.in_repository]
+    clusters = len(catalogue()["clusters"])
+    rows = [
+        ("tinyflan", len(specifications()), len(CLUSTERS), "made here, as many examples as you ask for"),
+        ("flan2021", len(copied), clusters, f"{catalogue()['repository']} on the hub, as rendered by FLAN"),
+        ("flan2021-raw", len(groups()), clusters, "the raw datasets on the hub, worded by mossa"),
+    ]
+    lines = [f"{name:14}{tasks:4} tasks in {count} clusters   {where}" for name, tasks, count, where in rows]
+    return [*lines, "", "More: mossa tasks ls flan2021, mossa tasks ls my-study.yaml, mossa tasks show rte"]
+
+
+def list_source(source: str) -> list[str]:
+    """Return the tasks of a collection, of a study file or of a folder, cluster by cluster.
+
+    Raises `MossaError` if there is no such thing, or its tasks cannot be had.
+    """
+    if source == "tinyflan":
+        from mossa.tinyflan.catalogue import specifications
+
+        return _by_cluster((task.cluster, task.name) for task in specifications().values())
+    if source == "flan2021":
+        caps = catalogue()["caps"]
+        lines = _by_cluster((entry.cluster, entry.name) for entry in entries().values() if entry.in_repository)
+        sizes = ", ".join(f"{caps[split]:,} {split}" for split in SPLITS)
+        missing = ", ".join(catalogue()["not_in_repository"])
+        return [*lines, "", f"At most {sizes} examples each in the paper. Not in the hub's copy: {missing}."]
+    if source == "flan2021-raw":
+        lines = _by_cluster((entries()[name].cluster, name) for name in groups())
+        missing = ", ".join(name for name in entries() if name not in groups())
+        return [*lines, "", f"Ten templates each. Without templates of ours: {missing}."]
+    tasks = load_tasks(_settings(source))
+    width = max(len(task.name) for task in tasks) + 2
+    lines = [f"{'':{width}}{'train':>8}{'validation':>12}{'test':>8}  cluster"]
+    for task in sorted(tasks, key=lambda task: (task.cluster, task.name)):
+        lines.append(
+            f"{task.name:{width}}{len(task.train):8,}{len(task.validation):12,}{len(task.test):8,}  {task.cluster}"
+        )
+    clusters = len({task.cluster for task in tasks})
+    counted = left_out(tasks)
+    return [*lines, f"{len(tasks)} tasks in {clusters} clusters", *([counted] if counted else [])]
+
+
+def show_task(name: str, source: str | None) -> list[str]:
+    """Return what is known of a task, with example prompts; without `source` the collections are looked through.
+
+    Raises `MossaError` if there is no such task.
+    """
+    from mossa.tinyflan.catalogue import specifications
+
+    if source is not None and source not in COLLECTIONS:
+        return _describe(_one(name, load_tasks(_settings(source)), source))
+    if source in (None, "tinyflan") and name in specifications():
+        task = _one(name, load_tasks(Tasks(source="tinyflan", only=[name], train=SHOWN, validation=1, test=4)), "")
+        return [f"{name}: TinyFLAN, cluster {task.cluster}", *_examples(task)]
+    if source == "tinyflan":
+        raise DataError(f"tinyflan has no task {name!r}. {choices(name, specifications())}")
+    if name in entries():
+        return _flan2021(name)
+    known = [*specifications(), *entries()]
+    raise DataError(f"no collection has a task {name!r}. {choices(name, known)} For a study's own: --of my-study.yaml")
+
+
+def _flan2021(name: str) -> list[str]:
+    entry = entries()[name]
+    lines = [
+        f"{name}: FLAN 2021, cluster {entry.cluster}, templates of {entry.templates}, dataset {entry.dataset}",
+        f"hub's copy: {catalogue()['repository'] if entry.in_repository else 'not there'}",
+    ]
+    if name in groups():
+        where = groups()[name].datasets[name]
+        splits = f"{where.train} and {where.test}" if where.test else f"{where.train} alone"
+        lines.append(f"raw: {where.repository} {where.config or ''} ({splits})")
+        lines += ["", "Templates of ours:", *(f"{k:3}. {text!r}" for k, text in enumerate(groups()[name].templates, 1))]
+    if not entry.in_repository:
+        return lines
+    if not in_cache(catalogue()["repository"], catalogue()["revision"], [file_name(name, split) for split in SPLITS]):
+        return [*lines, "", "No example of the hub's copy: it is not in the cache. A run that uses it downloads it."]
+    sizes = {split: catalogue()["caps"][split] for split in SPLITS}
+    task = load_hub_copy(Tasks(source="flan2021", only=[name], **sizes))[0]
+    return [*lines, "", *_describe(task)[1:]]
+
+
+def _describe(task: Task) -> list[str]:
+    counted = left_out([task])
+    lines = [
+        f"{task.name}: cluster {task.cluster}",
+        ", ".join(f"{len(getattr(task, split)):,} {split}" for split in SPLITS) + (f"; {counted}" if counted else ""),
+    ]
+    return [*lines, *_examples(task)]
+
+
+def _examples(task: Task) -> list[str]:
+    lines: list[str] = []
+    for example in task.train[:SHOWN]:
+        template = f" ({example.template})" if example.template is not None else ""
+        lines += ["", f"--- prompt{template}", _shortened(example.prompt), "--- target", _shortened(example.target)]
+    return lines
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text):,} characters)"
+
+
+def _by_cluster(tasks: Iterable[tuple[str, str]]) -> list[str]:
+    clusters: dict[str, list[str]] = {}
+    for cluster, name in tasks:
+        clusters.setdefault(cluster, []).append(name)
+    total = sum(map(len, clusters.values()))
+    lines = [f"{cluster} ({len(names)}): {', '.join(names)}" for cluster, names in clusters.items()]
+    return [*lines, f"{total} tasks in {len(clusters)} clusters"]
+
+
+def _one(name: str, tasks: Sequence[Task], source: str) -> Task:
+    for task in tasks:
+        if task.name == name:
+            return task
+    raise DataError(f"{source} has no task {name!r}. {choices(name, [task.name for task in tasks])}")
+
+
+def _settings(source: str) -> Tasks:
+    """Return the `tasks` of a study file or a built-in study, or those that mean a folder."""
+    if Path(source).is_dir():
+        return Tasks(source=source)
+    if Path(source).is_file() or source in built_in_studies():
+        return load_study(Path(source)).tasks
+    if is_folder(source) or source.endswith((".yaml", ".yml")):
+        raise DataError(f"{source} does not exist. Give a study file, a folder of task files, or a collection.")
+    known = {*COLLECTIONS, *built_in_studies()}
+    raise DataError(f"{source!r} is no study, folder or collection. {choices(source, known)}")
