@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mossa import commands
 from mossa.errors import MossaError
 
 if TYPE_CHECKING:
@@ -161,6 +162,9 @@ def show_task(
     from mossa.tasks.listing import show_task
 
     typer.echo("\n".join(show_task(name, of)))
+
+
+app.command()(commands.compare)
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:

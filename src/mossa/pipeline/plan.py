@@ -10,7 +10,7 @@ from mossa.errors import StudyError, choices
 from mossa.models.files import adapter_fingerprint, base_fingerprint
 from mossa.pipeline.unit import Unit
 from mossa.similarity.registry import estimator
-from mossa.study.schema import BASE, Budget, Experimental, Study
+from mossa.study.schema import BASE, Budget, Existing, Experimental, Kind, Study
 from mossa.tasks.mixture import chosen_tasks, named_tasks
 from mossa.tasks.task import Task, hash_examples
 
@@ -79,23 +79,23 @@ def role(study: Study, name: str) -> str:
     return "base" if name == BASE else "experimental" if name in study.experimental else "control"
 
 
-def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[str, str]]:
+def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
     """Return (`adapter` or `checkpoint`, folder or hub id) of every model that is there already, by its name in tables.
 
     Raises `StudyError` if control.existing names a task that the study has not.
     """
     names = [task.name for task in tasks]
-    found: dict[str, tuple[str, str]] = {}
-    for name, model in study.experimental.items():
-        if model.adapter or model.checkpoint:
-            found[name] = ("adapter", model.adapter) if model.adapter else ("checkpoint", model.checkpoint or "")
+    given: dict[str, Existing | Experimental] = {
+        name: model for name, model in study.experimental.items() if model.adapter or model.checkpoint
+    }
     for task, models in study.control.existing.items():
         if task not in names:
             raise StudyError(f"control.existing: the study has no task {task!r}. {choices(task, names)}")
-        for seed, model in zip(study.control.seeds, models, strict=True):
-            kind = "adapter" if model.adapter else "checkpoint"
-            found[control_name(task, seed)] = (kind, model.adapter or model.checkpoint or "")
-    return found
+        given |= {control_name(task, seed): model for seed, model in zip(study.control.seeds, models, strict=True)}
+    return {
+        name: ("adapter", model.adapter) if model.adapter else ("checkpoint", str(model.checkpoint))
+        for name, model in given.items()
+    }
 
 
 def saw(study: Study, tasks: Sequence[Task], name: str) -> set[str]:

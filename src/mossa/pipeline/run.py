@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from mossa.errors import StudyError, choices
+from mossa.errors import StudyError
+from mossa.pipeline.devices import find_device
 from mossa.pipeline.events import Event, Outcome
 from mossa.pipeline.plan import plan
 from mossa.pipeline.queue import Queue, needed
@@ -135,13 +136,8 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
 
     if workers is not None and workers < 1:
         raise StudyError(f"--workers {workers}: give 1 or more.")
+    device = find_device(device)
     gpus = torch.cuda.device_count()
-    if device == "auto":
-        device = "cuda" if gpus else "cpu"
-    known = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]
-    if device not in known:
-        found = f"{gpus} GPUs" if gpus else "no GPU"
-        raise StudyError(f"--device {device}: torch finds {found} here. {choices(device, known)}")
     if device == "cuda":
         return [f"cuda:{number % gpus}" for number in range(workers or gpus)], 1
     cores = len(os.sched_getaffinity(0))

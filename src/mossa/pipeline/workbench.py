@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.numpy import load_file
 
-from mossa.models.adapters import loaded_adapter
-from mossa.models.base import LoadedBase, load_base, load_checkpoint, load_config, load_tokenizer, longest_input
-from mossa.models.prompts import Encoded, PromptFormat, make_format
+from mossa.models.base import LoadedBase
+from mossa.models.prompts import Encoded, PromptFormat
+from mossa.models.shelf import Shelf
 from mossa.pipeline.plan import existing_models
 from mossa.pipeline.store import RunFolder
-from mossa.study.schema import BASE, Study
+from mossa.study.schema import BASE, Kind, Study
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Example, Task
 
@@ -41,7 +39,7 @@ class Workbench:
         self._tasks = tasks
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None
-        self._stack = ExitStack()
+        self._shelf = Shelf(study.base, device)
         self._model: Any = None
         self._sound: set[str] = set()
 
@@ -51,24 +49,23 @@ class Workbench:
         return {task.name: task for task in self._tasks or load_tasks(self.study.tasks)}
 
     @cached_property
-    def _existing(self) -> dict[str, tuple[str, str]]:
+    def _existing(self) -> dict[str, tuple[Kind, str]]:
         return existing_models(self.study, list(self.tasks.values()))
 
-    @cached_property
+    @property
     def tokenizer(self) -> Any:
         """Return the base's tokenizer, which feeds all models."""
-        return load_tokenizer(self.study.base)
+        return self._shelf.tokenizer
 
-    @cached_property
+    @property
     def base(self) -> LoadedBase:
-        """Return the base, loaded once for all adapters and put away while a whole other model is in use."""
-        return load_base(self.study.base, self.device)
+        """Return the base, loaded once for all adapters."""
+        return self._shelf.base
 
     @cached_property
     def format(self) -> PromptFormat:
         """Return how prompts become tokens."""
-        longest = longest_input(load_config(self.study.base), self.tokenizer)
-        return make_format(self.tokenizer, self.study.prompt, longest)
+        return self._shelf.format(self.study.prompt)
 
     def encoded(self, task: str, split: Split, with_target: bool) -> list[Encoded]:
         """Return a task's examples as tokens; those that do not fit are absent, their `index` tells which."""
@@ -89,7 +86,7 @@ class Workbench:
     def detach(self) -> None:
         """Take off whatever adapter is on the base."""
         self._attached = self._model = None
-        self._stack.close()
+        self._shelf.put_back()
 
     def sound_folder(self, identifier: str) -> Path:
         """Return the folder of a landed unit; raises `DamagedUnit` if its files are not as they were written."""
@@ -106,11 +103,7 @@ class Workbench:
 
     def _attach(self, name: str) -> Any:
         if name == BASE:
-            return self.base.model
-        kind, source = self._existing.get(name, ("adapter", None))
-        if kind == "checkpoint":
-            self.__dict__.pop("base", None)  # it is loaded again when it is needed: two whole models may not fit
-            gc.collect()
-            return load_checkpoint(str(source), self.study.base, self.tokenizer, self.device)
-        folder = source or self.sound_folder(f"train/{name}") / "adapter"
-        return self._stack.enter_context(loaded_adapter(self.base, folder))
+            return self._shelf.take("base", "")
+        if name in self._existing:
+            return self._shelf.take(*self._existing[name])
+        return self._shelf.take("adapter", self.sound_folder(f"train/{name}") / "adapter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from mossa.errors import StudyError, choices
 from mossa.study.paths import built_in_studies, locate, resolve_paths
 from mossa.study.schema import Study
 
+Part = TypeVar("Part", bound=BaseModel)
 LARGEST_STUDY_FILE = 1_000_000  # bytes; a study file is written by hand
 MOST_KEYS = 20_000
 
@@ -81,6 +82,15 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
     if repeated:
         return ReadStudy(None, repeated, lines)
     return ReadStudy(resolve_paths(study, path.resolve().parent), [], lines)
+
+
+def checked(kind: type[Part], **values: Any) -> Part:
+    """Return a part of a study made of values from elsewhere than a file; raises `StudyError` for what is wrong."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        found = [str(_explain(details, {})) for details in error.errors(include_url=False)]
+        raise StudyError(" ".join(found)) from error
 
 
 def nearest_line(lines: dict[tuple[str, ...], int], place: tuple[str, ...]) -> int | None:

@@ -11,6 +11,7 @@ from mossa.names import check_name
 from mossa.study.presets import RECIPES
 
 BASE = "pretrained"  # what the base is called among the experimental models and in every table
+Kind = Literal["base", "adapter", "checkpoint"]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

@@ -135,6 +135,21 @@ def read_rendered(path: Path, stated: Collection[str]) -> tuple[list[Example], i
     return examples, empty
 
 
+def read_prompts(path: Path) -> list[Example]:
+    """Return the prompts in a file of the FLAN schema in which only `inputs` is needed; their targets are empty.
+
+    Raises `DataError` naming the line for the first bad one, or if there are none.
+    """
+    prompts: list[Example] = []
+    for where, record in read_lines(path):
+        (prompt,) = _not_empty(record, ("inputs",), where)
+        template = record.get("template")
+        prompts.append(Example(prompt, "", None if template is None else str(template)))
+    if not prompts:
+        raise DataError(f"{path} is empty; give one JSON object with inputs per line.")
+    return prompts
+
+
 def _task_files(folder: Path) -> list[Path]:
     found = [*folder.glob("*.jsonl"), *folder.glob("*.json")]
     return sorted(path for path in found if path.name not in NO_TASKS)

@@ -1,0 +1,102 @@
+"""The commands that need no run folder: compare two models, and plan a study before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mossa.errors import MossaError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+TooLong = Literal["skip", "refuse", "shorten-start", "shorten-middle"]
+
+
+def compare(
+    base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
+    experimental: Annotated[str, typer.Option(help="adapter or checkpoint: hub id or folder")],
+    control: Annotated[str, typer.Option(help="adapter or checkpoint to compare with: hub id or folder")],
+    prompts: Annotated[Path, typer.Option(help="file of JSON lines with `inputs` each")],
+    template: Annotated[str, typer.Option(help="auto, chat, plain, llama2, or a text with {prompt}")] = "auto",
+    system: Annotated[str | None, typer.Option(help="system message for templates that have one")] = None,
+    cutoff: Annotated[int | None, typer.Option(help="longest prompt in tokens; default: what the model takes")] = None,
+    too_long: Annotated[TooLong, typer.Option(help="what happens to a prompt that does not fit")] = "skip",
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="number format of the weights")] = "float32",
+    estimator: Annotated[
+        list[str] | None, typer.Option(help="ids; default: cka-linear and cka-linear-debiased")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
+    output: Annotated[Path | None, typer.Option(help="also write all numbers to this .csv or .json")] = None,
+) -> None:
+    """Compare two models tuned from one base, layer by layer, without a study."""
+    from rich.console import Console
+
+    from mossa.pipeline.devices import find_device
+    from mossa.pipeline.pair import compare_pair
+    from mossa.study import checked
+    from mossa.study.schema import Base, Prompt
+    from mossa.tasks.jsonl import read_prompts
+
+    if output and output.suffix not in {".csv", ".json"}:
+        raise MossaError(f"--output {output}: the file ends in .csv or .json.")
+    if output and not output.parent.is_dir():
+        raise MossaError(f"--output {output}: {output.parent} is not a folder; make it first.")
+    console = Console(soft_wrap=True)
+    pair = compare_pair(
+        checked(Base, model=base, dtype=dtype),
+        experimental,
+        control,
+        read_prompts(prompts),
+        checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long),
+        estimator or ["cka-linear", "cka-linear-debiased"],
+        find_device(device),
+        lambda line: console.print(line, highlight=False, markup=False),
+    )
+    console.print(f"{pair.prompts} prompts, {pair.skipped} skipped, {pair.shortened} shortened.", highlight=False)
+    for name in dict.fromkeys(pair.rows["estimator"]):
+        _print_layers(console, name, pair.rows[pair.rows["estimator"] == name])
+    if output:
+        if output.suffix == ".csv":
+            pair.rows.to_csv(output, index=False)
+        else:
+            pair.rows.to_json(output, orient="records", indent=1)
+        console.print(f"Numbers: {output}", highlight=False, markup=False)
+
+
+def _print_layers(console: Console, estimator: str, rows: pd.DataFrame) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        "layer",
+        box=SIMPLE_HEAD,
+        title=f"{estimator}, similarity to the control with 95 % intervals",
+        title_justify="left",
+    )
+    columns = ("base", "experimental", "difference")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        table.add_row(str(row["layer"]), *(_interval(row, name) for name in columns))
+    console.print(table)
+    dropped = rows["non_finite"].max()
+    if dropped:
+        console.print(f"Up to {dropped} prompts per layer are not finite in one of the models and left out.")
+    for reason, count in rows["reason"].value_counts().items():
+        console.print(f"{count} layers: {reason}", highlight=False, markup=False)
+
+
+def _interval(row: Mapping[Any, Any], name: str) -> str:
+    import pandas as pd
+
+    if pd.isna(row[name]):
+        return "undefined"
+    sign = "+" if name == "difference" else ""
+    if pd.isna(row[f"{name}_low"]):
+        return f"{row[name]:{sign}.3f}"
+    return f"{row[name]:{sign}.3f} [{row[f'{name}_low']:{sign}.3f}, {row[f'{name}_high']:{sign}.3f}]"

@@ -1,0 +1,73 @@
+"""One model in memory at a time: the base, the base with an adapter on it, or a whole checkpoint in its stead."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.hub import cached_file
+
+from mossa.models.adapters import loaded_adapter
+from mossa.models.base import LoadedBase, load_base, load_checkpoint, load_config, load_tokenizer, longest_input
+from mossa.models.hub import check_place, quiet, sentences
+from mossa.models.prompts import PromptFormat, make_format
+from mossa.study.schema import Base, Kind, Prompt
+
+
+class Shelf:
+    """Takes one model off the shelf after putting the last one back; loads the base once for all adapters."""
+
+    def __init__(self, settings: Base, device: str) -> None:
+        self.settings, self.device = settings, device
+        self._stack = ExitStack()
+        self._taken: Any = None
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Return the base's tokenizer, which feeds all models."""
+        return load_tokenizer(self.settings)
+
+    @cached_property
+    def base(self) -> LoadedBase:
+        """Return the base; it is put away while a whole other model is in use."""
+        return load_base(self.settings, self.device)
+
+    def format(self, prompt: Prompt) -> PromptFormat:
+        """Return how prompts become tokens, without loading any weights."""
+        return make_format(self.tokenizer, prompt, longest_input(load_config(self.settings), self.tokenizer))
+
+    def take(self, kind: Kind, source: str | Path) -> Any:
+        """Return a model in evaluation mode, to be used until the next one is taken.
+
+        Raises `ModelError` if it cannot be loaded or does not belong to this base.
+        """
+        self.put_back()
+        if kind == "base":
+            return self.base.model
+        if kind == "adapter":
+            return self._stack.enter_context(loaded_adapter(self.base, source))
+        self.__dict__.pop("base", None)  # it is loaded again when it is needed: two whole models may not fit
+        gc.collect()
+        self._taken = load_checkpoint(str(source), self.settings, self.tokenizer, self.device)
+        return self._taken
+
+    def put_back(self) -> None:
+        """Take off whatever adapter is on the base, and let go of a whole other model."""
+        self._stack.close()
+        self._taken = None
+
+
+def kind_of(source: str, what: str) -> Kind:
+    """Return whether a folder or a repository on the hub holds an adapter or a checkpoint.
+
+    Raises `ModelError`, beginning with `what`, if it cannot be read.
+    """
+    check_place(source, what)
+    with sentences(f"{what}: {source}"), quiet():
+        if cached_file(source, "adapter_config.json", _raise_exceptions_for_missing_entries=False):
+            return "adapter"
+        cached_file(source, "config.json")
+    return "checkpoint"

@@ -1,0 +1,20 @@
+"""Which device a run uses."""
+
+from __future__ import annotations
+
+from mossa.errors import StudyError, choices
+
+
+def find_device(device: str) -> str:
+    """Return `cpu`, `cuda` or `cuda:i`: what was asked for, and for `auto` the GPU if there is one.
+
+    Raises `StudyError` for a device that is not there.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    known = ["auto", "cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]
+    if device not in known:
+        found = f"{gpus} GPUs" if gpus else "no GPU"
+        raise StudyError(f"--device {device}: torch finds {found} here. {choices(device, known)}")
+    return ("cuda" if gpus else "cpu") if device == "auto" else device
