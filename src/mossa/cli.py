@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mossa import commands
-from mossa.errors import MossaError
+from mossa.errors import MossaError, StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,12 +79,18 @@ def run(
     workers: Annotated[
         int | None, typer.Option(help="processes; default: one per core for a small base, one per GPU, else one")
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="be the K-th of N runs that share the work, e.g. of a job array")
+    ] = None,
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="this machine, or a Ray cluster")] = "local",
+    address: Annotated[str | None, typer.Option(help="of the Ray cluster; default: the one found here")] = None,
     report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
     from mossa.pipeline.progress import Display
-    from mossa.pipeline.run import run_study
+    from mossa.pipeline.run import Means, run_study
 
+    means = Means(device, workers, _shard(shard), engine, address)
     console = _console()
     prepared = _prepared(study, overrides, runs)
     todo = len(prepared.todo)
@@ -91,15 +99,21 @@ def run(
         f"{prepared.study.name}: {len(prepared.units)} units, {len(prepared.units) - todo} done already, {todo} to do.",
         highlight=False,
     )
-    try:
-        with display.showing():
-            finished = run_study(prepared, device, workers, display.event, display.say)
+
+    def conclude(finished: Finished) -> None:
         _say_finished(console, finished)
         if report:
-            _write_report(console, prepared, finished.tables)
+            _write_report(console, prepared, finished.tables or {})
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends before it kills
+    try:
+        with display.showing():
+            finished = run_study(prepared, means, display.event, display.say, conclude)
     except KeyboardInterrupt:
         typer.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
         raise typer.Exit(EXIT_STOPPED) from None
+    if finished.tables is None:
+        _say_finished(console, finished)
     if finished.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
@@ -130,15 +144,25 @@ def report(
 ) -> None:
     """Write figures, tables and the report again from what is there."""
     from mossa.pipeline.results import gather, write_tables
+    from mossa.pipeline.runners import at_work
 
     prepared = _prepared(study, overrides, runs)
     if not prepared.run.units.is_dir():
         raise MossaError(f"{prepared.run.path} has no results yet. Run first: mossa run {study}")
-    with prepared.run.locked():
-        prepared.run.prepare()
+    console = _console()
+    with at_work(prepared.run, prepared.plan, True, lambda line: console.print(line, highlight=False)):
         tables = gather(prepared.run, prepared.units, prepared.fingerprints)
         write_tables(tables, prepared.run.path / "results", prepared.run)
-        _write_report(_console(), prepared, tables, format, again=True)
+        _write_report(console, prepared, tables, format, again=True)
+
+
+def _shard(given: str | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", given)
+    if not found or int(found[1]) > int(found[2]):
+        raise StudyError(f"--shard {given}: give K/N with K from 1 to N, such as --shard 3/64.")
+    return int(found[1]), int(found[2])
 
 
 @tasks.command("ls")
@@ -182,6 +206,8 @@ def _say_finished(console: Console, finished: Finished) -> None:
             f"{len(finished.done)} units done, {finished.kept} kept from before, {len(finished.failed)} failed.",
             highlight=False,
         )
+    if finished.tables is None:
+        console.print("Another shard has written tables and report.", highlight=False)
     console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, markup=False)
 
 

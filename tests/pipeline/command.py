@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mossa.pipeline.run import prepare, run_study
+from mossa.pipeline.run import Means, prepare, run_study
 from mossa.study import load_study
 
 
@@ -40,6 +40,19 @@ def mossa(folder: Path, *words: str) -> Ran:
     return Ran(done.returncode, output)
 
 
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start `mossa` with these words in `folder`, and do not wait for it."""
+    return subprocess.Popen(
+        arguments(*words),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def run_again(folder: Path, *overrides: str) -> tuple[set[str], dict[str, str], list[str]]:
     """Run the study in `folder` in this process; return the ids done, what failed, and what was said.
 
@@ -47,7 +60,7 @@ def run_again(folder: Path, *overrides: str) -> tuple[set[str], dict[str, str], 
     """
     said: list[str] = []
     prepared = prepare(load_study(folder / "small.yaml", overrides), folder / "runs")
-    finished = run_study(prepared, device="cpu", workers=1, say=said.append)
+    finished = run_study(prepared, Means(device="cpu", workers=1), say=said.append)
     assert len(set(finished.done)) == len(finished.done)
     return set(finished.done), finished.failed, said
 

@@ -13,13 +13,14 @@ from mossa.pipeline.unit import Unit
 from mossa.pipeline.workbench import DamagedUnit, Workbench
 
 
-def perform(unit: Unit, fingerprint: str, bench: Workbench) -> Outcome:
+def perform(unit: Unit, bench: Workbench) -> Outcome:
     """Do `unit` and land it in the run folder.
 
     What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
     error of the whole run (`RunFolderError`).
     """
     start = time.perf_counter()
+    fingerprint = bench.marks[unit.id]
     manifest = provenance()
     try:
         with bench.run.landing(unit, fingerprint, manifest) as folder:

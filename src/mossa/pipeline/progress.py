@@ -36,8 +36,9 @@ class Display:
     def event(self, event: Event, queue: Queue) -> None:
         """Show one event."""
         if isinstance(event, Outcome):
-            self.finished += event.state != "damaged"
-            self.total = max(self.total, self.finished + len(queue.todo))
+            if event.state == "damaged":
+                self.total = self.finished + len(queue.todo)
+            self.finished = self.total - len(queue.todo)  # so what other shards did is counted, and what is left out
             if self.bars is None:
                 self._line(event, queue)
             else:

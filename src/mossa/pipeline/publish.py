@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from mossa.pipeline.provenance import provenance
+from mossa.pipeline.results import made_from
 from mossa.pipeline.run import Prepared
 from mossa.report import write_report
 
@@ -42,13 +42,7 @@ def is_current(prepared: Prepared) -> bool:
 
 
 def _mark(prepared: Prepared) -> str:
-    """Return a hash of which units are done, with their fingerprints."""
-    done = [
-        mark
-        for name, mark in prepared.fingerprints.items()
-        if prepared.run.status(prepared.units[name], mark).state == "done"
-    ]
-    return hashlib.sha256("\n".join(done).encode()).hexdigest()
+    return made_from(prepared.run, prepared.units, prepared.fingerprints)
 
 
 def _how_made(prepared: Prepared) -> dict[str, Any]:

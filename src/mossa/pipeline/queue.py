@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from mossa.pipeline.unit import Unit
 
@@ -19,6 +20,10 @@ def needed(units: dict[str, Unit], wanting: set[str]) -> list[str]:
 class Queue:
     """The units still to do, in the plan's order; one is ready when none of its inputs is still to do."""
 
+    pause: ClassVar[float | None] = (
+        None  # seconds after which to ask again when nothing is ready; None if only an outcome helps
+    )
+
     def __init__(self, units: dict[str, Unit], todo: Iterable[str]) -> None:
         self.units = units
         self.todo = set(todo)
@@ -28,12 +33,19 @@ class Queue:
 
     def next(self, loaded: str | None = None) -> Unit | None:
         """Take the next ready unit, rather one that needs the model that is `loaded` already; None if none is ready."""
-        ready = [self.units[name] for name in self.order if name in self.todo and self._ready(name)]
-        if not ready:
-            return None
-        unit = next((unit for unit in ready if loaded is not None and unit.model == loaded), ready[0])
-        self.running.add(unit.id)
-        return unit
+        for unit in self.ready(loaded):
+            self.running.add(unit.id)
+            return unit
+        return None
+
+    def ready(self, loaded: str | None = None) -> list[Unit]:
+        """Return the units that could be begun now, those that need the model that is `loaded` first."""
+        found = [self.units[name] for name in self.order if name in self.todo and self._ready(name)]
+        return sorted(found, key=lambda unit: loaded is None or unit.model != loaded)
+
+    def wait(self) -> bool:
+        """Wait a little for what others do; False at once if there is nobody to wait for."""
+        return False
 
     def done(self, name: str) -> None:
         """Take a finished unit off the queue."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,9 @@ TABLES = (
 )
 
 
+MADE_FROM = "results/.made-from"
+
+
 def gather(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> dict[str, pd.DataFrame]:
     """Return every table of the units that are done, in the plan's order; a unit that is not done adds no rows.
 
@@ -46,10 +50,29 @@ def gather(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str])
     return {name: _joined(frames) for name, frames in parts.items() if frames}
 
 
+def made_from(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> str:
+    """Return a hash of which units are done, with their fingerprints: what tables and report are made from."""
+    done = [mark for name, mark in fingerprints.items() if run.status(units[name], mark).state == "done"]
+    return hashlib.sha256("\n".join(done).encode()).hexdigest()
+
+
+def is_gathered(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> bool:
+    """Tell whether the tables, and what is written with them, were finished from the units as they are now."""
+    mark = run.path / MADE_FROM
+    return mark.is_file() and mark.read_text() == made_from(run, units, fingerprints)
+
+
+def mark_gathered(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> None:
+    """Note from which units the tables were made."""
+    with run.writing():
+        run.write(run.path / MADE_FROM, made_from(run, units, fingerprints))
+
+
 def write_tables(tables: dict[str, pd.DataFrame], folder: Path, run: RunFolder) -> None:
     """Write each table as parquet and CSV, each file replaced at once; tables that are no longer there are removed."""
     with run.writing():
         folder.mkdir(parents=True, exist_ok=True)
+        (run.path / MADE_FROM).unlink(missing_ok=True)  # until all are whole again, they count as old
         for name in TABLES:
             if name not in tables:
                 (folder / f"{name}.parquet").unlink(missing_ok=True)

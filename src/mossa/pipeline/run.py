@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import yaml
 
 from mossa.errors import StudyError
+from mossa.pipeline.claims import Claims
 from mossa.pipeline.devices import find_device
 from mossa.pipeline.events import Event, Outcome
 from mossa.pipeline.plan import plan
 from mossa.pipeline.queue import Queue, needed
-from mossa.pipeline.results import gather, write_tables
+from mossa.pipeline.results import gather, is_gathered, mark_gathered, write_tables
+from mossa.pipeline.runners import at_work
+from mossa.pipeline.shared_queue import SharedQueue, falls_to
 from mossa.pipeline.store import RunFolder, Status
 from mossa.pipeline.unit import Unit, fingerprints
 from mossa.study.schema import Study
@@ -39,6 +46,11 @@ class Prepared:
     status: dict[str, Status]
 
     @property
+    def plan(self) -> str:
+        """Return a hash of all units with their fingerprints."""
+        return hashlib.sha256("\n".join(self.fingerprints.values()).encode()).hexdigest()
+
+    @property
     def todo(self) -> list[str]:
         """Return the ids of the units that a run would do, in order; what depends on one of them is among them."""
         return needed(self.units, {name for name, status in self.status.items() if status.state != "done"})
@@ -46,13 +58,42 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a run did: units done in this run, failed (with the reason) and skipped because they were there."""
+    """What a run did: units done in this run, failed (with the reason), and `kept`: those that others did.
+
+    `tables` is None if another shard has put them together.
+    """
 
     prepared: Prepared
     done: list[str]
     failed: dict[str, str]
     kept: int
-    tables: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """With what a study is run: nothing here changes a result.
+
+    `device` is auto, cpu, cuda or cuda:i; `workers` defaults to one process per core for a small base on the CPU, one
+    per GPU, else one. `shard` (k, n) makes this run the k-th of n that share the folder. `engine` is local or ray, and
+    `address` that of the Ray cluster. Raises `StudyError` if these do not go together, or Ray is not installed.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    shard: tuple[int, int] | None = None
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise StudyError(f"--workers {self.workers}: give 1 or more.")
+        if self.address and self.engine != "ray":
+            raise StudyError(f"--address {self.address} is that of a Ray cluster: add --engine ray.")
+        if self.shard and self.engine == "ray":
+            raise StudyError("--shard and --engine ray are two ways to share the work: give one of them.")
+        if self.engine == "ray" and importlib.util.find_spec("ray") is None:
+            raise StudyError("--engine ray needs Ray. Install it with: pip install 'mossa[ray]'")
 
 
 def prepare(study: Study, runs: Path) -> Prepared:
@@ -73,30 +114,27 @@ def _statuses(run: RunFolder, units: dict[str, Unit], marks: dict[str, str]) -> 
 
 def run_study(
     prepared: Prepared,
-    device: str = "auto",
-    workers: int | None = None,
+    means: Means | None = None,
     on_event: Callable[[Event, Queue], None] | None = None,
     say: Callable[[str], None] = print,
+    conclude: Callable[[Finished], None] | None = None,
 ) -> Finished:
-    """Do every unit that is missing or changed, then write the tables.
+    """Do every unit that is missing or changed, write the tables, and `conclude` with them.
 
-    `device` is auto, cpu, cuda or cuda:i; `workers` defaults to one process per core for a small base on the CPU, one
-    per GPU, else one. A unit that fails is marked with its reason and the rest goes on. Raises `RunFolderError` if the
-    folder is in use, of another version or cannot be written.
+    A unit that fails is marked with its reason and the rest goes on. Of several shards the one that finds the tables
+    old writes them and concludes. Raises `RunFolderError` if the folder is in use, of another version or cannot be
+    written.
     """
+    means = means or Means()
     run = prepared.run
-    with run.writing():
-        run.path.mkdir(parents=True, exist_ok=True)
-    with run.locked():
-        run.prepare()
+    with at_work(run, prepared.plan, means.shard is None, say) as runner:
         _write_resolved(prepared.study, run)
-        prepared = replace(
-            prepared, status=_statuses(run, prepared.units, prepared.fingerprints)
-        )  # now that it is ours
-        damaged = _find_damage(prepared)
-        for name, what in damaged.items():
-            say(f"{prepared.units[name].title} is damaged and will be done again: {what}")
-        queue = Queue(prepared.units, needed(prepared.units, {*prepared.todo, *damaged}))
+        prepared = replace(prepared, status=_statuses(run, prepared.units, prepared.fingerprints))  # now that we are in
+        for name, status in prepared.status.items():
+            if status.state == "done":
+                run.forget_checkpoints(prepared.units[name])
+        claims = Claims(runner) if means.shard else None
+        queue = _shared_queue(prepared, means.shard, claims, say) if means.shard and claims else _queue(prepared, say)
         done: list[str] = []
 
         def settle(event: Event) -> None:
@@ -106,24 +144,63 @@ def run_study(
                 on_event(event, queue)
 
         if queue.todo:
-            _do_units(prepared, queue, device, workers, settle)
-        tables = gather(run, prepared.units, prepared.fingerprints)
-        write_tables(tables, run.path / "results", run)
-    return Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), tables)
+            _do_units(prepared, queue, means, settle, say)
+        finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
+        with claims.held_alone("tables") if claims else nullcontext():
+            if claims and is_gathered(run, prepared.units, prepared.fingerprints):
+                return finished
+            finished = replace(finished, tables=gather(run, prepared.units, prepared.fingerprints))
+            write_tables(finished.tables or {}, run.path / "results", run)
+            if conclude:
+                conclude(finished)
+            mark_gathered(run, prepared.units, prepared.fingerprints)
+    return finished
+
+
+def _queue(prepared: Prepared, say: Callable[[str], None]) -> Queue:
+    """Return what is to do: all that is not done, or is damaged, or is made from that."""
+    damaged = _find_damage(prepared, prepared.units)
+    for name, what in damaged.items():
+        say(f"{prepared.units[name].title} is damaged and will be done again: {what}")
+    return Queue(prepared.units, needed(prepared.units, {*prepared.todo, *damaged}))
+
+
+def _shared_queue(prepared: Prepared, shard: tuple[int, int], claims: Claims, say: Callable[[str], None]) -> Queue:
+    """Return all that is not done; damage is looked for, and failures are tried once more, by one shard each."""
+    units, status = prepared.units, prepared.status
+    mine = [name for name in units if falls_to(name, *shard)]
+    damaged = _find_damage(prepared, mine)
+    todo = {name for name in units if status[name].state != "done"} | damaged.keys()
+
+    def say_failed(name: str, why: str) -> None:
+        say(f"{units[name].title} failed in another shard or an earlier run: {why}")
+
+    queue = SharedQueue(units, todo, prepared.fingerprints, claims, shard[0], say_failed)
+    queue.damaged |= damaged.keys()
+    queue.retried |= {name for name in mine if status[name].state == "failed"}
+    return queue
 
 
 def _do_units(
-    prepared: Prepared, queue: Queue, device: str, workers: int | None, settle: Callable[[Event], None]
+    prepared: Prepared, queue: Queue, means: Means, settle: Callable[[Event], None], say: Callable[[str], None]
 ) -> None:
-    from mossa.pipeline.local import run_here, run_in_processes  # torch and the rest, needed from here on
+    from mossa.pipeline.workbench import Job  # torch and the rest, needed from here on
 
-    study, run, marks = prepared.study, prepared.run, prepared.fingerprints
-    devices, threads = choose_devices(study, device, workers)
+    job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints)
+    if means.engine == "ray":
+        from mossa.pipeline.ray_engine import run_on_ray
+
+        small = _weight_bytes(prepared.study) < SMALL_BASE
+        run_on_ray(job, queue, means.address, means.device, means.workers, small, settle, say)
+        return
+    from mossa.pipeline.local import run_here, run_in_processes
+
+    devices, threads = choose_devices(prepared.study, means.device, means.workers)
     devices = devices[: len(queue.todo)]
     if len(devices) == 1:
-        run_here(study, run, queue, marks, devices[0], threads, prepared.tasks, settle)
+        run_here(job, queue, devices[0], threads, settle)
     else:
-        run_in_processes(study, run, queue, marks, devices, threads, settle)
+        run_in_processes(job, queue, devices, threads, settle, say)
 
 
 def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list[str], int]:
@@ -134,8 +211,6 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
     """
     import torch
 
-    if workers is not None and workers < 1:
-        raise StudyError(f"--workers {workers}: give 1 or more.")
     device = find_device(device)
     gpus = torch.cuda.device_count()
     if device == "cuda":
@@ -162,10 +237,10 @@ def _settle(
         say(f"{units[name].title} failed: {outcome.reason}" + (f" (so these are left out: {after})" if after else ""))
 
 
-def _find_damage(prepared: Prepared) -> dict[str, str]:
-    """Return the landed units whose small files are not as they were written, and what is wrong with them."""
+def _find_damage(prepared: Prepared, names: Iterable[str]) -> dict[str, str]:
+    """Return those of the landed units whose small files are not as they were written, and what is wrong with them."""
     found: dict[str, str] = {}
-    for name in prepared.units:
+    for name in names:
         manifest = prepared.run.manifest(name)
         if manifest is None or prepared.status[name].state != "done":
             continue
@@ -178,9 +253,7 @@ def _find_damage(prepared: Prepared) -> dict[str, str]:
 
 def _write_resolved(study: Study, run: RunFolder) -> None:
     with run.writing():
-        temporary = run.path / "study.yaml.partial"
-        temporary.write_text(yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-        temporary.replace(run.path / "study.yaml")
+        run.write(run.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
 
 
 def _weight_bytes(study: Study) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 
@@ -47,16 +47,19 @@ class Status:
 class RunFolder:
     """A study's folder: `units/<step>/<key>/` with a manifest each, temporary work beside them, failures by name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, token: str | None = None) -> None:
         self.path = path
+        self.token = token or secrets.token_hex(8)  # marks what this runner and its workers write
         self.units = path / "units"
         self.work = path / "units" / ".work"
         self.failures = path / "units" / ".failed"
+        self.runners = path / ".runners"
+        self.claims = path / ".claims"
 
     def prepare(self) -> None:
-        """Make the folder and remove what an interrupted run left half done; raises `RunFolderError` if it cannot."""
+        """Make the folder; raises `RunFolderError` if it cannot be written or is of another version."""
         with self.writing():
-            self.units.mkdir(parents=True, exist_ok=True)
+            self.work.mkdir(parents=True, exist_ok=True)
             layout = self.path / "layout.json"
             if layout.is_file():
                 found = _read_json(layout).get("layout")
@@ -66,27 +69,39 @@ class RunFolder:
                         "Use that version, or give another folder with --runs."
                     )
             else:
-                _write_json(layout, {"layout": LAYOUT})
-            for litter in self.work.glob("*") if self.work.is_dir() else ():
-                if not litter.name.startswith("checkpoint-"):
-                    shutil.rmtree(litter, ignore_errors=True)
-            self.work.mkdir(exist_ok=True)
+                self.write(layout, _json({"layout": LAYOUT}))
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one run, at most until the process ends; raises `RunFolderError` if another has it."""
-        with self.writing(), (self.path / ".lock").open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = _holder(handle)
-                raise RunFolderError(
-                    f"{self.path} is in use by another run{holder}. Wait for it, or give another folder with --runs."
-                ) from error
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-            yield
+    def clear(self) -> None:
+        """Remove what other runners left half done; for one that is alone in the folder."""
+        with self.writing():
+            shutil.rmtree(self.claims, ignore_errors=True)
+            for path in (*self.work.glob("*"), *self.runners.glob("*")):
+                if not path.name.startswith(("checkpoint-", self.token, f".{self.token}")):
+                    _remove(path)
+
+    def clear_unit(self, unit: Unit, fingerprint: str) -> None:
+        """Remove what a worker of this runner that died left of a unit."""
+        for path in self.work.glob(f"{_prefix(unit, fingerprint)}{self.token}-*"):
+            _remove(path)
+
+    def clear_after(self, token: str) -> None:
+        """Remove what the runner with this token left half done."""
+        for path in (*self.work.glob(f"*-{token}-*"), *self.runners.glob(f".{token}*")):
+            _remove(path)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file so that others see the old one or the new one, whole, also when several write it at once."""
+        temporary = self.scratch()
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def scratch(self) -> Path:
+        """Return a new path for a file that is not yet whole; what stays there is removed with its runner."""
+        self.runners.mkdir(parents=True, exist_ok=True)
+        return self.runners / f".{self.token}-{secrets.token_hex(4)}"
 
     def status(self, unit: Unit, fingerprint: str) -> Status:
         """Return where `unit` stands, from its manifest and its files' sizes; contents are checked when read."""
@@ -116,11 +131,13 @@ class RunFolder:
         sound = isinstance(files, dict) and all(isinstance(file, list) and len(file) == 2 for file in files.values())
         return manifest if sound and "fingerprint" in manifest else None
 
-    def damage(self, identifier: str) -> str | None:
-        """Return what is wrong with a landed unit's files by their checksums, or None if they are as written."""
+    def damage(self, identifier: str, fingerprint: str | None = None) -> str | None:
+        """Return what is wrong with a landed unit, by its files' checksums and (if given) its fingerprint, or None."""
         manifest = self.manifest(identifier)
         if manifest is None:
             return "its manifest is missing or damaged"
+        if fingerprint not in (None, manifest["fingerprint"]):
+            return "it was made for another version of the study"
         for name, (_, checksum) in manifest["files"].items():
             try:
                 if _checksum(self.folder(identifier) / name) != checksum:
@@ -129,7 +146,7 @@ class RunFolder:
                 return f"{name} cannot be read ({error.strerror})"
         return None
 
-    @contextmanager
+    @contextlib.contextmanager
     def landing(self, unit: Unit, fingerprint: str, manifest: dict[str, Any]) -> Iterator[Path]:
         """Yield a temporary folder to write to; at the end it becomes the unit by one rename, `manifest` inside.
 
@@ -138,7 +155,7 @@ class RunFolder:
         """
         with self.writing():
             self.work.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f"{unit.step}-", dir=self.work))
+            folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(unit, fingerprint)}{self.token}-", dir=self.work))
         try:
             with self.writing(only_when_full=True):  # any other error in the block is the unit's own
                 yield folder
@@ -149,11 +166,12 @@ class RunFolder:
                     if path.is_file()
                 }
                 content = {"fingerprint": fingerprint, "step": unit.step, "key": unit.key, "settings": unit.settings}
-                _write_json(folder / MANIFEST, {**content, "inputs": list(unit.inputs), "files": files, **manifest})
+                content |= {"inputs": list(unit.inputs), "files": files, **manifest}
+                (folder / MANIFEST).write_text(_json(content), encoding="utf-8")
                 _flush(folder)
-                self._swap(folder, self.folder(unit.id))
+                self._swap(folder, unit, fingerprint)
                 self._failure_path(unit).unlink(missing_ok=True)
-                shutil.rmtree(self.checkpoints(unit), ignore_errors=True)
+                self.forget_checkpoints(unit)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -161,12 +179,17 @@ class RunFolder:
         """Return where the unit keeps what lets it go on after an interruption; gone once it has landed."""
         return self.work / f"checkpoint-{unit.step}-{unit.key}"
 
+    def forget_checkpoints(self, unit: Unit) -> None:
+        """Remove the checkpoints of a unit that has landed."""
+        if self.checkpoints(unit).is_dir():
+            shutil.rmtree(self.checkpoints(unit), ignore_errors=True)
+
     def record_failure(self, unit: Unit, fingerprint: str, reason: str) -> None:
         """Write down why the unit failed."""
         with self.writing():
             path = self._failure_path(unit)
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_json(path, {"fingerprint": fingerprint, "reason": reason})
+            self.write(path, _json({"fingerprint": fingerprint, "reason": reason}))
 
     def failure(self, unit: Unit, fingerprint: str) -> str | None:
         """Return why the unit failed with this very fingerprint, or None if it did not."""
@@ -176,7 +199,7 @@ class RunFolder:
             return None
         return str(failure.get("reason")) if failure.get("fingerprint") == fingerprint else None
 
-    @contextmanager
+    @contextlib.contextmanager
     def writing(self, only_when_full: bool = False) -> Iterator[None]:
         """Turn what the file system refuses (or only that it is full) into a sentence."""
         try:
@@ -192,15 +215,26 @@ class RunFolder:
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / unit.step / f"{unit.key}.json"
 
-    def _swap(self, new: Path, place: Path) -> None:
+    def _swap(self, new: Path, unit: Unit, fingerprint: str) -> None:
+        place = self.folder(unit.id)
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():
-            old = Path(tempfile.mkdtemp(prefix="old-", dir=self.work))
-            place.rename(old / "unit")
-            new.rename(place)
+        while True:
+            try:
+                new.rename(place)  # refused if something is there
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            if self.status(unit, fingerprint).state == "done" and self.damage(unit.id) is None:
+                return  # another landed the very same while we were at it: nothing lands twice
+            old = Path(tempfile.mkdtemp(prefix=f"old-{self.token}-", dir=self.work))
+            with contextlib.suppress(FileNotFoundError):
+                place.rename(old / "unit")
             shutil.rmtree(old, ignore_errors=True)
-        else:
-            new.rename(place)
+
+
+def _prefix(unit: Unit, fingerprint: str) -> str:
+    return f"{unit.step}-{fingerprint[:12]}-"
 
 
 def _what_changed(manifest: dict[str, Any], unit: Unit) -> str:
@@ -233,12 +267,6 @@ def _flush(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def _holder(handle: IO[str]) -> str:
-    handle.seek(0)
-    pid = handle.read().strip()
-    return f" (process {pid})" if pid.isdigit() else ""
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -249,7 +277,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    temporary.replace(path)
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,6 @@ from mossa.models.shelf import Shelf
 from mossa.pipeline.plan import existing_models
 from mossa.pipeline.store import RunFolder
 from mossa.study.schema import BASE, Kind, Study
-from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Example, Task
 
 Split = Literal["train", "validation", "test"]
@@ -30,23 +30,32 @@ class DamagedUnit(Exception):
         self.identifier, self.what = identifier, what
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker of a run is given: the study, its tasks as they were planned, and the folder.
+
+    The tasks travel with it, so that no worker can read other data than those the units were planned with. `marks`
+    maps the units to their fingerprints.
+    """
+
+    study: Study
+    tasks: list[Task]
+    run: RunFolder
+    marks: dict[str, str]
+
+
 class Workbench:
     """Loads each thing once, when it is first needed."""
 
-    def __init__(self, study: Study, run: RunFolder, device: str, tasks: list[Task] | None = None) -> None:
-        self.study, self.run, self.device = study, run, device
+    def __init__(self, job: Job, device: str) -> None:
+        self.study, self.run, self.marks, self.device = job.study, job.run, job.marks, device
+        self.tasks = {task.name: task for task in job.tasks}
         self.on_progress: Callable[[int, int], None] | None = None
-        self._tasks = tasks
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None
-        self._shelf = Shelf(study.base, device)
+        self._shelf = Shelf(job.study.base, device)
         self._model: Any = None
         self._sound: set[str] = set()
-
-    @cached_property
-    def tasks(self) -> dict[str, Task]:
-        """Return the study's tasks by name."""
-        return {task.name: task for task in self._tasks or load_tasks(self.study.tasks)}
 
     @cached_property
     def _existing(self) -> dict[str, tuple[Kind, str]]:
@@ -89,9 +98,9 @@ class Workbench:
         self._shelf.put_back()
 
     def sound_folder(self, identifier: str) -> Path:
-        """Return the folder of a landed unit; raises `DamagedUnit` if its files are not as they were written."""
+        """Return the folder of a landed unit; raises `DamagedUnit` if it is not as planned or not as it was written."""
         if identifier not in self._sound:
-            damage = self.run.damage(identifier)
+            damage = self.run.damage(identifier, self.marks[identifier])
             if damage:
                 raise DamagedUnit(identifier, damage)
             self._sound.add(identifier)
