@@ -59,9 +59,9 @@ def count(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
 
 @skill
 def sum_of_two(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Add one or two to a number from one to five."""
+    """Add one or two to a number from one to four."""
     del lexicon, slots
-    left, right = rng.randint(1, 5), rng.randint(1, 2)
+    left, right = rng.randint(1, 4), rng.randint(1, 2)
     numbers = pools()["numbers"]
     return {"left": numbers[left - 1], "right": numbers[right - 1], "result": numbers[left + right - 1]}
 
