@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,13 +14,9 @@ from mossa import commands
 from mossa.errors import MossaError, StudyError
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console
-
     from mossa.pipeline.run import Finished, Prepared
 
-MAIN_ANSWERS = {"rq1": 1, "rq2": 2, "rq3": 2}  # lines of each research question on the terminal; the report has all
-EXIT_PROBLEM, EXIT_PARTIAL, EXIT_STOPPED = 2, 3, 130
+EXIT_PROBLEM, EXIT_PARTIAL = 2, 3
 
 app = typer.Typer(
     help="Find out, layer by layer, where in a language model a task lives.",
@@ -87,34 +82,53 @@ def run(
     report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
-    from mossa.pipeline.progress import Display
-    from mossa.pipeline.run import Means, run_study
+    from mossa.pipeline.run import Means
+    from mossa.terminal import open_console, run_prepared, say_finished, stoppable, write_report
 
     means = Means(device, workers, _shard(shard), engine, address)
-    console = _console()
+    console = open_console()
     prepared = _prepared(study, overrides, runs)
-    todo = len(prepared.todo)
-    display = Display(console, todo)
-    console.print(
-        f"{prepared.study.name}: {len(prepared.units)} units, {len(prepared.units) - todo} done already, {todo} to do.",
-        highlight=False,
-    )
 
     def conclude(finished: Finished) -> None:
-        _say_finished(console, finished)
+        say_finished(console, finished)
         if report:
-            _write_report(console, prepared, finished.tables or {})
+            write_report(console, prepared, finished.tables or {})
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a scheduler sends before it kills
-    try:
-        with display.showing():
-            finished = run_study(prepared, means, display.event, display.say, conclude)
-    except KeyboardInterrupt:
-        typer.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
-        raise typer.Exit(EXIT_STOPPED) from None
+    with stoppable():
+        finished = run_prepared(console, prepared, means, conclude)
     if finished.tables is None:
-        _say_finished(console, finished)
+        say_finished(console, finished)
     if finished.failed:
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+@app.command()
+def trial(
+    overrides: Overrides = None,
+    bases: Annotated[str, typer.Option(help="which bases, with commas between")] = "a,b,all,random",
+    runs: Runs = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
+) -> None:
+    """Put the method itself on trial: does it find what the bases of TinyFLAN were taught?"""
+    from functools import partial
+
+    from mossa.pipeline.run import Means
+    from mossa.pipeline.trial import LAYERS, judge_trial, prepare_trial
+    from mossa.report.trial import sentences, write_trial
+    from mossa.terminal import open_console, run_prepared, say_finished, stoppable
+
+    console = open_console()
+    prepared = prepare_trial(bases.split(","), overrides or (), runs)
+    with stoppable():
+        conclude, means = partial(say_finished, console), Means(device, workers)
+        finished = {base: run_prepared(console, one, means, conclude) for base, one in prepared.items()}
+        tables = vars(judge_trial(finished))
+        page = write_trial(tables, LAYERS, runs / "trial")
+    for sentence in sentences(tables):
+        console.print(f"* {sentence}", highlight=False, markup=False)
+    console.print(f"Outcome: {page}", highlight=False, markup=False)
+    if any(one.failed for one in finished.values()):
         raise typer.Exit(EXIT_PARTIAL)
 
 
@@ -145,15 +159,16 @@ def report(
     """Write figures, tables and the report again from what is there."""
     from mossa.pipeline.results import gather, write_tables
     from mossa.pipeline.runners import at_work
+    from mossa.terminal import open_console, write_report
 
     prepared = _prepared(study, overrides, runs)
     if not prepared.run.units.is_dir():
         raise MossaError(f"{prepared.run.path} has no results yet. Run first: mossa run {study}")
-    console = _console()
+    console = open_console()
     with at_work(prepared.run, prepared.plan, True, lambda line: console.print(line, highlight=False)):
         tables = gather(prepared.run, prepared.units, prepared.fingerprints)
         write_tables(tables, prepared.run.path / "results", prepared.run)
-        _write_report(console, prepared, tables, format, again=True)
+        write_report(console, prepared, tables, format, again=True)
 
 
 def _shard(given: str | None) -> tuple[int, int] | None:
@@ -196,51 +211,6 @@ def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
     from mossa.study import load_study
 
     return prepare(load_study(study, overrides or ()), runs)
-
-
-def _say_finished(console: Console, finished: Finished) -> None:
-    if not finished.done and not finished.failed:
-        console.print("Nothing to do: every unit is done and nothing has changed.", highlight=False)
-    else:
-        console.print(
-            f"{len(finished.done)} units done, {finished.kept} kept from before, {len(finished.failed)} failed.",
-            highlight=False,
-        )
-    if finished.tables is None:
-        console.print("Another shard has written tables and report.", highlight=False)
-    console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, markup=False)
-
-
-def _write_report(
-    console: Console,
-    prepared: Prepared,
-    tables: dict[str, pd.DataFrame],
-    form: Literal["html", "md"] = "html",
-    again: bool = False,
-) -> None:
-    from mossa.pipeline.publish import is_current, publish
-
-    if "similarity" not in tables:
-        console.print("There is no report: no control could be compared with anything.", style="yellow")
-        return
-    if not again and is_current(prepared):
-        page = prepared.run.path / "report" / "index.html"
-        console.print(f"Report: {page}", highlight=False, markup=False)
-        return
-    from mossa.analysis import analyse
-
-    page = publish(prepared, tables, form)
-    answers = analyse(tables).answers
-    for question, lines in MAIN_ANSWERS.items():
-        for sentence in [sentence for asked, sentence in answers if asked == question][:lines]:
-            console.print(f"* {sentence}", highlight=False, markup=False)
-    console.print(f"Report: {page}", highlight=False, markup=False)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(soft_wrap=True)
 
 
 def _fail(message: str) -> int:

@@ -1,0 +1,83 @@
+"""The trial of the method: the same study on bases of which it is known what they were taught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mossa.analysis.planted import Trial, controls, excluded, readings, risen
+from mossa.analysis.trial import against_best_rival, crossed, levels, rises, verdicts
+from mossa.errors import DataError
+from mossa.pipeline.run import Finished, Prepared, prepare
+from mossa.study import load_study
+from mossa.tinyflan.planting import planted
+
+HALVES = ("a", "b")  # each task is planted in one of them
+SEEDS = {"a": (0, 1, 2), "b": (0, 1, 2), "all": (0,), "random": (0,)}
+LAYERS = (3, 4, 5, 6, 7)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the trial found, as tables; docs/trial.md says what is in them.
+
+    `controls`: what every control learned; `excluded`: which are not read; `readings`: every value; `verdicts`: the
+    tests; `crossed`: task by task; `rivals`: against the best rival; `experimental`: does E rise to the controls;
+    `levels`: per base.
+    """
+
+    controls: pd.DataFrame
+    excluded: pd.DataFrame
+    readings: pd.DataFrame
+    verdicts: pd.DataFrame
+    crossed: pd.DataFrame
+    rivals: pd.DataFrame
+    experimental: pd.DataFrame
+    levels: pd.DataFrame
+
+
+def prepare_trial(bases: Sequence[str], overrides: Sequence[str], runs: Path) -> dict[str, Prepared]:
+    """Return the study of every base, ready to run; `overrides` are given to all of them.
+
+    Raises `MossaError` if there is no such base or an override is wrong.
+    """
+    prepared: dict[str, Prepared] = {}
+    for base in bases:
+        planted(base)  # answers an unknown base with the choices
+        own = [f"name=trial-{base}", f"base.model=tinyflan:{base}", f"control.seeds={list(SEEDS[base])}"]
+        own += [] if base in HALVES else ["experimental={pretrained: base}"]
+        prepared[base] = prepare(load_study(Path("trial"), [*own, *overrides]), runs)
+    return prepared
+
+
+def judge_trial(finished: dict[str, Finished]) -> Outcome:
+    """Hold what the runs found against what was planted; raises `DataError` unless both halves were run."""
+    if missing := [base for base in HALVES if base not in finished]:
+        raise DataError(f"The trial compares the bases {' and '.join(HALVES)}; there is no run of {missing[0]!r}.")
+    there = {name: {task.name for task in done.prepared.tasks} for name, done in finished.items()}
+    trial = Trial(
+        {base: done.tables for base, done in finished.items()},
+        {base: sorted(there[base] & set(planted(base))) for base in finished},
+        LAYERS,
+    )
+    judged = controls(trial)
+    table = readings(trial, judged)
+    rose = risen(trial, judged)
+    rose = rose[rose["layer"].isin(LAYERS)]
+    compared = [
+        {"base": base, "planted": side, **rises(part)} for (base, side), part in rose.groupby(["base", "planted"])
+    ]
+    not_planted = rose[rose["base"].isin(HALVES) & ~rose["planted"]]
+    return Outcome(
+        judged,
+        excluded(judged, HALVES),
+        table,
+        verdicts(table, HALVES, LAYERS),
+        crossed(table, HALVES, LAYERS),
+        against_best_rival(table, HALVES, LAYERS),
+        pd.DataFrame([{"base": "a and b", "planted": False, **rises(not_planted)}, *compared]),
+        levels(table, LAYERS),
+    )
