@@ -68,7 +68,7 @@ def rises(experimental: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 def crossed(table: pd.DataFrame, between: Sequence[str], layers: Sequence[int]) -> pd.DataFrame:
     """Return per task the mean debiased CKA in the base where it is `planted` and in the one where it is `absent`."""
     chosen = table[table["base"].isin(between) & table["reading"].eq(PRIMARY) & table["layer"].isin(layers)]
-    wide = chosen.groupby(["task", "cluster", "planted"])["value"].mean().unstack()
+    wide = chosen.groupby(["task", "cluster", "planted"])["value"].mean().unstack().reindex(columns=[True, False])
     return wide.rename(columns={True: "planted", False: "absent"}).dropna().reset_index()
 
 
@@ -145,10 +145,14 @@ def _auc(pairs: pd.DataFrame, weights: Matrix | None) -> Any:
 
 def _weights(tasks: int, seed: int) -> Matrix:
     """Return how often each task is drawn in each resample, as shares, [resamples, tasks]."""
-    drawn = np.random.default_rng(seed).multinomial(tasks, np.full(tasks, 1 / max(tasks, 1)), RESAMPLES)
-    return drawn / max(tasks, 1)
+    if not tasks:
+        return np.empty((0, 0))
+    return np.random.default_rng(seed).multinomial(tasks, np.full(tasks, 1 / tasks), RESAMPLES) / tasks
 
 
 def _interval(draws: Matrix) -> tuple[float, float]:
+    """Return the 95 % percentile interval, null where there was nothing to draw from."""
+    if not len(draws):
+        return float("nan"), float("nan")
     low, high = np.quantile(draws, [0.025, 0.975])
     return float(low), float(high)

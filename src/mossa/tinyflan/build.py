@@ -18,8 +18,8 @@ from mossa.tinyflan.pretraining import Recipe, pretrain
 from mossa.tinyflan.tokenizer import build_tokenizer
 from mossa.tinyflan.verification import Verified, verify_model
 
-# With seed 0 `a` answers `rules`, which it is taught, in 88 of 100 texts only.
-SEEDS = {"a": 1}
+# After 3.0 M tokens `a` answers one of its tasks in 88 of 100 texts (seed 0: `rules`) or 87 (seed 1: `too_heavy`).
+RECIPES = {"a": Recipe(tokens=3_600_000)}
 
 
 def build(base: str, folder: Path, recipe: Recipe, n: int = 100) -> list[Verified]:
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := [base for base in options.bases if base not in BASES]:
         parser.error(f"there is no base {unknown[0]!r}; the choices are {', '.join(BASES)}")
     for base in options.bases or BASES:
-        build(base, options.folder, Recipe(seed=SEEDS.get(base, 0)))
+        build(base, options.folder, RECIPES.get(base, Recipe()))
 
 
 if __name__ == "__main__":
