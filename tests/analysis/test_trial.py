@@ -82,16 +82,16 @@ def test_a_planted_truth_is_found_by_every_reading_and_by_no_rival(planted: Tria
 
 
 def test_what_was_not_planted_is_not_found() -> None:
-    """Among 40 trials without an effect, the sign test rejects about one in twenty."""
+    """Among 20 trials without an effect, the sign test rejects about one in twenty."""
     false = 0
-    for seed in range(40):
+    for seed in range(20):
         empty = trial(0.0, seed)
         table = readings(empty, controls(empty))
         chosen = table[table["reading"].eq("debiased") & table["layer"].isin(LAYERS)]
         wide = chosen.groupby(["task", "planted"])["score"].mean().unstack()
         right = int((wide[True] > wide[False]).sum())
         false += right <= 3 or right >= 13  # what the two-sided sign test of 16 rejects at .05
-    assert false <= 6  # binomial(40, .021): more happens once in a million
+    assert false <= 4  # binomial(20, .021): more happens once in ten thousand
 
 
 def test_an_inverted_truth_is_reported_as_inverted() -> None:
@@ -115,6 +115,30 @@ def test_e_rises_by_what_was_put_in(planted: Trial) -> None:
     assert found["tasks"] == found["right"] == 16 and found["difference"] == pytest.approx(0.1)
     shown = levels(readings(planted, controls(planted)), LAYERS).set_index(["base", "planted"])["value"]
     assert shown["a", True] - shown["a", False] == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_base_without_e_and_without_a_second_seed_is_read_as_far_as_it_goes(planted: Trial) -> None:
+    everything = {**run("a", 0.2, np.random.default_rng(5))}
+    similarity = everything["similarity"]
+    one = similarity["reference"].str.endswith("seed0") & similarity["relation"].ne("ceiling")
+    everything["similarity"] = similarity[one & similarity["experimental"].ne("sft")]
+    everything["adapters"] = everything["adapters"][everything["adapters"]["seed"] == 0]
+    more = Trial({**planted.tables, "all": everything}, {**PLANTED, "all": NAMES}, LAYERS)
+    judged = controls(more)
+    table = readings(more, judged)
+    assert set(levels(table, LAYERS)["base"]) == {"a", "b", "all"}
+    without = verdicts(readings(planted, controls(planted)), ["a", "b"], LAYERS)
+    pd.testing.assert_frame_equal(verdicts(table, ["a", "b"], LAYERS), without)  # the verdict is between the halves
+    assert set(risen(more, judged)["base"]) == {"a", "b"}
+
+
+def test_nothing_to_compare_is_nothing_found() -> None:
+    hopeless = trial(0.2, failed=tuple(NAMES))
+    table = readings(hopeless, controls(hopeless))
+    found = whole(verdicts(table, ["a", "b"], LAYERS))
+    assert (found["tasks"] == 0).all() and (found["p"] == 1.0).all() and found["auc"].isna().all()
+    assert not against_best_rival(table, ["a", "b"], LAYERS)["beats"].any()
+    assert crossed(table, ["a", "b"], LAYERS).empty
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.lists(st.integers(0, 5), min_size=1, max_size=8))

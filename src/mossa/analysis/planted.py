@@ -97,6 +97,7 @@ def risen(trial: Trial, judged: pd.DataFrame) -> pd.DataFrame:
         rows = tables["similarity"].merge(judged.loc[judged["base"] == base, ["reference", "counts", "planted"]])
         rows = rows[rows["counts"] & rows["relation"].eq("control") & rows["estimator"].eq(DEBIASED)]
         means = rows.groupby(["task", "planted", "layer", rows["experimental"].eq(BASE)])["value"].mean().unstack()
+        means = means.reindex(columns=[True, False])  # no E, no difference
         parts.append((means[False] - means[True]).rename("difference").reset_index().assign(base=base))
     return pd.concat(parts, ignore_index=True).dropna(subset="difference")
 

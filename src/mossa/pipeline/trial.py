@@ -22,7 +22,7 @@ LAYERS = (3, 4, 5, 6, 7)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the trial found, as tables; docs/trial.md says what is in them.
+    """What the trial found, as tables; docs/tinyflan.md has the rules.
 
     `controls`: what every control learned; `excluded`: which are not read; `readings`: every value; `verdicts`: the
     tests; `crossed`: task by task; `rivals`: against the best rival; `experimental`: does E rise to the controls;
@@ -42,11 +42,14 @@ class Outcome:
 def prepare_trial(bases: Sequence[str], overrides: Sequence[str], runs: Path) -> dict[str, Prepared]:
     """Return the study of every base, ready to run; `overrides` are given to all of them.
 
-    Raises `MossaError` if there is no such base or an override is wrong.
+    Raises `MossaError` if there is no such base, a half is missing or an override is wrong.
     """
-    prepared: dict[str, Prepared] = {}
     for base in bases:
         planted(base)  # answers an unknown base with the choices
+    if missing := [base for base in HALVES if base not in bases]:
+        raise DataError(f"The trial compares the bases {' and '.join(HALVES)}; {missing[0]!r} is not among --bases.")
+    prepared: dict[str, Prepared] = {}
+    for base in bases:
         own = [f"name=trial-{base}", f"base.model=tinyflan:{base}", f"control.seeds={list(SEEDS[base])}"]
         own += [] if base in HALVES else ["experimental={pretrained: base}"]
         prepared[base] = prepare(load_study(Path("trial"), [*own, *overrides]), runs)
@@ -54,9 +57,7 @@ def prepare_trial(bases: Sequence[str], overrides: Sequence[str], runs: Path) ->
 
 
 def judge_trial(finished: dict[str, Finished]) -> Outcome:
-    """Hold what the runs found against what was planted; raises `DataError` unless both halves were run."""
-    if missing := [base for base in HALVES if base not in finished]:
-        raise DataError(f"The trial compares the bases {' and '.join(HALVES)}; there is no run of {missing[0]!r}.")
+    """Hold what the runs of both halves, and of any other base, found against what was planted."""
     there = {name: {task.name for task in done.prepared.tasks} for name, done in finished.items()}
     trial = Trial(
         {base: done.tables for base, done in finished.items()},

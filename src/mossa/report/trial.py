@@ -46,8 +46,8 @@ def sentences(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     found = [
         f"Is the base closer to a task's control where the task was planted? {_verdict(main)}: in "
         f"{main['right']:.0f} of {main['tasks']:.0f} tasks (sign test, p = {main['p']:.2g}); mean difference "
-        f"{_interval(main)}; AUC {main['auc']:.2f} [{main['auc_low']:.2f}, {main['auc_high']:.2f}].",
-        f"The best of what a sceptic would read instead is {best!r} (AUC {whole.loc[best, 'auc']:.2f}). "
+        f"{_interval(main)}; AUC {_area(main)}.",
+        f"The best of what a sceptic would read instead is {best!r} (AUC {_area(whole.loc[best])}). "
         + (f"Readings that beat it: {', '.join(map(str, winners))}." if winners else "No reading beats it."),
         f"Does E come closer to the controls than the base is, where the task was not planted? "
         f"{_verdict(rose)}: in {rose['right']:.0f} of {rose['tasks']:.0f} tasks "
@@ -73,9 +73,8 @@ def text(tables: Mapping[str, pd.DataFrame], layers: Sequence[int]) -> str:
         name = f"{row['reading']}{' (rival)' if row['rival'] else ''}"
         gap = "" if row["rival"] else _interval(gaps.loc[row["reading"]].rename({"gap": "difference"}))
         adjusted = "" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.2g}"
-        area = f"{row['auc']:.2f} [{row['auc_low']:.2f}, {row['auc_high']:.2f}]"
         right = f"{row['right']}/{row['tasks']}"
-        lines.append(f"| {name} | {right} | {row['p']:.2g} | {adjusted} | {_interval(row)} | {area} | {gap} |")
+        lines.append(f"| {name} | {right} | {row['p']:.2g} | {adjusted} | {_interval(row)} | {_area(row)} | {gap} |")
     lines += [
         "",
         "## Debiased CKA of base and control",
@@ -102,10 +101,18 @@ def text(tables: Mapping[str, pd.DataFrame], layers: Sequence[int]) -> str:
 
 
 def _verdict(row: Any) -> str:
+    if not row["tasks"]:
+        return "Cannot be said"
     if not row["p"] < LEVEL:
         return "Not shown"
     return "Yes" if row["right"] > row["tasks"] / 2 else "No, the other way round"
 
 
 def _interval(row: Any) -> str:
+    if pd.isna(row["difference"]):
+        return "none"
     return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def _area(row: Any) -> str:
+    return "none" if pd.isna(row["auc"]) else f"{row['auc']:.2f} [{row['auc_low']:.2f}, {row['auc_high']:.2f}]"
