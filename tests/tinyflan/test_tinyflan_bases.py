@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from mossa.errors import ModelError
 from mossa.tinyflan import BASES, base_folder, planted, task_names, verify_planting
 from mossa.tinyflan.bases import MANIFEST, SHIPPED, read_manifest
-from mossa.tinyflan.build import build, main
+from mossa.tinyflan.build import RECIPES, build, main
 from mossa.tinyflan.muon import orthogonalize
 from mossa.tinyflan.pretraining import Recipe
 from mossa.tinyflan.tokenizer import build_tokenizer
@@ -111,7 +112,7 @@ def test_the_planting_holds_in_the_shipped_bases(base: str) -> None:
 def test_shipped_bases_were_built_by_the_command_as_it_is() -> None:
     manifest = read_manifest(SHIPPED)
     assert {base: manifest[base]["recipe"] for base in COME_ALONG} == {
-        base: {name: getattr(Recipe(), name) for name in Recipe.__slots__} for base in COME_ALONG
+        base: asdict(RECIPES.get(base, Recipe())) for base in COME_ALONG
     }
 
 

@@ -60,7 +60,7 @@ def judge_trial(finished: dict[str, Finished]) -> Outcome:
     """Hold what the runs of both halves, and of any other base, found against what was planted."""
     there = {name: {task.name for task in done.prepared.tasks} for name, done in finished.items()}
     trial = Trial(
-        {base: done.tables for base, done in finished.items()},
+        {base: done.tables or {} for base, done in finished.items()},
         {base: sorted(there[base] & set(planted(base))) for base in finished},
         LAYERS,
     )
