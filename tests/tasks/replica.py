@@ -39,6 +39,8 @@ class _Hub(BaseHTTPRequestHandler):
         self.asked.append(f"{self.command} {'/'.join(parts)}")
         if parts[:2] == ["api", "datasets"] and parts[4:5] == ["revision"]:
             repository, revision, path = "/".join(parts[2:4]), "/".join(parts[5:]), None
+        elif parts[:2] == ["api", "models"] and parts[4:] == ["auth-check"]:
+            repository, revision, path = "/".join(parts[2:4]), "main", ""
         elif parts[:1] == ["datasets"] and parts[3:4] == ["resolve"]:
             repository, (revision, *rest) = "/".join(parts[1:3]), parts[4:]
             path = "/".join(rest)
@@ -60,6 +62,8 @@ class _Hub(BaseHTTPRequestHandler):
             and self.headers.get("Authorization") != f"Bearer {TOKEN}"
         ):
             return self._send(403, {"X-Error-Code": "GatedRepo"}, b"", body)
+        if path == "":
+            return self._send(200, headers, b"", body)
         if not (folder / path).is_file():
             return self._send(404, headers | {"X-Error-Code": "EntryNotFound"}, b"", body)
         content = (folder / path).read_bytes()

@@ -84,6 +84,7 @@ CONTRACTS: dict[str, Contract] = {
             "train",
             "validation",
             "test",
+            "left_out",
             "templates",
             "skipped",
             "shortened",

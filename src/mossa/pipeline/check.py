@@ -31,12 +31,13 @@ def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
             problems.extend(read.problem(place, line) for line in str(error).splitlines())
 
     def read_tasks() -> str:
-        from mossa.tasks.collections import load_tasks
+        from mossa.tasks.collections import left_out, load_tasks
 
         tasks.extend(load_tasks(study.tasks))
         clusters = len({task.cluster for task in tasks})
         examples = sum(len(task.train) + len(task.validation) + len(task.test) for task in tasks)
-        return f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples"
+        counted = f"; {left}" if (left := left_out(tasks)) else ""
+        return f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples{counted}"
 
     attempt(("tasks", "source"), read_tasks)
     attempt(("similarity", "estimators"), lambda: _estimators(study))
@@ -93,9 +94,11 @@ def _existing(study: Study, kind: str, source: str) -> None:
 
 
 def _base(study: Study) -> str:
+    from mossa.models.access import check_access
     from mossa.models.base import check_vocabulary, load_config, load_tokenizer, longest_input
     from mossa.models.files import folder_hash
 
+    check_access(study.base)
     config = load_config(study.base)
     if Path(study.base.model).is_dir():
         folder_hash(Path(study.base.model))

@@ -16,7 +16,7 @@ from mossa.tasks.task import Task, hash_examples
 
 # Raised whenever a step would give another result from the same settings; units of an older version are redone.
 VERSIONS = {
-    "describe": 1,
+    "describe": 2,
     "train": 1,
     "represent": 1,
     "evaluate": 1,
@@ -203,6 +203,7 @@ def _affinity(
 
 def _describe(task: Task, context: dict[str, Any]) -> Unit:
     settings = {**context, "version": VERSIONS["describe"], "hash": task.content_hash, "cluster": task.cluster}
+    settings["left_out"] = dict(task.left_out)
     return Unit("describe", task.name, settings)
 
 

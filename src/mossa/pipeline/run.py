@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from mossa.errors import StudyError
+from mossa.models.access import check_access
 from mossa.pipeline.claims import Claims
 from mossa.pipeline.devices import find_device
 from mossa.pipeline.events import Event, Outcome
@@ -101,6 +102,7 @@ def prepare(study: Study, runs: Path) -> Prepared:
 
     Raises `MossaError` for whatever is wrong with the study.
     """
+    check_access(study.base)
     tasks = load_tasks(study.tasks)
     units = plan(study, tasks)
     marks = fingerprints(units)

@@ -100,6 +100,7 @@ def describe(unit: Unit, bench: Workbench, folder: Path) -> Counts:
         "train": len(task.train),
         "validation": len(task.validation),
         "test": len(task.test),
+        "left_out": sum(task.left_out.values()),
         "templates": None if None in templates else len(templates),
         "skipped": len(task.test) - len(used),
         "shortened": sum(encoded.shortened for encoded in used),

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from mossa.models.base import LoadedBase
 from mossa.models.prompts import Encoded, PromptFormat
 from mossa.models.shelf import Shelf
+from mossa.pipeline.mapped import map_tensors
 from mossa.pipeline.plan import existing_models
 from mossa.pipeline.store import RunFolder
 from mossa.study.schema import BASE, Kind, Study
@@ -108,7 +108,7 @@ class Workbench:
 
     def representations(self, name: str, task: str) -> dict[str, np.ndarray[Any, Any]]:
         """Return `representations` [n, L, d] and `index` [n] (places in the test split) of a model on a task."""
-        return load_file(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
+        return map_tensors(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
 
     def _attach(self, name: str) -> Any:
         if name == BASE:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from mossa.errors import DataError, choices
-
-PATIENCE = 20.0  # seconds for the hub to answer at all
+from mossa.hub import PATIENCE, by_hand, is_offline, named, refusal
 
 
 def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str, Path]:
@@ -26,7 +24,7 @@ def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str,
     if is_offline():
         raise DataError(
             f"{_named(repository, revision)}: {len(missing)} of {len(paths)} files are not in the cache ({missing[0]}, "
-            f"…) and HF_HUB_OFFLINE is set. {_by_hand(repository, revision)}"
+            f"…) and HF_HUB_OFFLINE is set. {by_hand('dataset', repository, revision)}"
         )
     listed = set(hub_listing(repository, revision))
     absent = [path for path in missing if path not in listed]
@@ -41,7 +39,7 @@ def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str,
         for path in missing:
             found[path] = Path(hf_hub_download(repository, path, repo_type="dataset", revision=revision))
     except Exception as error:  # the hub's client hands on what its HTTP library raises, and that library changes
-        raise sentence(repository, revision, error) from error
+        raise _refused(repository, revision, error) from error
     return found
 
 
@@ -60,7 +58,7 @@ def hub_tables(repository: str, revision: str, config: str | None, split: str, o
     if not paths and is_offline():
         raise DataError(
             f"{_named(repository, revision)}: {config}, {split} is not in the cache and HF_HUB_OFFLINE is set. "
-            + _by_hand(repository, revision)
+            + by_hand("dataset", repository, revision)
         )
     if not paths:
         there = {"/".join(path.split("/")[:2]) for path in listed}
@@ -78,49 +76,13 @@ def hub_listing(repository: str, revision: str) -> list[str]:
     try:
         info = HfApi().dataset_info(repository, revision=revision, timeout=PATIENCE)
     except Exception as error:  # see above
-        raise sentence(repository, revision, error) from error
+        raise _refused(repository, revision, error) from error
     return [file.rfilename for file in info.siblings or ()]
-
-
-def sentence(repository: str, revision: str, error: Exception) -> DataError:
-    """Return what the hub's client raised as one sentence with the command that mends it."""
-    from huggingface_hub import errors, get_token
-
-    where = _named(repository, revision)
-    has_token = get_token() is not None
-    login = "" if has_token else " No token is set here: log in with `hf auth login`, or set HF_TOKEN."
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, errors.GatedRepoError):
-        return DataError(
-            f"{where} is gated: ask for access at https://huggingface.co/datasets/{repository} and run again.{login}"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return DataError(f"{where}: this revision is gone or never was. Set tasks.revision, for example to main.")
-    if isinstance(error, errors.RepositoryNotFoundError):
-        seen = " The token that is set does not open it: `hf auth whoami` tells whose it is." if has_token else login
-        return DataError(f"{where} does not exist, or is private.{seen}")
-    if isinstance(error, errors.HFValidationError):
-        return DataError(f"{where}: this cannot be the name of a repository; write owner/name.")
-    if status in (401, 403):
-        return DataError(f"{where}: the hub refuses the token (status {status}). Log in again with `hf auth login`.")
-    if status is not None:
-        return DataError(f"{where}: the hub answers with status {status}. Try again later; what is cached is kept.")
-    if isinstance(error, OSError) and error.errno == 28:
-        return DataError(f"{where}: no space is left for the cache. Set HF_HOME to a larger disk and run again.")
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(f"{where}: the hub cannot be reached ({first}). {_by_hand(repository, revision)}")
 
 
 def in_cache(repository: str, revision: str, paths: Sequence[str]) -> bool:
     """Tell whether all these files of a dataset repository are in the cache."""
     return all(_cached(repository, revision, path) for path in paths)
-
-
-def is_offline() -> bool:
-    """Tell whether the hub's client was told not to use the network."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _cached(repository: str, revision: str, path: str) -> Path | None:
@@ -130,7 +92,7 @@ def _cached(repository: str, revision: str, path: str) -> Path | None:
     try:
         found = try_to_load_from_cache(repository, path, revision=revision, repo_type="dataset")
     except HFValidationError as error:
-        raise sentence(repository, revision, error) from error
+        raise _refused(repository, revision, error) from error
     return Path(found) if isinstance(found, str) else None
 
 
@@ -146,13 +108,6 @@ def _cached_listing(repository: str, revision: str) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.parquet")]
 
 
-def _by_hand(repository: str, revision: str) -> str:
-    return (
-        f"Where there is a network, run `hf download {repository} --repo-type dataset --revision {revision}` with the "
-        f"same HF_HOME (here {os.environ.get('HF_HOME', '~/.cache/huggingface')}), then run again."
-    )
-
-
 def _similar(path: str, listed: set[str]) -> str:
     folder, _, name = path.rpartition("/")
     stem = name.split("_10templates")[0]
@@ -166,4 +121,8 @@ def _similar(path: str, listed: set[str]) -> str:
 
 
 def _named(repository: str, revision: str) -> str:
-    return f"the hub's dataset {repository} at revision {revision[:12]}"
+    return named("dataset", repository, revision)
+
+
+def _refused(repository: str, revision: str, error: Exception) -> DataError:
+    return DataError(refusal("dataset", repository, revision, "tasks.revision", error))

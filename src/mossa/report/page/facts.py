@@ -14,6 +14,7 @@ PROPERTIES = {
     "train": "training examples",
     "validation": "validation examples",
     "test": "test examples",
+    "left_out": "examples of the source left out",
     "templates": "templates",
     "skipped": "test prompts skipped",
     "shortened": "test prompts shortened",
