@@ -49,6 +49,10 @@ def load_folder(
     for name in sorted(set(names)):
         path = source.files[name]
         content = read_json(path) if path.suffix == ".json" else None
+        if demonstrations and not is_task_file(content):
+            raise DataError(
+                f"tasks.demonstrations: {path} has none; only tasks of Super-NaturalInstructions have them."
+            )
         cluster = source.clusters.get(name) or stated_cluster(content)
         if cluster is None:
             raise DataError(

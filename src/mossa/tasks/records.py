@@ -44,7 +44,7 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}.") from error
     except json.JSONDecodeError as error:
-        cut = _CUT if error.pos >= len(error.doc.rstrip()) - 1 else ""
+        cut = _CUT if error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()) - 1 else ""
         raise DataError(f"{path}, line {error.lineno}: this is not JSON ({error.msg}).{cut}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}).") from error
