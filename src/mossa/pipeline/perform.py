@@ -6,6 +6,7 @@ import time
 import traceback
 
 from mossa.errors import MossaError, RunFolderError
+from mossa.models.batches import Allowance
 from mossa.pipeline.events import Outcome
 from mossa.pipeline.provenance import provenance
 from mossa.pipeline.steps import STEPS
@@ -24,7 +25,9 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
     manifest = provenance()
     try:
         with bench.run.landing(unit, fingerprint, manifest) as folder:
+            bench.allowance = Allowance()  # each unit from the start: what it gives depends on no other
             counts = STEPS[unit.step](unit, bench, folder)
+            counts |= {"halvings_for_want_of_memory": bench.allowance.halvings} if bench.allowance.halvings else {}
             seconds = time.perf_counter() - start
             manifest |= {"counts": counts, "seconds": round(seconds, 3)}
     except DamagedUnit as damage:

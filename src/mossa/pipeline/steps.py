@@ -49,6 +49,7 @@ def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
         checkpoints=bench.run.checkpoints(unit),
         fingerprint=fingerprint(unit, {}),
         on_step=bench.on_progress,
+        allowance=bench.allowance,
     )
     kind = unit.settings["role"]
     row = {
@@ -78,7 +79,7 @@ def judge(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     name, task = unit.key.split("@")
     examples = bench.encoded(task, "test", True)
     model = bench.model(name)
-    found = evaluate(model, examples, device_of(model))
+    found = evaluate(model, examples, device_of(model), bench.allowance)
     skipped = len(bench.tasks[task].test) - found.n
     row = {"model": name, "role": role(bench.study, name), "task": task, "cluster": bench.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
@@ -172,7 +173,9 @@ STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
 
 def _represent(bench: Workbench, name: str, prompts: list[list[int]]) -> np.ndarray[Any, Any]:
     last_layer = bench.study.representations.last_layer
-    return represent_tokens(bench.model(name), prompts, last_layer, on_prompts=bench.on_progress).numpy()
+    return represent_tokens(
+        bench.model(name), prompts, last_layer, on_prompts=bench.on_progress, allowance=bench.allowance
+    ).numpy()
 
 
 def _mean(values: list[int]) -> float | None:

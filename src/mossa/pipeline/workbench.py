@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mossa.models.base import LoadedBase
+from mossa.models.batches import Allowance
 from mossa.models.prompts import Encoded, PromptFormat
 from mossa.models.shelf import Shelf
 from mossa.pipeline.mapped import map_tensors
@@ -51,6 +52,7 @@ class Workbench:
         self.study, self.run, self.marks, self.device = job.study, job.run, job.marks, device
         self.tasks = {task.name: task for task in job.tasks}
         self.on_progress: Callable[[int, int], None] | None = None
+        self.allowance = Allowance()
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None
         self._shelf = Shelf(job.study.base, device)

@@ -9,7 +9,7 @@ import torch
 
 from mossa.errors import ModelError
 from mossa.models.base import device_of
-from mossa.models.batches import by_length, pad_right
+from mossa.models.batches import Allowance, for_each_batch, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 32768}  # padded tokens in one batch
@@ -22,12 +22,13 @@ def represent_tokens(
     last_layer: Literal["normed", "raw"] = "normed",
     token_budget: int | None = None,
     on_prompts: Callable[[int, int], None] | None = None,
+    allowance: Allowance | None = None,
 ) -> torch.Tensor:
     """Return `[n, L, d]` float32 on the CPU: layer l is `hidden_states[l]` of Hugging Face, l = 1..L.
 
     Layer L is after the final norm (`normed`) or the last block's own output (`raw`). Prompts are grouped by length and
     right-padded without a mask, which is exact in a causal model; a hook on each block keeps one row per prompt, so
-    memory does not grow with layers x tokens.
+    memory does not grow with layers x tokens. Where it runs out, batches are halved, which `allowance` counts.
     """
     decoder, blocks = decoder_of(model), blocks_of(model)
     device = device_of(model)
@@ -41,23 +42,28 @@ def represent_tokens(
     hooks = [block.register_forward_hook(keep) for block in blocks]
     representations = torch.empty(len(prompts), len(blocks), model.config.get_text_config().hidden_size)
     done = 0
+
+    def represent(group: list[int]) -> None:
+        nonlocal last, done
+        kept.clear()
+        ids = pad_right([prompts[index] for index in group], device)
+        last = torch.tensor([len(prompts[index]) - 1 for index in group], device=device)
+        final = decoder(input_ids=ids, use_cache=False).last_hidden_state
+        if last_layer == "normed":
+            if final.shape[-1] != representations.shape[-1]:
+                raise ModelError(
+                    f"{type(model).__name__} projects its last layer from {representations.shape[-1]} to "
+                    f"{final.shape[-1]} dimensions. Set representations.last_layer: raw."
+                )
+            kept[-1] = _rows(final, last)
+        representations[group] = torch.stack([rows.to("cpu", torch.float32) for rows in kept], dim=1)
+        done += len(group)
+        if on_prompts:
+            on_prompts(done, len(prompts))
+
     try:
-        for group in by_length([len(prompt) for prompt in prompts], token_budget or TOKEN_BUDGET[device.type]):
-            kept.clear()
-            ids = pad_right([prompts[index] for index in group], device)
-            last = torch.tensor([len(prompts[index]) - 1 for index in group], device=device)
-            final = decoder(input_ids=ids, use_cache=False).last_hidden_state
-            if last_layer == "normed":
-                if final.shape[-1] != representations.shape[-1]:
-                    raise ModelError(
-                        f"{type(model).__name__} projects its last layer from {representations.shape[-1]} to "
-                        f"{final.shape[-1]} dimensions. Set representations.last_layer: raw."
-                    )
-                kept[-1] = _rows(final, last)
-            representations[group] = torch.stack([rows.to("cpu", torch.float32) for rows in kept], dim=1)
-            done += len(group)
-            if on_prompts:
-                on_prompts(done, len(prompts))
+        budget = token_budget or TOKEN_BUDGET[device.type]
+        for_each_batch([len(prompt) for prompt in prompts], budget, allowance or Allowance(), represent)
     finally:
         for hook in hooks:
             hook.remove()

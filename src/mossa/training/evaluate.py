@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mossa.models.batches import Allowance
 from mossa.models.prompts import Encoded
 from mossa.training.loss import count_targets, token_losses
 
@@ -31,14 +32,16 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(model: Any, examples: Sequence[Encoded], device: torch.device) -> Evaluation:
+def evaluate(
+    model: Any, examples: Sequence[Encoded], device: torch.device, allowance: Allowance | None = None
+) -> Evaluation:
     """Return how well `model` gives the targets of `examples`.
 
     Without examples, or where a loss is not finite, the loss is None and the reason is given.
     """
     if not examples:
         return Evaluation(None, None, 0, 0, "no example fits the model")
-    losses, exact = token_losses(model, examples, device)
+    losses, exact = token_losses(model, examples, device, allowance)
     tokens = count_targets(examples)
     accuracy = sum(exact) / len(exact)
     lost = sum(not math.isfinite(loss) for loss in losses)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from mossa.models.batches import by_length, pad_right
+from mossa.models.batches import Allowance, by_length, for_each_batch, pad_right
 from mossa.models.prompts import Encoded
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}  # padded tokens in one micro-batch
@@ -20,24 +20,22 @@ def count_targets(examples: Sequence[Encoded]) -> int:
     return sum(len(example.tokens) - example.prompt_length for example in examples)
 
 
-def micro_batches(
-    examples: Sequence[Encoded], device: torch.device, token_budget: int | None = None
-) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Yield (indices, input ids `[b, s]`, rows, labels): row k of the flattened `[b·s]` output predicts label k.
+def micro_batch(
+    examples: Sequence[Encoded], group: list[int], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return (input ids `[b, s]`, rows, labels) of a group: row k of the flattened `[b·s]` output predicts label k.
 
-    Examples are grouped by length; labels come in the order of `indices`, each example's targets in sequence.
+    Labels come in the order of `group`, each example's targets in sequence.
     """
-    budget = token_budget or TOKEN_BUDGET[device.type]
-    for group in by_length([len(example.tokens) for example in examples], budget):
-        chosen = [examples[index] for index in group]
-        ids = pad_right([example.tokens for example in chosen], device)
-        rows = [
-            row * ids.shape[1] + position
-            for row, example in enumerate(chosen)
-            for position in range(example.prompt_length - 1, len(example.tokens) - 1)
-        ]
-        index = torch.tensor(rows, device=device)
-        yield group, ids, index, ids.flatten()[index + 1]
+    chosen = [examples[index] for index in group]
+    ids = pad_right([example.tokens for example in chosen], device)
+    rows = [
+        row * ids.shape[1] + position
+        for row, example in enumerate(chosen)
+        for position in range(example.prompt_length - 1, len(example.tokens) - 1)
+    ]
+    index = torch.tensor(rows, device=device)
+    return ids, index, ids.flatten()[index + 1]
 
 
 def target_logits(model: Any, ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -54,7 +52,8 @@ def backward(model: Any, examples: Sequence[Encoded], device: torch.device, toke
     """
     total = count_targets(examples)
     loss_sum = 0.0
-    for _, ids, rows, labels in micro_batches(examples, device, token_budget):
+    for group in by_length(lengths(examples), token_budget or TOKEN_BUDGET[device.type]):
+        ids, rows, labels = micro_batch(examples, group, device)
         loss = functional.cross_entropy(_upcast(target_logits(model, ids, rows)), labels, reduction="sum") / total
         loss.backward()
         loss_sum += float(loss.detach())
@@ -62,18 +61,32 @@ def backward(model: Any, examples: Sequence[Encoded], device: torch.device, toke
 
 
 @torch.no_grad()
-def token_losses(model: Any, examples: Sequence[Encoded], device: torch.device) -> tuple[list[float], list[bool]]:
-    """Return for each example the sum of its target tokens' losses (nats), and whether every one is the argmax."""
+def token_losses(
+    model: Any, examples: Sequence[Encoded], device: torch.device, allowance: Allowance | None = None
+) -> tuple[list[float], list[bool]]:
+    """Return for each example the sum of its target tokens' losses (nats), and whether every one is the argmax.
+
+    Where memory runs out, batches are halved, which `allowance` counts.
+    """
     sums = [0.0] * len(examples)
     exact = [False] * len(examples)
-    for group, ids, rows, labels in micro_batches(examples, device):
+
+    def score(group: list[int]) -> None:
+        ids, rows, labels = micro_batch(examples, group, device)
         logits = _upcast(target_logits(model, ids, rows))
         losses = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
         right = (logits.argmax(-1) == labels).cpu()
-        lengths = [len(examples[index].tokens) - examples[index].prompt_length for index in group]
-        for index, loss, hit in zip(group, losses.split(lengths), right.split(lengths), strict=True):
+        counts = [count_targets([examples[index]]) for index in group]
+        for index, loss, hit in zip(group, losses.split(counts), right.split(counts), strict=True):
             sums[index], exact[index] = float(loss.sum()), bool(hit.all())
+
+    for_each_batch(lengths(examples), TOKEN_BUDGET[device.type], allowance or Allowance(), score)
     return sums, exact
+
+
+def lengths(examples: Sequence[Encoded]) -> list[int]:
+    """Return the tokens of each example, prompt and target."""
+    return [len(example.tokens) for example in examples]
 
 
 def _upcast(logits: torch.Tensor) -> torch.Tensor:

@@ -15,10 +15,11 @@ import torch
 from mossa.errors import TrainingError
 from mossa.models.adapters import new_adapter, save_adapter, update_norms
 from mossa.models.base import LoadedBase
+from mossa.models.batches import Allowance, by_length, ran_out_of_memory
 from mossa.models.prompts import Encoded
 from mossa.study.schema import Budget, Recipe, Until
 from mossa.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from mossa.training.loss import backward, count_targets, token_losses
+from mossa.training.loss import TOKEN_BUDGET, backward, count_targets, lengths, token_losses
 from mossa.training.schedule import batches, learning_rate, planned_steps
 
 
@@ -52,12 +53,15 @@ def train_adapter(
     checkpoints: Path | None = None,
     fingerprint: str = "",
     on_step: Callable[[int, int], None] | None = None,
+    allowance: Allowance | None = None,
 ) -> Trained:
     """Train a LoRA adapter on `examples`, save it to `output` in PEFT's format, and leave the base as it was.
 
-    With `checkpoints`, goes on exactly from the last checkpoint there that has this `fingerprint`. Raises
+    With `checkpoints`, goes on exactly from the last checkpoint there that has this `fingerprint`. Where memory runs
+    out, micro-batches are halved, which `allowance` counts and which changes sums in their last digits only. Raises
     `TrainingError` if there is nothing to train on or a loss or gradient is not finite.
     """
+    allowance = allowance or Allowance()
     if not examples:
         raise TrainingError("none of the training examples fits the model; raise prompt.cutoff or shorten prompts")
     if budget.until is not None and not validation:
@@ -73,20 +77,29 @@ def train_adapter(
         adapted.train()
         stopped = "budget"
         for indices in islice(batches(len(examples), recipe.batch_size, seed), progress.step, total):
-            _step(adapted, [examples[index] for index in indices], optimizer, recipe, progress, total, base.device)
+            _step(
+                adapted,
+                [examples[index] for index in indices],
+                optimizer,
+                recipe,
+                progress,
+                total,
+                base.device,
+                allowance,
+            )
             if on_step:
                 on_step(progress.step, total)
             if (
                 budget.until
                 and progress.step % budget.until.check_every == 0
-                and _reached(adapted, validation, budget.until, base.device)
+                and _reached(adapted, validation, budget.until, base.device, allowance)
             ):
                 stopped = "criterion"
                 break
             if checkpoints and progress.step % recipe.checkpoint_every == 0 and progress.step < total:
                 save_checkpoint(checkpoints, fingerprint, progress, weights, optimizer)
         if budget.until and stopped == "budget":
-            stopped = "criterion" if _reached(adapted, validation, budget.until, base.device) else "limit"
+            stopped = "criterion" if _reached(adapted, validation, budget.until, base.device, allowance) else "limit"
         save_adapter(adapted, output)
         norm, share = update_norms(adapted)
     tail = progress.losses[-max(1, len(progress.losses) // 10) :]
@@ -111,8 +124,9 @@ def _step(
     progress: Progress,
     total: int,
     device: torch.device,
+    allowance: Allowance,
 ) -> None:
-    loss = backward(adapted, examples, device)
+    loss = _backward(adapted, examples, optimizer, device, allowance)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm or math.inf)
     if not (math.isfinite(loss) and math.isfinite(float(norm))):
@@ -129,9 +143,35 @@ def _step(
     progress.losses.append(loss)
 
 
-def _reached(adapted: Any, validation: Sequence[Encoded], until: Until, device: torch.device) -> bool:
+def _backward(
+    adapted: Any,
+    examples: list[Encoded],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    allowance: Allowance,
+) -> float:
+    """Take the gradient of one step and return its loss; where memory runs out, begin again with smaller batches."""
+    while True:
+        state = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        tokens = allowance.tokens(TOKEN_BUDGET[device.type])
+        try:
+            return backward(adapted, examples, device, tokens)
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+        optimizer.zero_grad(set_to_none=True)  # what the half-finished step has left
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1], device)
+        groups = by_length(lengths(examples), tokens)
+        allowance.halve(max(lengths(examples)), single=len(groups) == len(examples))
+
+
+def _reached(
+    adapted: Any, validation: Sequence[Encoded], until: Until, device: torch.device, allowance: Allowance
+) -> bool:
     adapted.eval()
-    losses, exact = token_losses(adapted, validation, device)
+    losses, exact = token_losses(adapted, validation, device, allowance)
     adapted.train()
     if until.metric == "loss":
         return sum(losses) / count_targets(validation) <= until.value
