@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup browser test lint demo bench clean
+.PHONY: setup browser test fuzz nightly lint demo bench clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,14 @@ browser:
 # One thread per process: on small models threads only fight over cores.
 test: setup browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Many more strange inputs than in `make test`; hours, and worth it now and then.
+fuzz: setup
+	MOSSA_FUZZ=$${MOSSA_FUZZ:-100000} OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_fuzz.py
+
+# The tests that kill a run, with many more kills.
+nightly: setup fuzz
+	MOSSA_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/pipeline/test_faults.py
 
 lint: setup
 	$(BIN)/ruff check .

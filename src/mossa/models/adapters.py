@@ -59,6 +59,8 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
     """
     found = adapter_folder(str(folder))
     check_weights(found)
+    if not (found / "adapter_model.safetensors").is_file():  # PEFT would go on to look for a pickle
+        raise ModelError(f"adapter {folder} has no adapter_model.safetensors; weights are read in no other format.")
     with sentences(f"adapter {folder}"):
         config = PeftConfig.from_pretrained(str(found))
         weights = load_peft_weights(str(found), device="cpu")

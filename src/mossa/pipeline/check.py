@@ -138,9 +138,9 @@ def _targets(study: Study) -> str:
     from transformers import AutoModelForCausalLM
 
     from mossa.models.adapters import target_modules
-    from mossa.models.base import load_config
+    from mossa.models.base import load_config, sentences
 
-    with torch.device("meta"):
+    with sentences(f"base.model: {study.base.model}"), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             load_config(study.base), trust_remote_code=study.base.trust_remote_code
         )

@@ -24,6 +24,7 @@ from mossa.pipeline.store import RunFolder
 
 BEAT = 5.0  # seconds between two signs of life
 LEASE = 60.0  # seconds without one after which a runner on another machine is lost
+MOMENT = 1.0  # seconds
 DIGITS = 16
 
 
@@ -127,7 +128,7 @@ def at_work(run: RunFolder, plan: str, alone: bool, say: Callable[[str], None]) 
         run.path.mkdir(parents=True, exist_ok=True)
     with run.writing(), (run.path / ".lock").open("a") as lock:
         # On one machine, and wherever locks work across machines, this alone decides, and at once.
-        if _lock(lock.fileno(), fcntl.LOCK_EX if alone else fcntl.LOCK_SH) is False:
+        if not _locked_soon(lock.fileno(), fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
             raise _refusal(run, next((card for card, _ in map(Observer().look, _others(runner)) if card), None))
         runner.arrive()
         try:
@@ -173,6 +174,16 @@ def _refusal(run: RunFolder, card: Card | None) -> RunFolderError:
         f"{run.path} is in use {how}{who}. Wait for it, or give another folder with --runs. Only shards of one "
         "unchanged study share a folder: start every one of them with --shard."
     )
+
+
+def _locked_soon(file: int, kind: int) -> bool:
+    """Try for a moment: a program that a killed process had just started keeps its lock until it really runs."""
+    end = time.monotonic() + MOMENT
+    while _lock(file, kind) is False:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _lock(file: int, kind: int) -> bool | None:

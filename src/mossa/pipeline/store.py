@@ -18,6 +18,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError
 
 from mossa.errors import RunFolderError
+from mossa.names import SAFE_NAME
 from mossa.pipeline.unit import Unit
 
 MANIFEST = "manifest.json"
@@ -113,7 +114,7 @@ class RunFolder:
             return Status("stale", _what_changed(manifest, unit)) if manifest else Status("missing", "not done yet")
         for name, (size, _) in manifest["files"].items():
             path = self.folder(unit.id) / name
-            if not path.is_file() or path.stat().st_size != size:
+            if path.is_symlink() or not path.is_file() or path.stat().st_size != size:
                 return Status("damaged", f"{name} is missing or has another size than when it was written")
         return Status("done")
 
@@ -128,8 +129,8 @@ class RunFolder:
         except RunFolderError:
             return None
         files = manifest.get("files")
-        sound = isinstance(files, dict) and all(isinstance(file, list) and len(file) == 2 for file in files.values())
-        return manifest if sound and "fingerprint" in manifest else None
+        sound = isinstance(files, dict) and all(_is_file_entry(name, entry) for name, entry in files.items())
+        return manifest if sound and isinstance(manifest.get("fingerprint"), str) else None
 
     def damage(self, identifier: str, fingerprint: str | None = None) -> str | None:
         """Return what is wrong with a landed unit, by its files' checksums and (if given) its fingerprint, or None."""
@@ -139,8 +140,11 @@ class RunFolder:
         if fingerprint not in (None, manifest["fingerprint"]):
             return "it was made for another version of the study"
         for name, (_, checksum) in manifest["files"].items():
+            path = self.folder(identifier) / name
             try:
-                if _checksum(self.folder(identifier) / name) != checksum:
+                if path.is_symlink() or not path.is_file():
+                    return f"{name} is no file"
+                if _checksum(path) != checksum:
                     return f"{name} is not as it was written (its checksum differs)"
             except OSError as error:
                 return f"{name} cannot be read ({error.strerror})"
@@ -231,6 +235,12 @@ class RunFolder:
             with contextlib.suppress(FileNotFoundError):
                 place.rename(old / "unit")
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_file_entry(name: str, entry: Any) -> bool:
+    """Tell whether a manifest's entry names a file inside its unit, with a size and a checksum."""
+    inside = all(SAFE_NAME.fullmatch(part) for part in name.split("/"))
+    return inside and isinstance(entry, list) and list(map(type, entry)) == [int, str]
 
 
 def _prefix(unit: Unit, fingerprint: str) -> str:

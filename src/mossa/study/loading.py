@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from mossa.errors import StudyError, choices
 from mossa.study.paths import built_in_studies, locate, resolve_paths
+from mossa.study.presets import RECIPES
 from mossa.study.schema import Study
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -74,6 +75,8 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
         return ReadStudy(None, [Problem("file", f"a study is a mapping of keys to values; {hint}.", 1)], {})
     for override in overrides:
         _apply_override(data, override)
+    data, unknown = _without_unknown_preset(data, lines)
+    repeated += unknown
     try:
         study = Study.model_validate(data)
     except ValidationError as error:
@@ -164,7 +167,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise StudyError(f"-s {override!r} is not of the form key=value; for example: -s recipe.batch_size=8")
     try:
-        value = yaml.safe_load(text)
+        value, _, _ = _parse(text)
     except yaml.YAMLError as error:
         raise StudyError(f"-s {override!r}: the value is not YAML: {error}") from error
     inner = data
@@ -174,6 +177,30 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
             inner[part] = {"preset": inner[part]} if part == "recipe" and isinstance(inner.get(part), str) else {}
         inner = inner[part]
     inner[parts[-1]] = value
+
+
+def _without_unknown_preset(
+    data: dict[str, Any], lines: dict[tuple[str, ...], int]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Take a preset that does not exist out of `data` as a problem, so that it hides no other."""
+    recipe = data.get("recipe")
+    place, preset = ("recipe",), recipe
+    if isinstance(recipe, dict):
+        place, preset = ("recipe", "preset"), recipe.get("preset", next(iter(RECIPES)))
+    if recipe is None or (isinstance(preset, str) and preset in RECIPES):
+        return data, []
+    rest = {key: value for key, value in recipe.items() if key != "preset"} if isinstance(recipe, dict) else {}
+    named = preset[:80] if isinstance(preset, str) else ""
+    message = f"there is no preset {_shown(preset)}. {choices(named, RECIPES)}"
+    return {**data, "recipe": rest}, [Problem(".".join(place), message, nearest_line(lines, place))]
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write numbers of many thousand digits
+        return "a very long number"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _explain(details: ErrorDetails, lines: dict[tuple[str, ...], int]) -> Problem:
@@ -186,7 +213,7 @@ def _explain(details: ErrorDetails, lines: dict[tuple[str, ...], int]) -> Proble
     elif details["type"] == "missing":
         message = "this key is missing."
     elif not isinstance(given, dict | list | BaseModel):
-        message = f"{message} (here: {given!r})"
+        message = f"{message} (here: {_shown(given)})"
     return Problem(".".join(place) or "study", message.rstrip(".") + ".", nearest_line(lines, place))
 
 

@@ -12,7 +12,8 @@ from mossa.study.presets import RECIPES
 
 BASE = "pretrained"  # what the base is called among the experimental models and in every table
 Kind = Literal["base", "adapter", "checkpoint"]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**15)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -41,7 +42,7 @@ class Prompt(Settings):
         "or your own text with {prompt} in it",
     )
     system: str | None = Field(default=None, description="system message for chat templates that have one")
-    cutoff: Annotated[int, Field(ge=8)] | None = Field(
+    cutoff: Annotated[int, Field(ge=8, le=10**15)] | None = Field(
         default=None, description="longest prompt plus target in tokens; default: what the model can take"
     )
     too_long: Literal["skip", "refuse", "shorten-start", "shorten-middle"] = Field(
@@ -62,11 +63,13 @@ class Tasks(Settings):
     )
     train: Count = Field(default=1000, description="at most this many training examples per task")
     validation: Count = Field(default=100, description="at most this many validation examples per task")
-    test: Annotated[int, Field(ge=4)] = Field(default=500, description="at most this many test prompts per task")
+    test: Annotated[int, Field(ge=4, le=10**15)] = Field(
+        default=500, description="at most this many test prompts per task"
+    )
     demonstrations: int = Field(
         default=0, ge=0, description="for Super-NaturalInstructions: positive examples shown before each input"
     )
-    seed: int = Field(default=0, ge=0, description="seed of the splits")
+    seed: Seed = Field(default=0, description="seed of the splits")
 
     @field_validator("clusters")
     @classmethod
@@ -149,9 +152,7 @@ class Existing(Settings):
 class Control(Settings):
     """The control models: one per task and seed, trained on that task alone."""
 
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(
-        default=[0], min_length=1, description="two seeds or more give the noise ceiling"
-    )
+    seeds: list[Seed] = Field(default=[0], min_length=1, description="two seeds or more give the noise ceiling")
     budget: Budget | None = Field(default=None, description="default: the recipe's budget")
     existing: dict[str, list[Existing]] = Field(
         default={}, description="task -> control models that are there already, one per seed, instead of training them"
@@ -192,7 +193,7 @@ class Experimental(Settings):
     cap_per_cluster: Count | None = Field(
         default=None, description="at most this many training examples per task cluster"
     )
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     budget: Budget | None = Field(default=None, description="default: the recipe's budget")
     adapter: str | None = Field(default=None, description="an existing PEFT adapter: folder or hub id")
     checkpoint: str | None = Field(default=None, description="an existing fine-tuned model: folder or hub id")
@@ -235,10 +236,10 @@ class Similarity(Settings):
         default=["cka-linear", "cka-linear-debiased"], min_length=1, description="ids from the similarity registry"
     )
     shift: bool = Field(default=True, description="also compare the changes from the base")
-    other_controls: Annotated[int, Field(ge=0)] = Field(
+    other_controls: Annotated[int, Field(ge=0, le=10**15)] = Field(
         default=2, description="controls of other tasks to compare with, as a null; 0 for none"
     )
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed that draws the other controls")
+    seed: Seed = Field(default=0, description="seed that draws the other controls")
     affinity: bool = Field(
         default=False, description="also compare every control with every other on common prompts (quadratic in tasks)"
     )

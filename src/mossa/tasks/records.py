@@ -9,6 +9,7 @@ from typing import Any
 
 from mossa.errors import DataError
 
+LARGEST_JSON = 2_000_000_000  # bytes
 LONGEST_LINE = 4_000_000  # characters; a longer one is no example but a mistake
 
 
@@ -19,12 +20,13 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
+            # never more than one line's worth in memory, however long a line is
+            for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), ""), 1):
                 where = f"{path}, line {number}"
                 if len(line) > LONGEST_LINE:
-                    raise DataError(f"{where}: {len(line):,} characters; at most {LONGEST_LINE:,}.")
+                    raise DataError(f"{where} has more than {LONGEST_LINE:,} characters, the most a line may have.")
+                if not line.strip():
+                    continue
                 try:
                     yield where, json.loads(line)
                 except (ValueError, RecursionError) as error:
@@ -38,8 +40,13 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a *.json file; raises `DataError` if it cannot be read or is not JSON."""
+    """Return the content of a *.json file; raises `DataError` if it cannot be read, is too large or not JSON."""
     try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise DataError(
+                f"{path} has {path.stat().st_size:,} bytes; a file that is read whole has at most {LARGEST_JSON:,}. "
+                "Write it as *.jsonl, one object per line."
+            )
         return json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error}.") from error
