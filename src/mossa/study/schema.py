@@ -67,7 +67,10 @@ class Tasks(Settings):
         default=500, description="at most this many test prompts per task"
     )
     demonstrations: int = Field(
-        default=0, ge=0, le=10**15, description="for Super-NaturalInstructions: positive examples shown before each input"
+        default=0,
+        ge=0,
+        le=10**15,
+        description="for Super-NaturalInstructions: positive examples shown before each input",
     )
     seed: Seed = Field(default=0, description="seed of the splits")
 
