@@ -45,7 +45,7 @@ STUDY: dict[str, Any] = {
 nasty = st.one_of(
     st.sampled_from(
         [
-            *(None, True, -1, 0, 1, 2**31, 2**64, 16**6000, float("nan"), float("inf"), -0.0, 1e308, "", " ", "\0"),
+            *(None, True, -1, 0, 1, 2**31, 2**64, 10**4000, float("nan"), float("inf"), -0.0, 1e308, "", " ", "\0"),
             *(
                 "../x",
                 "/etc/passwd",
