@@ -39,6 +39,7 @@ def compare(
     from mossa.pipeline.devices import find_device
     from mossa.pipeline.pair import compare_pair
     from mossa.study import checked
+    from mossa.study.paths import resolve
     from mossa.study.schema import Base, Prompt
     from mossa.tasks.jsonl import read_prompts
 
@@ -48,9 +49,9 @@ def compare(
         raise MossaError(f"--output {output}: {output.parent} is not a folder; make it first.")
     console = Console(soft_wrap=True)
     pair = compare_pair(
-        checked(Base, model=base, dtype=dtype),
-        experimental,
-        control,
+        checked(Base, model=resolve(base, Path()), dtype=dtype),
+        resolve(experimental, Path()),
+        resolve(control, Path()),
         read_prompts(prompts),
         checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long),
         estimator or ["cka-linear", "cka-linear-debiased"],
@@ -72,12 +73,9 @@ def _print_layers(console: Console, estimator: str, rows: pd.DataFrame) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(
-        "layer",
-        box=SIMPLE_HEAD,
-        title=f"{estimator}, similarity to the control with 95 % intervals",
-        title_justify="left",
-    )
+    title = f"{estimator}, similarity to the control with 95 % intervals"
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("layer", justify="right", min_width=len("layer"))
     columns = ("base", "experimental", "difference")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
