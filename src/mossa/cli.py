@@ -204,6 +204,7 @@ def show_task(
 
 
 app.command()(commands.compare)
+app.command()(commands.plan)
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:

@@ -69,6 +69,38 @@ def compare(
         console.print(f"Numbers: {output}", highlight=False, markup=False)
 
 
+def plan(
+    study: Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="override a field")
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="folder that holds the run folders")] = Path("runs"),
+    gpu: Annotated[str | None, typer.Option(help="a GPU by name, e.g. h100; default: what is found here")] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="how many of them, or processes on the CPU")] = 1,
+    utilisation: Annotated[
+        float, typer.Option(min=0.01, max=1, help="share of the GPU's published peak that is reached")
+    ] = 0.35,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="do one training first and estimate the rest from it")
+    ] = False,
+) -> None:
+    """Count what a study will cost before it runs: tokens, operations, time, memory, disk; loads no weights."""
+    from mossa.pipeline.cost.calibrate import calibrate as do_one
+    from mossa.pipeline.cost.estimate import estimate
+    from mossa.pipeline.cost.text import lines
+    from mossa.pipeline.run import prepare
+    from mossa.study import load_study
+
+    if calibrate and gpu:
+        raise MossaError("--calibrate measures this machine and --gpu names another; give one of them.")
+    prepared = prepare(load_study(study, overrides or ()), runs)
+    if calibrate:
+        do_one(prepared, estimate(prepared), typer.echo)
+        prepared = prepare(prepared.study, runs)
+    for line in lines(estimate(prepared, gpu, utilisation), gpus):
+        typer.echo(line)
+
+
 def _print_layers(console: Console, estimator: str, rows: pd.DataFrame) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

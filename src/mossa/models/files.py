@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from mossa.errors import ModelError
@@ -43,8 +44,14 @@ def folder_hash(folder: Path) -> str:
     files = sorted(
         path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".model", ".txt", ".jinja"}
     )
+    return _hash_files(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+@lru_cache
+def _hash_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Return a SHA-256 over the files; read once per process, unless size or time of one of them changes."""
     digest = hashlib.sha256()
-    for path in files:
+    for path, _, _ in files:
         with path.open("rb") as handle:
             digest.update(f"{path.name}:{hashlib.file_digest(handle, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()

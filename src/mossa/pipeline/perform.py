@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 import traceback
 
@@ -20,7 +21,7 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
     What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
     error of the whole run (`RunFolderError`).
     """
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     fingerprint = bench.marks[unit.id]
     manifest = provenance()
     try:
@@ -29,7 +30,12 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
             counts = STEPS[unit.step](unit, bench, folder)
             counts |= {"halvings_for_want_of_memory": bench.allowance.halvings} if bench.allowance.halvings else {}
             seconds = time.perf_counter() - start
-            manifest |= {"counts": counts, "seconds": round(seconds, 3)}
+            manifest |= {
+                "counts": counts,
+                "seconds": round(seconds, 3),
+                "processor_seconds": round(time.process_time() - processor, 3),
+                "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # of the process until now
+            }
     except DamagedUnit as damage:
         return Outcome(unit.id, "damaged", damage.what, damage.identifier)
     except RunFolderError:

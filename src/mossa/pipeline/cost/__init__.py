@@ -1,0 +1,1 @@
+"""What a study will cost, before it runs: tokens counted, operations computed, time from a stated or measured rate."""

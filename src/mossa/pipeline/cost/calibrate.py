@@ -1,0 +1,43 @@
+"""Does one training of a study, and looks at the model it gives, so that the rest can be estimated from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mossa.errors import StudyError
+from mossa.pipeline.cost.estimate import Estimate
+from mossa.pipeline.events import Event, Outcome
+from mossa.pipeline.queue import Queue
+from mossa.pipeline.run import Prepared, choose_devices
+from mossa.pipeline.runners import at_work
+
+
+def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None], device: str = "auto") -> None:
+    """Do the shortest training that is still to do, and represent and judge that model on one task; all are kept.
+
+    Raises `StudyError` if one of them fails.
+    """
+    from mossa.pipeline.local import run_here
+    from mossa.pipeline.workbench import Job
+
+    todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
+    if not todo:
+        return
+    shortest = min(todo, key=lambda name: estimate.works[name].operations)
+    chosen = [shortest]
+    for step in ("represent", "evaluate"):
+        of = [name for name in estimate.todo if name.startswith(f"{step}/") and shortest in estimate.units[name].inputs]
+        chosen += of[:1]
+
+    def settle(event: Event) -> None:
+        if isinstance(event, Outcome):
+            if event.state != "done":
+                raise StudyError(f"{estimate.units[event.identifier].title} {event.state}: {event.reason}")
+            queue.done(event.identifier)
+            say(f"{estimate.units[event.identifier].title}: {event.seconds:,.1f} s")
+
+    job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints)
+    with at_work(prepared.run, prepared.plan, True, say):
+        queue = Queue(prepared.units, chosen)
+        devices, threads = choose_devices(prepared.study, device, 1)
+        run_here(job, queue, devices[0], threads, settle)

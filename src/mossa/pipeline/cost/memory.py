@@ -1,0 +1,56 @@
+"""The most memory that a process of a study needs at once, and which step needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mossa.models.shape import Shape
+from mossa.pipeline.cost.work import Work
+from mossa.pipeline.unit import Unit
+from mossa.study.schema import Study
+
+BYTES = {"float32": 4, "bfloat16": 2}
+LIBRARIES = 0.9e9  # bytes of a process with torch, transformers, PEFT and scikit-learn loaded, and no model
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes at once: in the memory of the device, and in the main memory; each with the step that needs them."""
+
+    device: float
+    device_step: str
+    main: float
+    main_step: str
+
+
+def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[str, Work], on_gpu: bool) -> Need:
+    """Return the most that one process needs at once."""
+    weights = shape.weights * BYTES[study.base.dtype]
+    device = {name: weights + _running(study, shape, works[name], unit.step) for name, unit in units.items()}
+    main = {name: LIBRARIES + _arrays(shape, works, unit) for name, unit in units.items()}
+    if not on_gpu:
+        main = {name: bytes + device[name] for name, bytes in main.items()}
+    one, other = max(device, key=lambda name: device[name]), max(main, key=lambda name: main[name])
+    return Need(device[one], units[one].step, main[other], units[other].step)
+
+
+def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
+    """Return what running the model takes beside its weights."""
+    logits = 3.0 * 4 * work.batch_targets * shape.head_weights / shape.width  # themselves, their softmax, its gradient
+    if step == "train":
+        kept = shape.kept_per_token
+        if study.recipe.gradient_checkpointing:  # the inputs of all blocks, and all of one block
+            kept = kept / shape.layers + shape.layers * shape.width * BYTES[study.base.dtype]
+        return 16.0 * shape.adapter_weights + work.batch * (kept + shape.kept_per_token / shape.layers) + logits
+    if step in ("represent", "evaluate", "common"):
+        return 4.0 * shape.adapter_weights + work.batch * shape.kept_per_token / shape.layers + logits
+    return 0.0
+
+
+def _arrays(shape: Shape, works: Mapping[str, Work], unit: Unit) -> float:
+    """Return the representations that a step holds at once; a comparison keeps one layer of each model in float64."""
+    if unit.step in ("compare", "overview", "affinity"):
+        held = sum(works[name].bytes for name in unit.inputs)
+        return held * (1 + 2 / shape.layers)
+    return works[unit.id].bytes if unit.step in ("represent", "common") else 0.0

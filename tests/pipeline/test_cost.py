@@ -1,0 +1,84 @@
+"""What `mossa plan` says: tokens as training counts them, operations as torch counts them, schedules within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from mossa.errors import StudyError
+from mossa.models.shape import shape_of
+from mossa.pipeline.cost.gpus import named_gpu
+from mossa.pipeline.cost.schedule import longest_chain, makespan
+from mossa.pipeline.cost.work import Counter
+from mossa.pipeline.perform import perform
+from mossa.pipeline.run import prepare
+from mossa.pipeline.unit import Unit
+from mossa.pipeline.workbench import Job, Workbench
+from mossa.representations import represent_tokens
+from mossa.study.schema import Study
+
+
+def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_folder: Path, tmp_path: Path) -> None:
+    study = Study.model_validate(
+        {
+            "name": "counted",
+            "base": {"model": str(base_folder("llama"))},
+            "tasks": {"source": str(task_folder), "train": 20, "validation": 4, "test": 12},
+            "recipe": {"preset": "small", "batch_size": 6, "budget": {"steps": 4}},
+            "experimental": {"pretrained": "base", "sft": {"mixture": "all", "cap_per_cluster": 13}},
+        }
+    )
+    prepared = prepare(study, tmp_path)
+    prepared.run.prepare()
+    bench = Workbench(Job(study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
+    shape = shape_of(study.base, study.recipe.lora)
+    counter = Counter(study, prepared.tasks, bench.format, shape, "cpu")
+    for name in ("train/sft", "train/control-first-seed0", "represent/pretrained@first"):
+        unit = prepared.units[name]
+        assert perform(unit, bench).state == "done"
+        work = counter.work(unit)
+        folder = prepared.run.folder(name)
+        if unit.step == "train":
+            row = pd.read_parquet(folder / "adapters.parquet").iloc[0]
+            assert (work.steps, work.targets) == (row["steps"], row["target_tokens"])
+            assert 0 < work.bytes <= (folder / "adapter/adapter_model.safetensors").stat().st_size
+        else:
+            assert 0 <= (folder / "representations.safetensors").stat().st_size - work.bytes < 1000
+    weights = [parameter for parameter in bench.base.model.parameters() if parameter.dim() == 2]
+    assert shape.weights == sum(parameter.numel() for parameter in bench.base.model.parameters())
+    assert shape.block_weights + 2 * shape.head_weights == sum(weight.numel() for weight in weights)
+    prompts = [prompt.tokens for prompt in bench.encoded("first", "test", False)]
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        represent_tokens(bench.base.model, prompts)
+    products = sum(flop for op, flop in counted.get_flop_counts()["Global"].items() if "attention" not in str(op))
+    work = counter.work(prepared.units["represent/pretrained@first"])
+    assert work.tokens == sum(map(len, prompts)) <= work.padded
+    assert products == 2 * work.padded * shape.block_weights
+
+
+@given(
+    costs=st.lists(st.tuples(st.floats(0, 100), st.integers(0, 5)), min_size=1, max_size=30), workers=st.integers(1, 8)
+)
+def test_no_schedule_is_shorter_than_its_chain_or_its_share(costs: list[tuple[float, int]], workers: int) -> None:
+    units: dict[str, Unit] = {}
+    for number, (_, back) in enumerate(costs):
+        inputs = (f"step/{number - back}",) if 0 < back <= number else ()
+        units[f"step/{number}"] = Unit("step", str(number), {}, inputs)
+    seconds = {f"step/{number}": cost for number, (cost, _) in enumerate(costs)}
+    total, (chain, names) = sum(seconds.values()), longest_chain(units, units, seconds)
+    found = makespan(units, units, seconds, workers)
+    assert sum(seconds[name] for name in names) == pytest.approx(chain)
+    assert max(chain, total / workers) <= found * (1 + 1e-9) + 1e-9
+    assert found <= total / workers + chain * (1 + 1e-9) + 1e-9  # Graham's bound of list scheduling
+    assert makespan(units, units, seconds, 1) == pytest.approx(total)
+
+
+def test_an_unknown_gpu_lists_the_choices() -> None:
+    with pytest.raises(StudyError, match=r"--gpu h10: .* Did you mean 'h100'\?"):
+        named_gpu("h10")
