@@ -22,7 +22,7 @@ def crossed(table: pd.DataFrame, axes: Axes | None = None, *, marks: Marks | Non
     """
     need(table, "task", "cluster", "planted", "absent")
     once(table, "task")
-    axes = axes or blank(3.6, width=4.4)[0]
+    axes = axes or blank(3.0, width=5.6)[0]
     if table.empty:
         return blank_because(axes, "No task could be compared.")
     for cluster, (colour, marker) in (marks or cluster_marks(table["cluster"])).items():
