@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -42,9 +43,11 @@ def main(folder: Path, kills: int, seed: int) -> None:
         _, status = os.waitpid(process, 0)
         met += os.WIFSIGNALED(status)
         redone += sum(path.stat().st_mtime_ns != written for path, written in landed.items())
-        landed = {path: path.stat().st_mtime_ns for path in folder.glob("runs/small/units/*/*/manifest.json")}
-        if os.WIFEXITED(status):
-            break
+        landed = {path: path.stat().st_mtime_ns for path in folder.glob("runs/small/units/[!.]*/*/manifest.json")}
+        if os.WIFEXITED(status):  # it came to its end before it was killed: once more from the start
+            assert os.WEXITSTATUS(status) == 0
+            shutil.rmtree(folder / "runs")
+            landed = {}
     print(f"{met} kills, {len(landed)} units landed meanwhile, {redone} of them done again")
 
 
