@@ -13,7 +13,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $$(grep '^torch==' constraints.txt)
-	$(PIP) -e '.[hub,test,lint]'
+	$(PIP) -e '.[test,lint]'
 	touch $(STAMP)
 
 # Chromium and its driver, for the tests that open the report.
