@@ -50,8 +50,8 @@ def compare(
     console = Console(soft_wrap=True)
     pair = compare_pair(
         checked(Base, model=resolve(base, Path()), dtype=dtype),
-        resolve(experimental, Path()),
-        resolve(control, Path()),
+        experimental,
+        control,
         read_prompts(prompts),
         checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long),
         estimator or ["cka-linear", "cka-linear-debiased"],

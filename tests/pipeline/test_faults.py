@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,8 @@ def test_interrupting_stops_within_seconds_and_says_how_to_go_on(settings: dict,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # a suite that runs in the background ignores Ctrl-C, and so would what it starts
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         work = tmp_path / UNITS / ".work"
         deadline = time.monotonic() + 60
