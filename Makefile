@@ -43,6 +43,7 @@ demo: setup
 
 bench: setup
 	$(BIN)/python benchmarks/similarity.py
+	$(BIN)/python benchmarks/scaling.py
 
 clean:
 	rm -rf $(VENV) runs
