@@ -129,28 +129,22 @@ def _of_base(tables: Mapping[str, pd.DataFrame], judged: pd.DataFrame) -> pd.Dat
     similarity = tables["similarity"].merge(judged[["reference", "seed", "counts"]], on="reference", how="left")
     tuned = [name for name in similarity["experimental"].unique() if name not in (BASE, "control")]
 
-    def own(model: Sequence[str], estimator: str) -> pd.Series:
-        rows = similarity[similarity["experimental"].isin(model) & similarity["estimator"].eq(estimator)]
-        return rows[rows["relation"] == "control"].groupby(["task", "seed", "layer"])["value"].mean()
+    def mean(relation: str, estimator: str, models: Sequence[str], *keys: str) -> pd.Series:
+        rows = similarity[similarity["relation"].eq(relation) & similarity["estimator"].eq(estimator)]
+        if relation == "other_control":
+            rows = rows[rows["counts"].eq(True)]
+        return rows[rows["experimental"].isin(models)].groupby(["task", *keys, "layer"])["value"].mean()
 
-    def others(model: Sequence[str], estimator: str) -> pd.Series:
-        rows = similarity[similarity["experimental"].isin(model) & similarity["estimator"].eq(estimator)]
-        rows = rows[rows["relation"].eq("other_control") & rows["counts"].eq(True)]
-        return rows.groupby(["task", "layer"])["value"].mean()
-
-    def ceiling(estimator: str) -> pd.Series:
-        rows = similarity[similarity["relation"].eq("ceiling") & similarity["estimator"].eq(estimator)]
-        return rows.groupby(["task", "layer"])["value"].mean()
-
-    debiased, shift = own([BASE], DEBIASED), own(tuned, SHIFT)
+    debiased = mean("control", DEBIASED, [BASE], "seed")
+    shift = mean("control", SHIFT, tuned, "seed")
     found = {
         "debiased": debiased,
-        "plain": own([BASE], PLAIN),
-        "within-template": own([BASE], WITHIN),
-        "share of ceiling": _by_task(debiased, ceiling(DEBIASED), "divide"),
-        "own minus other": _by_task(debiased, others([BASE], DEBIASED), "subtract"),
+        "plain": mean("control", PLAIN, [BASE], "seed"),
+        "within-template": mean("control", WITHIN, [BASE], "seed"),
+        "share of ceiling": _by_task(debiased, mean("ceiling", DEBIASED, ["control"]), "divide"),
+        "own minus other": _by_task(debiased, mean("other_control", DEBIASED, [BASE]), "subtract"),
         "shift": shift,
-        "shift, own minus other": _by_task(shift, others(tuned, SHIFT), "subtract"),
+        "shift, own minus other": _by_task(shift, mean("other_control", SHIFT, tuned), "subtract"),
         **_rivals(tables["spectrum"], judged, debiased),
     }
     rows = [series.rename("value").reset_index().assign(reading=name) for name, series in found.items()]

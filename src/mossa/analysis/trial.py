@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, rankdata
+from scipy.stats import binomtest
 
 from mossa.analysis.planted import PRIMARY, READINGS, RIVALS, task_values
 
@@ -43,14 +43,14 @@ def against_best_rival(
     """Return per reading its AUC minus that of the rival with the highest, with a paired 95 % bootstrap interval."""
     chosen = table[table["base"].isin(between)]
     pairs = {name: _pairs(chosen, name, layers) for name in (*READINGS, *RIVALS)}
-    best = max(RIVALS, key=lambda name: _auc(pairs[name], None))
+    best = max(RIVALS, key=lambda name: _auc(pairs[name]))
     rows: list[dict[str, Any]] = []
     for name in READINGS:
         common = pairs[name].index.intersection(pairs[best].index)
         ours, rival = pairs[name].loc[common], pairs[best].loc[common]
         weights = _weights(len(common), seed)
-        low, high = _interval(_auc(ours, weights) - _auc(rival, weights))
-        gap = float(_auc(ours, None) - _auc(rival, None))
+        low, high = _interval(_aucs(ours, weights) - _aucs(rival, weights))
+        gap = _auc(ours) - _auc(rival)
         rows.append({"reading": name, "rival": best, "gap": gap, "low": low, "high": high, "beats": low > 0})
     return pd.DataFrame(rows)
 
@@ -85,11 +85,9 @@ def levels(table: pd.DataFrame, layers: Sequence[int], seed: int = 0) -> pd.Data
 
 def auc(planted: Any, absent: Any) -> float:
     """Return the probability that a planted score exceeds one that is not, ties counting half (Mann-Whitney)."""
-    planted, absent = np.asarray(planted, float), np.asarray(absent, float)
     if not len(planted) or not len(absent):
         return float("nan")
-    ranks = rankdata(np.concatenate([planted, absent]))
-    return float((ranks[: len(planted)].sum() - len(planted) * (len(planted) + 1) / 2) / (len(planted) * len(absent)))
+    return float(_wins(planted, absent).mean())
 
 
 def holm(p: Matrix) -> Matrix:
@@ -112,7 +110,7 @@ def _row(reading: str, layer: int | None, pairs: pd.DataFrame, seed: int) -> dic
     difference = pairs["value_planted"] - pairs["value_not"]
     weights = _weights(len(pairs), seed)
     low, high = _interval(weights @ difference.to_numpy())
-    auc_low, auc_high = _interval(_auc(pairs, weights))
+    auc_low, auc_high = _interval(_aucs(pairs, weights))
     return {
         "reading": reading,
         "rival": reading in RIVALS,
@@ -121,7 +119,7 @@ def _row(reading: str, layer: int | None, pairs: pd.DataFrame, seed: int) -> dic
         "difference": difference.mean(),
         "low": low,
         "high": high,
-        "auc": float(_auc(pairs, None)),
+        "auc": _auc(pairs),
         "auc_low": auc_low,
         "auc_high": auc_high,
     }
@@ -134,13 +132,18 @@ def _sign(differences: pd.Series) -> dict[str, Any]:
     return {"tasks": len(differences), "right": right, "p": p}
 
 
-def _auc(pairs: pd.DataFrame, weights: Matrix | None) -> Any:
-    """Return the AUC of the pairs, or with `weights` [resamples, tasks] that of every resample of the tasks."""
-    above, below = pairs["score_planted"].to_numpy(), pairs["score_not"].to_numpy()
-    if weights is None:
-        return auc(above, below)
-    wins = np.sign(above[:, None] - below[None, :]) / 2 + 0.5
-    return ((weights @ wins) * weights).sum(axis=1)
+def _auc(pairs: pd.DataFrame) -> float:
+    return auc(pairs["score_planted"], pairs["score_not"])
+
+
+def _aucs(pairs: pd.DataFrame, weights: Matrix) -> Matrix:
+    """Return the AUC of every resample of the tasks, [resamples]; `weights` as of `_weights`."""
+    return ((weights @ _wins(pairs["score_planted"], pairs["score_not"])) * weights).sum(axis=1)
+
+
+def _wins(above: Any, below: Any) -> Matrix:
+    """Return for every two scores 1 where the one above is higher, 0 where it is lower and a half where they tie."""
+    return np.sign(np.asarray(above, float)[:, None] - np.asarray(below, float)[None, :]) / 2 + 0.5
 
 
 def _weights(tasks: int, seed: int) -> Matrix:
