@@ -11,6 +11,7 @@ import numpy as np
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups
+from mossa.similarity.threads import side_by_side
 from mossa.similarity.registry import Estimator, View, estimator
 from mossa.similarity.uncertainty import Estimate, Value, estimate, minus
 from mossa.similarity.views import view_values
@@ -66,8 +67,8 @@ def compare(
                 raise SimilarityError(f"`ids` lacks {name!r}; give the ids of the prompts of every array.")
             arrays.check_ids(ids["control"], ids[name], n, name)
     everyone = Groups.of(groups, n)
-    result = Comparison()
-    for layer in range(1, layers + 1):
+
+    def one(layer: int) -> Comparison:
         here = {name: array[:, layer - 1] for name, array in sides.items()}
         rows = arrays.finite_rows(here, layer, non_finite)
         kept = everyone
@@ -76,8 +77,10 @@ def compare(
             kept = everyone.keep(rows)
         values = _values(here, list(models), wanted, kept)
         common = {"layer": layer, "n": len(kept.labels), "non_finite": n - len(kept.labels)}
-        _add_rows(result, values, here, common, wanted, kept, baseline, confidence)
-    return result
+        return _rows(values, here, common, wanted, kept, baseline, confidence)
+
+    found = side_by_side(one, range(1, layers + 1), sides["control"].device)
+    return Comparison([r for part in found for r in part.similarity], [r for part in found for r in part.difference])
 
 
 def _sides(
@@ -138,8 +141,7 @@ def _measured(e: Estimator, Y: Tensor, Z: Tensor) -> Value:
         return Value(None, reason=str(undefined))
 
 
-def _add_rows(
-    result: Comparison,
+def _rows(
     values: Mapping[tuple[str, str], Value],
     here: Mapping[str, Tensor],
     common: Mapping[str, int],
@@ -147,8 +149,9 @@ def _add_rows(
     groups: Groups,
     baseline: str,
     confidence: float,
-) -> None:
-    """Add the rows of one layer."""
+) -> Comparison:
+    """Return the rows of one layer."""
+    result = Comparison()
     alone = Groups.of(None, common["n"])
     for (id, name), value in values.items():
         e = next(e for e in wanted if e.id == id)
@@ -163,6 +166,7 @@ def _add_rows(
             result.difference.append(
                 key | {"difference": change.value} | _spread(change) | size | {"reason": change.reason}
             )
+    return result
 
 
 def _spread(row: Estimate) -> dict[str, float | None]:

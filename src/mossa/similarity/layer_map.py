@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
 from mossa.similarity.products import gram_blocks, product
+from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,14 +36,15 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     norms = torch.zeros((both, n), dtype=torch.float64, device=sides["Y"].device)
     cross = norms.new_zeros((split, both - split))
     own = norms.new_zeros(both)
-    for rows, columns, grams in gram_blocks(_Layers(sides), n, block=max(1, math.isqrt(BLOCK_VALUES // both))):
+    where, block = norms.device, max(1, math.isqrt(BLOCK_VALUES // both))
+    for rows, columns, grams in gram_blocks(_Layers(sides), n, where, block):
         twice = 1 if rows == columns else 2
         if rows == columns:
             norms[:, rows] = torch.stack([K.diagonal() for K in grams]).double()
-        for strip in range(0, len(grams[0]), STRIP):  # a strip of all layers stays in the cache
-            flat = torch.stack([K[strip : strip + STRIP] for K in grams]).flatten(1)
-            cross += twice * product(flat[:split], flat[split:].T)
-            own += twice * torch.linalg.vector_norm(flat, dim=1).double() ** 2
+        strips = range(0, len(grams[0]), STRIP)
+        for between, within in side_by_side(partial(_strip, grams, split), strips, where):
+            cross += twice * between
+            own += twice * within
     if debiased:
         factor = n / (n - 2)
         traces = norms.sum(1)
@@ -54,18 +57,27 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     return arrays.like(Y, values.cpu().numpy())
 
 
-class _Layers:
-    """The centred features of all layers, [n, d] each, one at a time: all at once would double the memory."""
+def _strip(grams: Sequence[Tensor], split: int, start: int) -> tuple[Tensor, Tensor]:
+    """Return the inner products of a strip of all layers, while it stays in the cache: between sides, and own."""
+    import torch
+
+    flat = torch.stack([K[start : start + STRIP] for K in grams]).flatten(1)
+    return product(flat[:split], flat[split:].T), torch.linalg.vector_norm(flat, dim=1).double() ** 2
+
+
+class _Layers(Sequence["Tensor"]):
+    """The centred features of all layers, [n, d] each, when they are asked for: all at once would double the memory."""
 
     def __init__(self, sides: Mapping[str, Tensor]) -> None:
-        self.sides = sides
+        self.layers = [(name, layer, side[:, layer]) for name, side in sides.items() for layer in range(side.shape[1])]
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for name, side in self.sides.items():
-            everyone = Groups.of(None, len(side))
-            for layer in range(side.shape[1]):
-                try:
-                    yield centre(side[:, layer], everyone)
-                except SimilarityError as undefined:
-                    arrays.finite_rows({name: side[:, layer]}, layer + 1, "error")
-                    raise SimilarityError(f"layer {layer + 1} of {name}: {undefined}; leave it out.") from undefined
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        name, layer, X = self.layers[index]
+        try:
+            return centre(X, Groups.of(None, len(X)))
+        except SimilarityError as undefined:
+            arrays.finite_rows({name: X}, layer + 1, "error")
+            raise SimilarityError(f"layer {layer + 1} of {name}: {undefined}; leave it out.") from undefined

@@ -6,14 +6,17 @@ Centred features X [n, d] have the Gram matrix K = X Xᵀ. Everything CKA needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mossa.similarity.threads import side_by_side
+
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 BLOCK = 1024  # prompts per side of a block of a Gram matrix: 4 MB in float32, so that the cache holds a few
 STRIP = 256  # rows of the upper triangle of XᵀX at once
@@ -73,13 +76,20 @@ def row_products(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -
     return RowProducts(norms.double(), products, crosses)
 
 
-def gram_blocks(features: Iterable[Tensor], n: int, block: int = BLOCK) -> Iterator[tuple[slice, slice, list[Tensor]]]:
+def gram_blocks(
+    features: Sequence[Tensor], n: int, where: device, block: int = BLOCK
+) -> Iterator[tuple[slice, slice, list[Tensor]]]:
     """Yield rows, columns and the block there of each Gram matrix, upper triangle only, diagonal blocks whole."""
+    models = range(len(features))
     slices = [slice(start, min(start + block, n)) for start in range(0, n, block)]
     for i, rows in enumerate(slices):
-        yield rows, rows, [self_product(X[rows]) for X in features]
-        for columns in slices[i + 1 :]:
-            yield rows, columns, [product(X[rows], X[columns].T) for X in features]
+        for columns in slices[i:]:
+            yield rows, columns, side_by_side(partial(_gram, features, rows, columns), models, where)
+
+
+def _gram(features: Sequence[Tensor], rows: slice, columns: slice, model: int) -> Tensor:
+    X = features[model]
+    return self_product(X[rows]) if rows == columns else product(X[rows], X[columns].T)
 
 
 def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], norms: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +99,7 @@ def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], no
     models, n = norms.shape
     products = norms.new_zeros((len(pairs), n), dtype=torch.float64)
     crosses = norms.new_zeros((models, models, n), dtype=torch.float64)
-    for rows, columns, grams in gram_blocks(features, n):
+    for rows, columns, grams in gram_blocks(features, n, norms.device):
         for strip in range(rows.start, rows.stop, STRIP):  # a strip of every model stays in the cache
             some = slice(strip, min(strip + STRIP, rows.stop))
             here = [K[some.start - rows.start : some.stop - rows.start] for K in grams]

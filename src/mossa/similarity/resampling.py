@@ -12,6 +12,7 @@ from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
 from mossa.similarity.products import quadratic_forms, self_product
+from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,8 @@ def _grams(Y: arrays.Array, Z: arrays.Array, groups: Groups | None = None) -> tu
         raise SimilarityError(f"Y has L = {layers} layers (n = {n}, d = {d}); resample one layer at a time, [n, d].")
     here = {name: X[:, 0] for name, X in sides.items()}
     arrays.finite_rows(here, 1, "error")
-    left, right = (self_product(centre(X, groups or Groups.of(None, n))) for X in here.values())
+    kept = groups or Groups.of(None, n)
+    left, right = side_by_side(lambda X: self_product(centre(X, kept)), list(here.values()), sides["Y"].device)
     return left, right
 
 
@@ -49,7 +51,8 @@ def bootstrap(
     n = len(K)
     draws = torch.from_numpy(np.random.default_rng(seed).integers(n, size=(resamples, n))).to(K.device)
     w = K.new_zeros((resamples, n)).scatter_add_(1, draws, K.new_ones((resamples, n)))
-    cross, one, other = (_weighted(A * B, w) for A, B in ((K, L), (K, K), (L, L)))
+    pairs = [(K, L), (K, K), (L, L)]
+    cross, one, other = side_by_side(lambda pair: _weighted(pair[0] * pair[1], w), pairs, K.device)
     undefined = int(((one <= 0) | (other <= 0)).sum())
     if undefined:
         raise SimilarityError(f"{undefined} of {resamples} draws have no CKA: n = {n} prompts are too few to resample.")
@@ -99,13 +102,15 @@ def permutation_test(
     size = float(torch.linalg.vector_norm(K) * torch.linalg.vector_norm(L))
     value = float(torch.linalg.vecdot(K, L).double().sum()) / size
     random = np.random.default_rng(seed)
-    null = np.empty(permutations)
-    order = np.arange(len(K))
-    for draw in range(permutations):
+    orders = np.tile(np.arange(len(K)), (permutations, 1))
+    for order in orders:
         for rows in sorted_groups.rows():
             order[rows] = random.permutation(rows)
+
+    def permuted(order: np.ndarray[Any, np.dtype[np.int64]]) -> float:
         index = torch.from_numpy(order).to(K.device)
-        null[draw] = (
-            float(torch.linalg.vecdot(K, L.index_select(0, index).index_select(1, index)).double().sum()) / size
-        )
+        moved = L.index_select(0, index).index_select(1, index)
+        return float(torch.linalg.vecdot(K, moved).double().sum()) / size
+
+    null = np.array(side_by_side(permuted, list(orders), K.device))
     return PermutationTest(value, null, (1 + int((null >= value).sum())) / (1 + permutations))
