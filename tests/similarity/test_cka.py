@@ -171,8 +171,7 @@ def test_gram_matrices_in_blocks_give_the_same_as_whole(debiased, monkeypatch):
 
     Y, Z = reference.related(50, 60, 6)
     whole = cka(Y, Z, debiased=debiased)
-    blocks = products.gram_blocks
-    monkeypatch.setattr(products, "gram_blocks", lambda features, n: blocks(features, n, block=17))
+    monkeypatch.setattr(products, "BLOCK", 17)
     monkeypatch.setattr(products, "STRIP", 5)
     in_blocks = cka(Y, Z, debiased=debiased)
     assert in_blocks.value == pytest.approx(whole.value, rel=1e-12)

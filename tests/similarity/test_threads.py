@@ -35,13 +35,15 @@ def everything() -> list[object]:
     return [rows.similarity, rows.difference, layer_map(Y, Z, debiased=True).tolist(), drawn, test.null.tolist()]
 
 
-def test_three_threads_give_the_same_bits_as_one(three_threads: None) -> None:
+@pytest.mark.usefixtures("three_threads")
+def test_three_threads_give_the_same_bits_as_one() -> None:
     several = everything()
     torch.set_num_threads(1)
     assert everything() == several
 
 
-def test_work_is_spread_over_threads_of_one_core_each_and_answers_in_order(three_threads: None) -> None:
+@pytest.mark.usefixtures("three_threads")
+def test_work_is_spread_over_threads_of_one_core_each_and_answers_in_order() -> None:
     together = threading.Barrier(3, timeout=20)  # passes only if three are at work at once
 
     def work(item: int) -> tuple[int, int, set[int]]:
@@ -52,7 +54,8 @@ def test_work_is_spread_over_threads_of_one_core_each_and_answers_in_order(three
     assert torch.get_num_threads() == 3
 
 
-def test_the_first_layer_that_fails_is_the_one_that_is_named_and_threads_are_given_back(three_threads: None) -> None:
+@pytest.mark.usefixtures("three_threads")
+def test_the_first_layer_that_fails_is_the_one_that_is_named_and_threads_are_given_back() -> None:
     broken = layers_of(1).numpy()
     broken[3, 1] = np.nan
     broken[4, 4] = np.inf

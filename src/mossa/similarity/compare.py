@@ -11,8 +11,8 @@ import numpy as np
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups
-from mossa.similarity.threads import side_by_side
 from mossa.similarity.registry import Estimator, View, estimator
+from mossa.similarity.threads import side_by_side
 from mossa.similarity.uncertainty import Estimate, Value, estimate, minus
 from mossa.similarity.views import view_values
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
-from mossa.similarity.products import gram_blocks, product
+from mossa.similarity.products import block_pairs, gram, product
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     norms = torch.zeros((both, n), dtype=torch.float64, device=sides["Y"].device)
     cross = norms.new_zeros((split, both - split))
     own = norms.new_zeros(both)
-    where, block = norms.device, max(1, math.isqrt(BLOCK_VALUES // both))
-    for rows, columns, grams in gram_blocks(_Layers(sides), n, where, block):
+    layers, where = _Layers(sides), norms.device
+    for rows, columns in block_pairs(n, max(1, math.isqrt(BLOCK_VALUES // both))):
+        grams = side_by_side(partial(_gram, layers, rows, columns), range(both), where)
         twice = 1 if rows == columns else 2
         if rows == columns:
             norms[:, rows] = torch.stack([K.diagonal() for K in grams]).double()
@@ -57,6 +58,10 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     return arrays.like(Y, values.cpu().numpy())
 
 
+def _gram(layers: _Layers, rows: slice, columns: slice, layer: int) -> Tensor:
+    return gram(layers[layer], rows, columns)
+
+
 def _strip(grams: Sequence[Tensor], split: int, start: int) -> tuple[Tensor, Tensor]:
     """Return the inner products of a strip of all layers, while it stays in the cache: between sides, and own."""
     import torch
@@ -65,16 +70,13 @@ def _strip(grams: Sequence[Tensor], split: int, start: int) -> tuple[Tensor, Ten
     return product(flat[:split], flat[split:].T), torch.linalg.vector_norm(flat, dim=1).double() ** 2
 
 
-class _Layers(Sequence["Tensor"]):
+class _Layers:
     """The centred features of all layers, [n, d] each, when they are asked for: all at once would double the memory."""
 
     def __init__(self, sides: Mapping[str, Tensor]) -> None:
         self.layers = [(name, layer, side[:, layer]) for name, side in sides.items() for layer in range(side.shape[1])]
 
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> Tensor:
         name, layer, X = self.layers[index]
         try:
             return centre(X, Groups.of(None, len(X)))

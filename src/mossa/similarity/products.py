@@ -6,7 +6,7 @@ Centred features X [n, d] have the Gram matrix K = X Xᵀ. Everything CKA needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import numpy as np
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
-    from torch import Tensor, device
+    from torch import Tensor
 
 BLOCK = 1024  # prompts per side of a block of a Gram matrix: 4 MB in float32, so that the cache holds a few
 STRIP = 256  # rows of the upper triangle of XᵀX at once
@@ -76,19 +76,14 @@ def row_products(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -
     return RowProducts(norms.double(), products, crosses)
 
 
-def gram_blocks(
-    features: Sequence[Tensor], n: int, where: device, block: int = BLOCK
-) -> Iterator[tuple[slice, slice, list[Tensor]]]:
-    """Yield rows, columns and the block there of each Gram matrix, upper triangle only, diagonal blocks whole."""
-    models = range(len(features))
+def block_pairs(n: int, block: int) -> list[tuple[slice, slice]]:
+    """Return rows and columns of the blocks of an n x n Gram matrix: its upper triangle, diagonal blocks whole."""
     slices = [slice(start, min(start + block, n)) for start in range(0, n, block)]
-    for i, rows in enumerate(slices):
-        for columns in slices[i:]:
-            yield rows, columns, side_by_side(partial(_gram, features, rows, columns), models, where)
+    return [(rows, columns) for i, rows in enumerate(slices) for columns in slices[i:]]
 
 
-def _gram(features: Sequence[Tensor], rows: slice, columns: slice, model: int) -> Tensor:
-    X = features[model]
+def gram(X: Tensor, rows: slice, columns: slice) -> Tensor:
+    """Return a block of X Xᵀ."""
     return self_product(X[rows]) if rows == columns else product(X[rows], X[columns].T)
 
 
@@ -99,19 +94,45 @@ def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], no
     models, n = norms.shape
     products = norms.new_zeros((len(pairs), n), dtype=torch.float64)
     crosses = norms.new_zeros((models, models, n), dtype=torch.float64)
-    for rows, columns, grams in gram_blocks(features, n, norms.device):
-        for strip in range(rows.start, rows.stop, STRIP):  # a strip of every model stays in the cache
-            some = slice(strip, min(strip + STRIP, rows.stop))
-            here = [K[some.start - rows.start : some.stop - rows.start] for K in grams]
-            for sums, (p, q) in zip(products, pairs, strict=True):
-                sums[some] += torch.linalg.vecdot(here[p], here[q])
-                if rows != columns:
-                    sums[columns] += torch.linalg.vecdot(here[p], here[q], dim=0)
-            for sums, K in zip(crosses, here, strict=True):
-                sums[:, some] += norms[:, columns] @ K.T
-                if rows != columns:
-                    sums[:, columns] += norms[:, some] @ K
+    blocks = block_pairs(n, BLOCK)
+    found = side_by_side(partial(_block_sums, features, pairs, norms), blocks, norms.device)
+    for (rows, columns), (by_row, by_column) in zip(blocks, found, strict=True):
+        products[:, rows] += by_row[0]
+        crosses[..., rows] += by_row[1]
+        if rows != columns:
+            products[:, columns] += by_column[0]
+            crosses[..., columns] += by_column[1]
     return products, crosses
+
+
+def _block_sums(
+    features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], norms: Tensor, block: tuple[slice, slice]
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return what a block adds to both sums of its rows and, off the diagonal, of its columns, which mirror it."""
+    import torch
+
+    rows, columns = block
+    grams = [gram(X, rows, columns) for X in features]
+    height, width = grams[0].shape
+
+    def zeros(size: int) -> tuple[Tensor, Tensor]:
+        new = norms.new_zeros((len(pairs) + len(norms) ** 2, size), dtype=torch.float64)
+        return new[: len(pairs)], new[len(pairs) :].view(len(norms), len(norms), size)
+
+    by_row, by_column = zeros(height), zeros(width)
+    for start in range(0, height, STRIP):  # a strip of every model stays in the cache
+        some = slice(start, min(start + STRIP, height))
+        there = slice(rows.start + some.start, rows.start + some.stop)
+        here = [K[some] for K in grams]
+        for sums, mirrored, (p, q) in zip(by_row[0], by_column[0], pairs, strict=True):
+            sums[some] = torch.linalg.vecdot(here[p], here[q])
+            if rows != columns:
+                mirrored += torch.linalg.vecdot(here[p], here[q], dim=0)
+        for sums, mirrored, K in zip(by_row[1], by_column[1], here, strict=True):
+            sums[:, some] = (norms[:, columns] @ K.T).double()
+            if rows != columns:
+                mirrored += norms[:, there] @ K
+    return by_row, by_column
 
 
 def _in_features(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], norms: Tensor) -> tuple[Tensor, Tensor]:
