@@ -20,7 +20,7 @@ VERSIONS = {
     "train": 1,
     "represent": 1,
     "evaluate": 1,
-    "compare": 1,
+    "compare": 2,
     "overview": 1,
     "common": 1,
     "affinity": 2,
