@@ -26,7 +26,7 @@ test: setup browser
 
 # Many more strange inputs than in `make test`; hours, and worth it now and then.
 fuzz: setup
-	MOSSA_FUZZ=$${MOSSA_FUZZ:-50} OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_fuzz.py
+	MOSSA_FUZZ=$${MOSSA_FUZZ:-50} OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_fuzz.py tests/models/test_strange_adapters.py
 
 # The tests that kill a run, with many more kills.
 nightly: setup fuzz

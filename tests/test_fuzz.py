@@ -1,20 +1,19 @@
 """What nobody should trust: study files, overrides, lines of data and manifests of every shape.
 
 Whatever is in them: an answer or a sentence, never a traceback, never a hang, never a path that leads out, never a
-study that reads back as another. `make fuzz` tries many times as many (`MOSSA_FUZZ`).
+study that reads back as another. 12,000 inputs in all, fewer of those that take longer; `make
+fuzz` tries many times as many (`MOSSA_FUZZ`). Adapters have their own, in tests/models/test_strange_adapters.py.
 """
 
 from __future__ import annotations
 
 import copy
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mossa.errors import DataError, MossaError, StudyError
@@ -23,14 +22,7 @@ from mossa.pipeline.store import RunFolder
 from mossa.pipeline.unit import Unit
 from mossa.study import Study, read_study
 from mossa.tasks.jsonl import read_examples
-
-TIMES = float(os.environ.get("MOSSA_FUZZ", "1"))
-
-
-def tries(count: int) -> settings:
-    """Try `count` inputs, times what the environment asks for: 12,000 in all, fewer of those that take longer."""
-    return settings(max_examples=int(count * TIMES), deadline=None, suppress_health_check=list(HealthCheck))
-
+from tests.strange import as_json, nasty, tries
 
 STUDY: dict[str, Any] = {
     "name": "good",
@@ -42,36 +34,6 @@ STUDY: dict[str, Any] = {
     "experimental": {"pretrained": "base", "sft": {"mixture": "all", "hold_out": ["a"]}},
     "similarity": {"estimators": ["cka-linear"], "other_controls": 1},
 }
-nasty = st.one_of(
-    st.sampled_from(
-        [
-            *(None, True, -1, 0, 1, 2**31, 2**64, 10**4000, float("nan"), float("inf"), -0.0, 1e308, "", " ", "\0"),
-            *(
-                "../x",
-                "/etc/passwd",
-                "a/b",
-                "..",
-                "~",
-                "~root",
-                "C:\\x",
-                "<script>",
-                "{prompt}",
-                "{0.__class__}",
-                "base",
-            ),
-            *("con", "x" * 5000, "\ud800", "\u202e", "all", "paper", "papr", "!!python/name:os.system", [], {}, [[]]),
-            *({"preset": "papr"}, {"steps": 1, "epochs": 1}, [None], {"": {}}, {1: 2}, {None: None}, b"x"),
-        ]
-    ),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=20),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-        max_leaves=6,
-    ),
-)
 
 
 def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -165,10 +127,10 @@ def test_no_override_makes_the_reader_fall_over(folder: Path, key: str, value: s
     lines=st.lists(
         st.one_of(
             st.binary(max_size=40),
-            nasty.map(lambda value: _json(value)),
+            nasty.map(lambda value: as_json(value)),
             st.fixed_dictionaries(
                 {"inputs": nasty, "targets": nasty}, optional={"task": nasty, "template": nasty, "x": nasty}
-            ).map(lambda value: _json(value)),
+            ).map(lambda value: as_json(value)),
             st.just(b'{"inputs": "a", "targets": "b", "task": "first"}'),
         ),
         max_size=4,
@@ -217,7 +179,7 @@ def test_no_manifest_is_trusted(folder: Path, manifest: dict[str, Any], raw: byt
         place.mkdir(parents=True)
         (place / "x.txt").write_text("x")
         (place / "link").symlink_to("/dev/zero")
-    (place / "manifest.json").write_bytes(_json(manifest) if raw is None else raw)
+    (place / "manifest.json").write_bytes(as_json(manifest) if raw is None else raw)
     read = run.manifest(unit.id)
     status = run.status(unit, "mark")
     assert status.state in ("done", "missing", "stale", "damaged")
@@ -233,10 +195,3 @@ def test_a_line_without_end_is_refused_before_it_is_read(tmp_path: Path) -> None
         file.truncate(20_000_000_000)  # a sparse file: twenty gigabytes of zeros in one line
     with pytest.raises(MossaError, match=r"line 1 has more than 4,000,000 characters"):
         read_examples(path, "first")
-
-
-def _json(value: Any) -> bytes:
-    try:
-        return json.dumps(value, default=str, skipkeys=True).encode()
-    except ValueError:  # a number that Python does not write
-        return b"1" * 6000

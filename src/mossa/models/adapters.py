@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,14 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from mossa.errors import ModelError
+from mossa.models.adapter_config import check_ranks, read_adapter_config
 from mossa.models.base import LoadedBase
 from mossa.models.files import check_weights
 from mossa.models.hub import adapter_folder, sentences
 from mossa.study.schema import Lora
+
+# What PEFT raises for a configuration that does not fit the base
+UNFIT = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, re.error)
 
 
 @contextlib.contextmanager
@@ -33,21 +38,16 @@ def new_adapter(base: LoadedBase, settings: Lora, seed: int) -> Iterator[PeftMod
     A is drawn from `seed`, B is zero, both in float32 whatever the base's dtype. Raises `ModelError` if the targets
     are unknown for this architecture.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        config = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]: a float works and is exact
-            lora_dropout=settings.dropout,
-            target_modules=target_modules(base.model, settings),
-            task_type="CAUSAL_LM",
-            fan_in_fan_out=base.model.config.model_type == "gpt2",
-        )
-        adapted = _attach(base, config, "of the recipe")
-    try:
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]: a float works and is exact
+        lora_dropout=settings.dropout,
+        target_modules=target_modules(base.model, settings),
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=base.model.config.model_type == "gpt2",
+    )
+    with _attached(base, config, "of the recipe", seed) as adapted:
         yield adapted
-    finally:
-        _take_off(adapted)
 
 
 @contextlib.contextmanager
@@ -61,23 +61,15 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
     check_weights(found)
     if not (found / "adapter_model.safetensors").is_file():  # PEFT would go on to look for a pickle
         raise ModelError(f"adapter {folder} has no adapter_model.safetensors; weights are read in no other format.")
+    config = read_adapter_config(found, str(folder))
     with sentences(f"adapter {folder}"):
-        config = PeftConfig.from_pretrained(str(found))
         weights = load_peft_weights(str(found), device="cpu")
-    if config.is_prompt_learning:
-        raise ModelError(
-            f"adapter {folder} is a {config.peft_type} adapter, which adds tokens to every prompt; only adapters that "
-            "change weights, such as LoRA, leave the last prompt token comparable."
-        )
-    config.base_model_name_or_path = None  # where its base lay elsewhere; whether it fits is checked by its tensors
-    adapted = _attach(base, config, str(folder))
-    try:
+    check_ranks(config, weights, str(folder))
+    with _attached(base, config, str(folder)) as adapted:
         _check_tensors(adapted, weights, folder)
         set_peft_model_state_dict(adapted, weights)
         adapted.requires_grad_(False)
         yield adapted.eval()
-    finally:
-        _take_off(adapted)
 
 
 def target_modules(model: Any, settings: Lora) -> str | list[str]:
@@ -132,16 +124,40 @@ def update_norms(adapted: PeftModel) -> tuple[float, float]:
     return math.sqrt(max(update, 0.0)), math.sqrt(max(update, 0.0) / weight)
 
 
-def _attach(base: LoadedBase, config: PeftConfig, what: str) -> PeftModel:
+@contextlib.contextmanager
+def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) -> Iterator[PeftModel]:
+    """Attach an adapter for the length of the block, drawn from `seed`; raises `ModelError` if it finds no place."""
+    before = dict(base.model.named_modules())
     try:
-        with warnings.catch_warnings():
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            torch.manual_seed(seed)
             # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             # ... and looks among modules for the ranks that it gave to the experts' parameters
             warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
-            return get_peft_model(base.model, config)
-    except ValueError as error:  # PEFT finds none of the targets, before it has changed anything
-        raise ModelError(f"adapter {what} has no place on this base: {str(error).splitlines()[0]}") from error
+            adapted = get_peft_model(base.model, config)
+    except BaseException as error:
+        _put_back(base.model, before)  # PEFT may have stopped half-way
+        if not isinstance(error, UNFIT):
+            raise
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ModelError(f"adapter {what} has no place on this base: {lines[0]}") from error
+    try:
+        yield adapted
+    finally:
+        adapted.unload()
+        _put_back(base.model, before)  # PEFT leaves trained copies of whole modules where the originals were
+
+
+def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
+    """Put every module of the base back where it was, and take PEFT's mark off."""
+    for name, module in before.items():
+        parent, _, leaf = name.rpartition(".")
+        if name and getattr(before[parent], leaf) is not module:
+            setattr(before[parent], leaf, module)
+    if hasattr(model, "peft_config"):  # PEFT warns about it when the next adapter comes
+        del model.peft_config
+    model.requires_grad_(False).eval()
 
 
 def _check_tensors(adapted: PeftModel, weights: dict[str, torch.Tensor], folder: Path | str) -> None:
@@ -157,11 +173,3 @@ def _check_tensors(adapted: PeftModel, weights: dict[str, torch.Tensor], folder:
             f"adapter {folder} is not for this base: {len(missing)} tensors are missing, {len(extra)} have no place "
             f"and {len(other)} have another shape (for example {example})."
         )
-
-
-def _take_off(adapted: PeftModel) -> None:
-    base = adapted.unload()
-    # PEFT leaves its mark on the model, and warns about it when the next adapter comes.
-    if hasattr(base, "peft_config"):
-        del base.peft_config
-    base.requires_grad_(False).eval()
