@@ -6,26 +6,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mossa import integrations as integrations
+    from mossa.api.models import compare_models as compare_models
+    from mossa.api.results import Results as Results
+    from mossa.api.study import Study as Study
+    from mossa.api.study import validate as validate
+    from mossa.api.tasks import list_tasks as list_tasks
+    from mossa.api.tasks import show_task as show_task
+    from mossa.api.trial import trial as trial
+    from mossa.errors import MossaError as MossaError
+    from mossa.representations import represent as represent
     from mossa.similarity import cka as cka
     from mossa.similarity import compare as compare
     from mossa.similarity import spectrum as spectrum
-    from mossa.study import Study as Study
-    from mossa.study import load_study as load_study
 
 __version__ = "0.1.0"
-__all__ = ["Study", "__version__", "cka", "compare", "load_study", "spectrum"]
+__all__ = [
+    "MossaError",
+    "Results",
+    "Study",
+    "__version__",
+    "cka",
+    "compare",
+    "compare_models",
+    "integrations",
+    "list_tasks",
+    "represent",
+    "show_task",
+    "spectrum",
+    "trial",
+    "validate",
+]
 
 _HOMES = {
-    "Study": "mossa.study",
-    "load_study": "mossa.study",
+    "MossaError": "mossa.errors",
+    "Results": "mossa.api.results",
+    "Study": "mossa.api.study",
     "cka": "mossa.similarity",
     "compare": "mossa.similarity",
+    "compare_models": "mossa.api.models",
+    "list_tasks": "mossa.api.tasks",
+    "represent": "mossa.representations",
+    "show_task": "mossa.api.tasks",
     "spectrum": "mossa.similarity",
+    "trial": "mossa.api.trial",
+    "validate": "mossa.api.study",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for, so that `import mossa` is light."""
+    if name == "integrations":
+        return import_module("mossa.integrations")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,16 +52,12 @@ def init(
 @app.command()
 def validate(study: StudyFile, overrides: Overrides = None) -> None:
     """Check a study file and everything it names; list every problem with its line."""
-    from mossa.pipeline.check import check_study
-    from mossa.study import read_study
+    from mossa.api.study import validate
 
-    problems, found = check_study(read_study(study, overrides or ()))
-    for line in found:
-        typer.echo(f"  ok   {line}")
-    for problem in problems:
-        typer.echo(f"  !!   {problem}")
-    if problems:
-        raise typer.Exit(_fail(f"{study}: {len(problems)} problem{'s' if len(problems) > 1 else ''}."))
+    checked = validate(study, *overrides or ())
+    typer.echo(checked)
+    if count := len(checked.problems):
+        raise typer.Exit(_fail(f"{study}: {count} problem{'s' if count > 1 else ''}."))
     typer.echo(f"{study} is ready. Next: mossa run {study}")
 
 
@@ -82,22 +78,20 @@ def run(
     report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
+    from mossa.pipeline.progress import run_shown
     from mossa.pipeline.run import Means
-    from mossa.terminal import open_console, run_prepared, say_finished, stoppable, write_report
+    from mossa.terminal import open_console, stoppable, write_report
 
     means = Means(device, workers, _shard(shard), engine, address)
     console = open_console()
     prepared = _prepared(study, overrides, runs)
 
     def conclude(finished: Finished) -> None:
-        say_finished(console, finished)
         if report:
             write_report(console, prepared, finished.tables or {})
 
     with stoppable():
-        finished = run_prepared(console, prepared, means, conclude)
-    if finished.tables is None:
-        say_finished(console, finished)
+        finished = run_shown(console, prepared, means, conclude)
     if finished.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
@@ -111,42 +105,26 @@ def trial(
     workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
 ) -> None:
     """Put the method itself on trial: does it find what the bases of TinyFLAN were taught?"""
-    from functools import partial
+    from mossa.api.trial import trial
+    from mossa.terminal import stoppable
 
-    from mossa.pipeline.run import Means
-    from mossa.pipeline.trial import LAYERS, judge_trial, prepare_trial
-    from mossa.report.trial import sentences, write_trial
-    from mossa.terminal import open_console, run_prepared, say_finished, stoppable
-
-    console = open_console()
-    prepared = prepare_trial(bases.split(","), overrides or (), runs)
     with stoppable():
-        conclude, means = partial(say_finished, console), Means(device, workers)
-        finished = {base: run_prepared(console, one, means, conclude) for base, one in prepared.items()}
-        tables = vars(judge_trial(finished))
-        page = write_trial(tables, LAYERS, runs / "trial")
-    for sentence in sentences(tables):
-        console.print(f"* {sentence}", highlight=False, markup=False)
-    console.print(f"Outcome: {page}", highlight=False, markup=False)
-    if any(one.failed for one in finished.values()):
+        verdict = trial(*overrides or (), bases=bases.split(","), runs=runs, device=device, workers=workers)
+    typer.echo(verdict)
+    typer.echo(f"Outcome: {verdict.page}")
+    if verdict.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
 
 @app.command()
 def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
     """Show which units are done, missing, failed, stale or damaged, and why."""
-    prepared = _prepared(study, overrides, runs)
-    steps = list(dict.fromkeys(unit.step for unit in prepared.units.values()))
-    states = ("done", "missing", "stale", "failed", "damaged")
-    typer.echo(f"{prepared.run.path}\n{'':10}" + "".join(f"{state:>9}" for state in states))
-    for step in steps:
-        found = [prepared.status[name].state for name, unit in prepared.units.items() if unit.step == step]
-        typer.echo(f"{step:10}" + "".join(f"{found.count(state):>9}" for state in states))
-    for name, found in prepared.status.items():
-        if found.state not in ("done", "missing"):
-            typer.echo(f"{prepared.units[name].title}: {found.state}: {found.why}")
-    left = len(prepared.todo)
-    typer.echo("Everything is done." if not left else f"{left} units to do. Next: mossa run {study}")
+    from mossa.api.study import Study
+
+    standing = Study.load(study, *overrides or (), runs=runs).status()
+    typer.echo(standing)
+    if standing.todo:
+        typer.echo(f"Next: mossa run {study}")
 
 
 @app.command()
@@ -157,18 +135,12 @@ def report(
     format: Annotated[Literal["html", "md"], typer.Option(help="a page, or a text for a README")] = "html",
 ) -> None:
     """Write figures, tables and the report again from what is there."""
-    from mossa.pipeline.results import gather, write_tables
-    from mossa.pipeline.runners import at_work
-    from mossa.terminal import open_console, write_report
+    from mossa.pipeline.publish import write_again
+    from mossa.terminal import open_console, say_answers
 
-    prepared = _prepared(study, overrides, runs)
-    if not prepared.run.units.is_dir():
-        raise MossaError(f"{prepared.run.path} has no results yet. Run first: mossa run {study}")
     console = open_console()
-    with at_work(prepared.run, prepared.plan, True, lambda line: console.print(line, highlight=False)):
-        tables = gather(prepared.run, prepared.units, prepared.fingerprints)
-        write_tables(tables, prepared.run.path / "results", prepared.run)
-        write_report(console, prepared, tables, format, again=True)
+    prepared = _prepared(study, overrides, runs)
+    say_answers(console, *write_again(prepared, format, lambda line: console.print(line, highlight=False)))
 
 
 def _shard(given: str | None) -> tuple[int, int] | None:
@@ -187,9 +159,9 @@ def list_tasks(
     ] = None,
 ) -> None:
     """List collections, or the clusters and tasks of one, of a study or of a folder."""
-    from mossa.tasks.listing import list_collections, list_source
+    from mossa.api.tasks import list_tasks
 
-    typer.echo("\n".join(list_collections() if source is None else list_source(source)))
+    typer.echo(list_tasks(source))
 
 
 @tasks.command("show")
@@ -198,9 +170,9 @@ def show_task(
     of: Annotated[str | None, typer.Option(help="a collection, a study file or a folder")] = None,
 ) -> None:
     """Show where a task comes from, how many examples it has, and some of its prompts."""
-    from mossa.tasks.listing import show_task
+    from mossa.api.tasks import show_task
 
-    typer.echo("\n".join(show_task(name, of)))
+    typer.echo(show_task(name, of))
 
 
 app.command()(commands.compare)

@@ -36,27 +36,26 @@ def compare(
     """Compare two models tuned from one base, layer by layer, without a study."""
     from rich.console import Console
 
-    from mossa.pipeline.devices import find_device
-    from mossa.pipeline.pair import compare_pair
-    from mossa.study import checked
-    from mossa.study.paths import resolve
-    from mossa.study.schema import Base, Prompt
-    from mossa.tasks.jsonl import read_prompts
+    from mossa.api.models import ESTIMATORS, compare_models
 
     if output and output.suffix not in {".csv", ".json"}:
         raise MossaError(f"--output {output}: the file ends in .csv or .json.")
     if output and not output.parent.is_dir():
         raise MossaError(f"--output {output}: {output.parent} is not a folder; make it first.")
     console = Console(soft_wrap=True)
-    pair = compare_pair(
-        checked(Base, model=resolve(base, Path()), dtype=dtype),
+    pair = compare_models(
+        base,
         experimental,
         control,
-        read_prompts(prompts),
-        checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long),
-        estimator or ["cka-linear", "cka-linear-debiased"],
-        find_device(device),
-        lambda line: console.print(line, highlight=False, markup=False),
+        prompts,
+        template=template,
+        system=system,
+        cutoff=cutoff,
+        too_long=too_long,
+        dtype=dtype,
+        estimators=estimator or ESTIMATORS,
+        device=device,
+        say=lambda line: console.print(line, highlight=False, markup=False),
     )
     console.print(f"{pair.prompts} prompts, {pair.skipped} skipped, {pair.shortened} shortened.", highlight=False)
     for name in dict.fromkeys(pair.rows["estimator"]):
@@ -85,20 +84,9 @@ def plan(
     ] = False,
 ) -> None:
     """Count what a study will cost before it runs: tokens, operations, time, memory, disk; loads no weights."""
-    from mossa.pipeline.cost.calibrate import calibrate as do_one
-    from mossa.pipeline.cost.estimate import estimate
-    from mossa.pipeline.cost.text import lines
-    from mossa.pipeline.run import prepare
-    from mossa.study import load_study
+    from mossa.api.study import Study
 
-    if calibrate and gpu:
-        raise MossaError("--calibrate measures this machine and --gpu names another; give one of them.")
-    prepared = prepare(load_study(study, overrides or ()), runs)
-    if calibrate:
-        do_one(prepared, estimate(prepared), typer.echo)
-        prepared = prepare(prepared.study, runs)
-    for line in lines(estimate(prepared, gpu, utilisation), gpus):
-        typer.echo(line)
+    typer.echo(Study.load(study, *overrides or (), runs=runs).plan(gpu, gpus, utilisation, calibrate))
 
 
 def _print_layers(console: Console, estimator: str, rows: pd.DataFrame) -> None:

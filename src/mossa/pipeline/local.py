@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 from mossa.errors import MossaError
 from mossa.pipeline.deaths import Deaths
@@ -98,7 +100,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=work, args=(other, self.device, self.threads), daemon=True)
-        self.process.start()
+        with _without_main():
+            self.process.start()
         other.close()
         with contextlib.suppress(OSError):
             self.pipe.send_bytes(self.job)
@@ -135,3 +138,17 @@ class _Worker:
             self.process.kill()
             self.process.join()
         self.pipe.close()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program that runs us from `multiprocessing`, which would run it again in every worker.
+
+    A script that runs a study needs no `if __name__ == "__main__"` for it, and a worker has nothing to look for there.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program

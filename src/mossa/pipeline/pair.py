@@ -20,7 +20,7 @@ from mossa.tasks.task import Example
 EXPERIMENTAL = "experimental"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Pair:
     """What comparing two models gave: the rows, and how many prompts were used, left out and shortened.
 
@@ -32,6 +32,11 @@ class Pair:
     prompts: int
     skipped: int
     shortened: int
+
+    def __repr__(self) -> str:
+        shown = ["layer", "estimator", "base", "experimental", "difference", "difference_low", "difference_high"]
+        counted = f"{self.prompts} prompts, {self.skipped} skipped, {self.shortened} shortened; more columns in rows"
+        return f"{self.rows[shown].to_string(index=False, float_format='{:.3f}'.format)}\n{counted}"
 
 
 def compare_pair(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,6 +20,44 @@ from rich.progress import (
 
 from mossa.pipeline.events import Event, Outcome, Started
 from mossa.pipeline.queue import Queue
+from mossa.pipeline.run import Finished, Means, Prepared, run_study
+
+
+def run_shown(
+    console: Console, prepared: Prepared, means: Means, conclude: Callable[[Finished], None] | None = None
+) -> Finished:
+    """Do what is left of a study, as `run_study` does, and show how it goes and what was done."""
+    todo = len(prepared.todo)
+    display = Display(console, todo)
+    console.print(
+        f"{prepared.study.name}: {len(prepared.units)} units, {len(prepared.units) - todo} done already, {todo} to do.",
+        highlight=False,
+    )
+
+    def ended(finished: Finished) -> None:
+        _say_finished(console, finished)
+        if conclude:
+            conclude(finished)
+
+    with display.showing():
+        finished = run_study(prepared, means, display.event, display.say, ended)
+    if finished.tables is None:  # another shard has concluded
+        _say_finished(console, finished)
+    return finished
+
+
+def _say_finished(console: Console, finished: Finished) -> None:
+    """Say what a run did and where its tables are."""
+    if not finished.done and not finished.failed:
+        console.print("Nothing to do: every unit is done and nothing has changed.", highlight=False)
+    else:
+        console.print(
+            f"{len(finished.done)} units done, {finished.kept} kept from before, {len(finished.failed)} failed.",
+            highlight=False,
+        )
+    if finished.tables is None:
+        console.print("Another shard has written tables and report.", highlight=False)
+    console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, markup=False)
 
 
 class Display:

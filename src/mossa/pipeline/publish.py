@@ -2,60 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
+from mossa.errors import RunFolderError
 from mossa.pipeline.provenance import provenance
-from mossa.pipeline.results import made_from
+from mossa.pipeline.record import Record
+from mossa.pipeline.results import gather, made_from, write_tables
 from mossa.pipeline.run import Prepared
+from mossa.pipeline.runners import at_work
 from mossa.report import write_report
 
-SHOWN_PROMPTS = 3  # per task
 MADE_FROM = "report/.made-from"  # beside the page: from which units
 
 
-def publish(prepared: Prepared, tables: dict[str, pd.DataFrame], form: Literal["html", "md"] = "html") -> Path:
-    """Write figures and report from `tables`; return the page to open."""
-    study = prepared.study
-    with prepared.run.writing():
+def publish(record: Record, tables: dict[str, pd.DataFrame], form: Literal["html", "md"] = "html") -> Path:
+    """Write figures and report from `tables` into the run folder; return the page to open."""
+    with record.run.writing():
         if form == "html":  # until the page is whole again, it counts as old
-            (prepared.run.path / MADE_FROM).unlink(missing_ok=True)
-        page = write_report(
-            tables,
-            prepared.run.path / "report",
-            study=study.model_dump(mode="json"),
-            provenance=_how_made(prepared),
-            prompts={task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in prepared.tasks},
-            format=form,
-        )
+            (record.run.path / MADE_FROM).unlink(missing_ok=True)
+        page = draw_report(record, tables, record.run.path / "report", form)
         if form == "html":
-            (prepared.run.path / MADE_FROM).write_text(_mark(prepared))
+            (record.run.path / MADE_FROM).write_text(_mark(record))
     return page
 
 
-def is_current(prepared: Prepared) -> bool:
-    """Tell whether the report on disk was finished, from the units as they are now."""
-    mark, page = prepared.run.path / MADE_FROM, prepared.run.path / "report" / "index.html"
-    return page.is_file() and mark.is_file() and mark.read_text() == _mark(prepared)
+def write_again(
+    prepared: Prepared, form: Literal["html", "md"], say: Callable[[str], None]
+) -> tuple[dict[str, pd.DataFrame], Path]:
+    """Write tables and report of what is done into the run folder again; return the tables and the page to open.
+
+    Raises `RunFolderError` if nothing was run or somebody is at work there, `DataError` if nothing was compared.
+    """
+    record = prepared.record
+    if not record.run.units.is_dir():
+        raise RunFolderError(f"{record.run.path} has no results yet. Run the study first: mossa run STUDY")
+    with at_work(record.run, prepared.plan, True, say):
+        tables = gather(record.run, record.units, record.fingerprints)
+        write_tables(tables, record.run.path / "results", record.run)
+        return tables, publish(record, tables, form)
 
 
-def _mark(prepared: Prepared) -> str:
-    return made_from(prepared.run, prepared.units, prepared.fingerprints)
+def draw_report(
+    record: Record, tables: dict[str, pd.DataFrame], folder: Path, form: Literal["html", "md"] = "html"
+) -> Path:
+    """Write figures and report from `tables` into any folder; return the page to open."""
+    study = record.study.model_dump(mode="json")
+    made, prompts = _how_made(record), record.prompts
+    return write_report(tables, folder, study=study, provenance=made, prompts=prompts, format=form)
 
 
-def _how_made(prepared: Prepared) -> dict[str, Any]:
-    manifests = {name: prepared.run.manifest(name) for name in prepared.units}
+def is_current(record: Record) -> bool:
+    """Tell whether the report in the run folder was finished, from the units as they are now."""
+    mark, page = record.run.path / MADE_FROM, record.run.path / "report" / "index.html"
+    return page.is_file() and mark.is_file() and mark.read_text() == _mark(record)
+
+
+def _mark(record: Record) -> str:
+    return made_from(record.run, record.units, record.fingerprints)
+
+
+def _how_made(record: Record) -> dict[str, Any]:
+    manifests = {name: record.run.manifest(name) for name in record.units}
     seconds = sum(manifest.get("seconds", 0) for manifest in manifests.values() if manifest)
     return {
         **provenance(),
-        "units": len(prepared.units),
-        "not_done": {
-            name: status.why
-            for name, unit in prepared.units.items()
-            if (status := prepared.run.status(unit, prepared.fingerprints[name])).state != "done"
-        },
+        "units": len(record.units),
+        "not_done": {name: status.why for name, status in record.status().items() if status.state != "done"},
         "unit_seconds": round(seconds, 1),
-        "seeds": {"split": prepared.study.tasks.seed, "controls": prepared.study.control.seeds},
+        "seeds": {"split": record.study.tasks.seed, "controls": record.study.control.seeds},
     }

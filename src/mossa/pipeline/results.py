@@ -88,4 +88,4 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     with warnings.catch_warnings():
         # columns that hold only nulls in some unit: pandas announces that their type will matter one day
         warnings.simplefilter("ignore", FutureWarning)
-        return pd.concat(frames, ignore_index=True)
+        return pd.concat(frames, ignore_index=True).infer_objects()  # the types that reading the written table gives

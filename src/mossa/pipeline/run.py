@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-import yaml
 
 from mossa.errors import StudyError
 from mossa.models.access import check_access
@@ -22,6 +21,7 @@ from mossa.pipeline.devices import find_device
 from mossa.pipeline.events import Event, Outcome
 from mossa.pipeline.plan import plan
 from mossa.pipeline.queue import Queue, needed
+from mossa.pipeline.record import Record, write_record
 from mossa.pipeline.results import gather, is_gathered, mark_gathered, write_tables
 from mossa.pipeline.runners import at_work
 from mossa.pipeline.shared_queue import SharedQueue, falls_to
@@ -33,6 +33,7 @@ from mossa.tasks.task import Task
 
 SMALL_BASE = 400_000_000  # bytes of weights below which one thread per process is fastest
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
+SHOWN_PROMPTS = 3  # per task, in the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,12 @@ class Prepared:
     def plan(self) -> str:
         """Return a hash of all units with their fingerprints."""
         return hashlib.sha256("\n".join(self.fingerprints.values()).encode()).hexdigest()
+
+    @property
+    def record(self) -> Record:
+        """Return what stays of this in the run folder."""
+        shown = {task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in self.tasks}
+        return Record(self.study, self.run, self.units, self.fingerprints, shown)
 
     @property
     def todo(self) -> list[str]:
@@ -130,7 +137,7 @@ def run_study(
     means = means or Means()
     run = prepared.run
     with at_work(run, prepared.plan, means.shard is None, say) as runner:
-        _write_resolved(prepared.study, run)
+        write_record(prepared.record)
         prepared = replace(prepared, status=_statuses(run, prepared.units, prepared.fingerprints))  # now that we are in
         for name, status in prepared.status.items():
             if status.state == "done":
@@ -251,11 +258,6 @@ def _find_damage(prepared: Prepared, names: Iterable[str]) -> dict[str, str]:
             if damage:
                 found[name] = damage
     return found
-
-
-def _write_resolved(study: Study, run: RunFolder) -> None:
-    with run.writing():
-        run.write(run.path / "study.yaml", yaml.safe_dump(study.model_dump(mode="json"), sort_keys=False))
 
 
 def _weight_bytes(study: Study) -> int:

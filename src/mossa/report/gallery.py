@@ -14,7 +14,7 @@ from mossa.analysis import Findings
 from mossa.report import figures
 from mossa.report.colours import cluster_marks, model_colours
 from mossa.report.figures.canvas import root
-from mossa.report.select import reading, seen, unseen
+from mossa.report.select import reading, seen, tuned_on, unseen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,10 +35,15 @@ class Picture(NamedTuple):
 
 def gallery(findings: Findings, estimator: str) -> tuple[list[Picture], list[str]]:
     """Return the figures these findings allow, and a sentence for each that is missing, with the reason."""
-    plan = [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator)]
+    plan = planned(findings, estimator)
     pictures = [each for each in plan if not each.table.empty]
     missing = [f"{each.title}: not drawn, because {each.otherwise}." for each in plan if each.table.empty]
     return pictures, missing
+
+
+def planned(findings: Findings, estimator: str) -> list[Picture]:
+    """Return every figure there can be, those included whose table is empty in these findings."""
+    return [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator)]
 
 
 def _similarity(findings: Findings, estimator: str) -> list[Picture]:
@@ -107,11 +112,6 @@ def correlations(findings: Findings, estimator: str) -> pd.DataFrame:
 def file_name(model: object) -> str:
     """Return a model's name with everything that could break a file's name replaced."""
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", str(model))
-
-
-def tuned_on(table: pd.DataFrame) -> str:
-    """Return the population of tasks a model was tuned on: `seen` where some were held out, else `all`."""
-    return "seen" if table["population"].eq("seen").any() else "all"
 
 
 def write_gallery(pictures: list[Picture], folder: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.report.gallery import Picture, tuned_on
+from mossa.report.gallery import Picture
 from mossa.report.page.render import as_yaml
 from mossa.report.questions import by_question
+from mossa.report.select import tuned_on
 
 
 def markdown(

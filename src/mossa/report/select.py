@@ -31,6 +31,11 @@ def unseen(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["task"].isin(kept_away) & theirs].reset_index(drop=True)
 
 
+def tuned_on(table: pd.DataFrame) -> str:
+    """Return the population of tasks a model was tuned on: `seen` where some were held out, else `all`."""
+    return "seen" if table["population"].eq("seen").any() else "all"
+
+
 def undefined(rows: pd.DataFrame) -> str:
     """Return a sentence that counts the undefined values and their reasons, or an empty string."""
     missing = rows[rows["value"].isna()]

@@ -13,13 +13,15 @@ from mossa.similarity.compare import compare
 from mossa.similarity.registry import SHAPE, Estimator, View, estimator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Similarity:
     """Numbers per layer, [L] (or scalars for [n, d]), float64, NumPy for NumPy and torch on the same device for torch.
 
     `standard_error`, `low` and `high` are None if the estimator has none, or if a layer has none; `reasons` say why.
+    Printed it is a table of layers.
     """
 
+    id: str  # of the estimator
     value: arrays.Array
     standard_error: arrays.Array | None
     low: arrays.Array | None
@@ -27,6 +29,27 @@ class Similarity:
     n: tuple[int, ...]  # prompts compared, per layer
     non_finite: tuple[int, ...]  # prompts dropped, per layer
     reasons: tuple[str | None, ...]
+    confidence: float = 0.95  # of the interval from `low` to `high`
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.id}, {_span(self.n)} prompts",
+            f"layer   value  standard error  {self.confidence:.0%} interval",
+        ]
+        columns = [np.atleast_1d(arrays.as_numpy(self.value))]
+        if self.standard_error is not None:  # the interval is there if and only if the standard error is
+            columns += [np.atleast_1d(arrays.as_numpy(each)) for each in (self.standard_error, self.low, self.high)]
+        for layer, (value, *known) in enumerate(zip(*columns, strict=True), start=1):
+            uncertainty = f"{known[0]:16.4f}  [{known[1]:.3f}, {known[2]:.3f}]" if known else f"{'none':>16}  none"
+            lines.append(f"{layer:5}{value:8.3f}{uncertainty}")
+        if dropped := max(self.non_finite):
+            lines.append(f"up to {dropped} prompts per layer are not finite and left out")
+        return "\n".join(lines)
+
+
+def _span(counts: tuple[int, ...]) -> str:
+    """Return a number, or the two ends where layers differ."""
+    return f"{counts[0]:,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
 
 
 def cka(
@@ -58,7 +81,10 @@ def cka(
     with the reason; `compare` makes a row of that instead.
     """
     view = View(kernel, zscored, groups is not None, origin is not None, bandwidth, degree)
-    chosen = Estimator(f"cka-{kernel}", "", SHAPE, view=view, debiased=debiased)
+    name = f"cka-{kernel}" + "-zscored" * zscored + "-within" * view.within + "-debiased" * debiased
+    name += f" (bandwidth {bandwidth:g})" * (kernel == "rbf" and bandwidth != 1)
+    name += f" (degree {degree})" * (kernel == "polynomial" and degree != 3)
+    chosen = Estimator("shift-" * view.shift + name, "", SHAPE, view=view, debiased=debiased)
     return _per_layer(Y, Z, chosen, groups, origin, ids, non_finite, confidence)
 
 
@@ -113,6 +139,7 @@ def _per_layer(
         return arrays.like(Y, np.array(values if np.ndim(Y) == 3 else values[0], dtype=np.float64))
 
     return Similarity(
+        chosen.id,
         column("value"),
         column("standard_error"),
         column("low"),
@@ -120,4 +147,5 @@ def _per_layer(
         tuple(row["n"] for row in rows),
         tuple(row["non_finite"] for row in rows),
         tuple(row["reason"] for row in rows),
+        confidence,
     )

@@ -20,12 +20,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
-    """Tidy rows: `similarity`, one per (model, layer, estimator); `difference`, one model minus the baseline."""
+    """Tidy rows: `similarity`, one per (model, layer, estimator); `difference`, one model minus the baseline.
+
+    `pandas.DataFrame(comparison.similarity)` makes a table of them.
+    """
 
     similarity: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     difference: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def __repr__(self) -> str:
+        lines = ["mean over layers of the similarity to the control"]
+        for key in dict.fromkeys((row["model"], row["estimator"]) for row in self.similarity):
+            rows = [row for row in self.similarity if (row["model"], row["estimator"]) == key]
+            values = [row["value"] for row in rows if row["value"] is not None]
+            mean = f"{sum(values) / len(values):.3f}" if values else "undefined"
+            lines.append(f"  {key[0]}, {key[1]}: {mean} ({len(values)} of {len(rows)} layers)")
+        counts = f"{len(self.similarity)} rows in similarity, {len(self.difference)} in difference"
+        return "\n".join([*lines, counts])
 
 
 def compare(

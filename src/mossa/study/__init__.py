@@ -1,6 +1,6 @@
 """What to compare: the study file, its schema, its overrides and its starter."""
 
-from mossa.study.loading import Problem, checked, load_study, read_study
+from mossa.study.loading import Problem, ReadStudy, checked, load_study, read_settings, read_study
 from mossa.study.schema import Study
 
-__all__ = ["Problem", "Study", "checked", "load_study", "read_study"]
+__all__ = ["Problem", "ReadStudy", "Study", "checked", "load_study", "read_settings", "read_study"]

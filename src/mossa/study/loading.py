@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,14 +47,17 @@ class ReadStudy:
         """Return a `Problem` at the dotted `place`, with the line of the nearest key that the file has."""
         return Problem(".".join(place), message, nearest_line(self.lines, tuple(place)))
 
+    def valid(self, name: str) -> Study:
+        """Return the study; raises `StudyError`, beginning with its `name`, that lists every problem if it has any."""
+        if self.study is None:
+            listed = "\n".join(f"  {problem}" for problem in self.problems)
+            raise StudyError(f"{name}: {len(self.problems)} problem(s)\n{listed}")
+        return self.study
+
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
     """Return the study in `path`; raises `StudyError` that lists every problem."""
-    read = read_study(path, overrides)
-    if read.study is None:
-        listed = "\n".join(f"  {problem}" for problem in read.problems)
-        raise StudyError(f"{path}: {len(read.problems)} problem(s)\n{listed}")
-    return read.study
+    return read_study(path, overrides).valid(str(path))
 
 
 def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
@@ -73,18 +77,36 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
     if not isinstance(data, dict):
         hint = "write `mossa init` to get one to start from"
         return ReadStudy(None, [Problem("file", f"a study is a mapping of keys to values; {hint}.", 1)], {})
+    return _read(data, overrides, path.resolve().parent, lines, repeated)
+
+
+def read_settings(settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> ReadStudy:
+    """Read a study that is a mapping already, as `read_study` does; relative paths are those of the working directory.
+
+    Raises `StudyError` if an override is not of the form `key=value`.
+    """
+    return _read(copy.deepcopy(dict(settings)), overrides, Path.cwd(), {}, [])
+
+
+def _read(
+    data: dict[str, Any],
+    overrides: Sequence[str],
+    folder: Path,
+    lines: dict[tuple[str, ...], int],
+    repeated: list[Problem],
+) -> ReadStudy:
     for override in overrides:
         _apply_override(data, override)
     data, unknown = _without_unknown_preset(data, lines)
-    repeated += unknown
+    problems = repeated + unknown
     try:
         study = Study.model_validate(data)
     except ValidationError as error:
         found = [_explain(details, lines) for details in error.errors(include_url=False)]
-        return ReadStudy(None, repeated + found, lines)
-    if repeated:
-        return ReadStudy(None, repeated, lines)
-    return ReadStudy(resolve_paths(study, path.resolve().parent), [], lines)
+        return ReadStudy(None, problems + found, lines)
+    if problems:
+        return ReadStudy(None, problems, lines)
+    return ReadStudy(resolve_paths(study, folder), [], lines)
 
 
 def checked(kind: type[Part], **values: Any) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -51,6 +52,15 @@ STYLE: Any = {
 }
 
 
+class Shown(Figure):
+    """A figure that a notebook shows although no pyplot was ever imported."""
+
+    def _repr_png_(self) -> bytes:
+        written = BytesIO()
+        self.savefig(written, format="png", dpi=110)
+        return written.getvalue()
+
+
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Let `draw` work under the house style and leave matplotlib's settings as they were."""
 
@@ -64,7 +74,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 def blank(height: float, rows: int = 1, columns: int = 1, width: float = TEXT_WIDTH) -> list[Axes]:
     """Return the axes of a new figure, row by row; `height` and `width` in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return list(figure.subplots(rows, columns, squeeze=False).ravel())
 

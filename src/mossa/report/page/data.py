@@ -25,8 +25,8 @@ from mossa.report.colours import (
 from mossa.report.figures.lines import section_spans
 from mossa.report.figures.ranking import MEANINGS, encoded_measure
 from mossa.report.figures.relations import leaf_order
-from mossa.report.gallery import correlations, tuned_on
-from mossa.report.select import reading
+from mossa.report.gallery import correlations
+from mossa.report.select import reading, tuned_on
 
 MOST_POINTS = 1500
 """Prompts drawn per model and layer in the projection; the page says how many there are."""

@@ -1,0 +1,59 @@
+"""Two models that were tuned from one base, compared without a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mossa.pipeline.pair import Pair
+
+TooLong = Literal["skip", "refuse", "shorten-start", "shorten-middle"]
+ESTIMATORS = ("cka-linear", "cka-linear-debiased")
+
+
+def compare_models(
+    base: str | Path,
+    experimental: str | Path,
+    control: str | Path,
+    prompts: str | Path | Iterable[str],
+    *,
+    template: str = "auto",
+    system: str | None = None,
+    cutoff: int | None = None,
+    too_long: TooLong = "skip",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    estimators: Sequence[str] = ESTIMATORS,
+    device: str = "auto",
+    say: Callable[[str], None] | None = None,
+) -> Pair:
+    """Return how close `experimental` and the base are to `control` at every layer, with intervals and the difference.
+
+    Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
+    `prompts`: texts, or a file of JSON lines with `inputs` each. `template`, `system`, `cutoff` and `too_long` are as
+    under `prompt` in a study. `say` hears of each model that is loaded. For representations that you hold already,
+    use `compare`. Raises `MossaError` for a model that cannot be used, an unknown estimator and too few prompts.
+    """
+    from mossa.pipeline.devices import find_device
+    from mossa.pipeline.pair import compare_pair
+    from mossa.study import checked
+    from mossa.study.paths import resolve
+    from mossa.study.schema import Base, Prompt
+    from mossa.tasks.jsonl import read_prompts
+    from mossa.tasks.task import Example
+
+    if isinstance(prompts, str | Path):
+        examples = read_prompts(Path(prompts))
+    else:
+        examples = [Example(prompt, "") for prompt in prompts]
+    return compare_pair(
+        checked(Base, model=resolve(str(base), Path()), dtype=dtype),
+        str(experimental),
+        str(control),
+        examples,
+        checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long),
+        list(estimators),
+        find_device(device),
+        say,
+    )

@@ -1,0 +1,90 @@
+"""The figures of the report as matplotlib figures, from the results of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mossa.errors import DataError, choices
+from mossa.report.figures.canvas import root
+from mossa.report.gallery import Picture, file_name, planned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mossa.api.results import Results
+
+
+class Plots:
+    """One method per figure, which returns a matplotlib `Figure`; one that cannot be drawn raises `DataError`.
+
+    `estimator` is the similarity to read; default: debiased linear CKA, else the first of the run.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def layers(self, by: Literal["cluster", "task"] | None = None, estimator: str | None = None) -> Figure:
+        """Draw similarity to the controls per layer (figure 2), per task cluster (figure 3) or per task."""
+        names = {None: "layers", "cluster": "clusters", "task": "heatmap"}
+        if by not in names:
+            raise DataError(f"by is {by!r}. {choices(str(by), ('cluster', 'task'))} Without it, over all tasks.")
+        return self._draw(names[by], estimator)
+
+    def unseen(self, estimator: str | None = None) -> Figure:
+        """Draw similarity to the controls of held-out tasks (figure 7)."""
+        return self._draw("unseen", estimator)
+
+    def sections(self, model: str | None = None, estimator: str | None = None) -> Figure:
+        """Draw a tuned model's difference from the base and its sections; one model may be left unnamed."""
+        return self._draw(f"sections-{file_name(self._results.sections(model, estimator).model)}", estimator)
+
+    def encoded(self, estimator: str | None = None) -> Figure:
+        """Draw what the base already held of each task, ranked."""
+        return self._draw("encoded", estimator)
+
+    def projection(self) -> Figure:
+        """Draw the map of the prompts of all tasks (figure 4)."""
+        return self._draw("projection")
+
+    def separability(self) -> Figure:
+        """Draw what a classifier reads off the representations."""
+        return self._draw("separability")
+
+    def affinity(self) -> Figure:
+        """Draw which tasks share representations."""
+        return self._draw("affinity")
+
+    def layer_map(self) -> Figure:
+        """Draw every layer of a tuned model against every layer of the base."""
+        return self._draw("layer-map")
+
+    def dimensionality(self) -> Figure:
+        """Draw the dimensions that explain 99 % of the variance (figure 5)."""
+        return self._draw("dimensionality")
+
+    def correlates(self, estimator: str | None = None) -> Figure:
+        """Draw what goes along with similarity over tasks (figure 6)."""
+        return self._draw("correlates", estimator)
+
+    def dose(self, estimator: str | None = None) -> Figure:
+        """Draw the base's similarity to the controls against their dose."""
+        return self._draw("dose", estimator)
+
+    def controls(self) -> Figure:
+        """Draw the test loss of every control beside the base's."""
+        return self._draw("controls")
+
+    def _draw(self, name: str, estimator: str | None = None) -> Figure:
+        picture = self._picture(name, estimator)
+        axes = picture.draw(picture.table)
+        return root(axes[0] if isinstance(axes, list) else axes)
+
+    def _picture(self, name: str, estimator: str | None) -> Picture:
+        findings = self._results.findings(estimator)
+        if findings.curves.empty:
+            self._results.similarity  # noqa: B018  # raises with the reason
+        plan = planned(findings, findings.estimator or str(findings.curves["estimator"].iloc[0]))
+        picture = next(each for each in plan if each.name == name)
+        if picture.table.empty:
+            raise DataError(f"{picture.title}: not drawn, because {picture.otherwise}.")
+        return picture

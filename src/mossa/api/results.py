@@ -1,0 +1,165 @@
+"""What a study found: its tables, its sections, its figures, its answers, its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from mossa.api.tables import Tables
+from mossa.errors import DataError, choices
+from mossa.pipeline.record import Record, read_record
+from mossa.pipeline.results import gather
+from mossa.study.schema import BASE, Study
+
+if TYPE_CHECKING:
+    from mossa.analysis import Findings
+    from mossa.api.plots import Plots
+    from mossa.api.sections import Sections
+
+
+class Results(Tables):
+    """The results of a run, finished or not: one tidy DataFrame per table, and what follows from them.
+
+    A table that is absent raises `DataError` with the reason and the way to get it; `tables` holds those there are.
+    """
+
+    def __init__(self, record: Record, tables: Mapping[str, pd.DataFrame] | None = None) -> None:
+        self.record = record
+        if tables is None:
+            tables = gather(record.run, record.units, record.fingerprints)
+        self.status = record.status()
+        self.tables = dict(tables)
+        self._read: dict[str | None, Findings] = {}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Results:
+        """Return the results in a run folder, finished or not, such as runs/my-study; needs no base and no data.
+
+        Raises `RunFolderError` if it is no run folder.
+        """
+        return cls(read_record(Path(folder)))
+
+    @property
+    def settings(self) -> Study:
+        """Return the settings of the study as they were run."""
+        return self.record.study
+
+    @property
+    def folder(self) -> Path:
+        """Return the run folder."""
+        return self.record.run.path
+
+    @property
+    def models(self) -> list[str]:
+        """Return the names of the experimental models, the base (`pretrained`) first."""
+        return list(dict.fromkeys([BASE, *self.settings.experimental]))
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Return why each unit failed that did."""
+        units = self.record.units
+        return {units[name].title: each.why for name, each in self.status.items() if each.state == "failed"}
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Return sentences about what the analysis left out or could not answer, and why."""
+        return self.findings().missing
+
+    @property
+    def answers(self) -> pd.DataFrame:
+        """Return the research questions answered in sentences: `question` (rq1, rq2, rq3), `answer`."""
+        return pd.DataFrame(self.findings().answers, columns=["question", "answer"])
+
+    def findings(self, estimator: str | None = None) -> Findings:
+        """Return every table of the analysis (docs/analysis.md), read by one estimator: debiased CKA if not said.
+
+        Raises `DataError` if the study did not measure that estimator.
+        """
+        from mossa.analysis import analyse
+
+        if estimator not in self._read:
+            self._read[estimator] = analyse(self.tables, estimator=estimator)
+        return self._read[estimator]
+
+    def sections(
+        self,
+        model: str | None = None,
+        estimator: str | None = None,
+        population: Literal["all", "seen", "held_out"] | None = None,
+    ) -> Sections:
+        """Return the sections of a tuned model; the model may be left out if there is but one.
+
+        `population`: `all` tasks, those it has `seen` in tuning or those `held_out`; default: those it was tuned on.
+        Raises `DataError` if there is no such model, estimator or population, or it was not compared with the base.
+        """
+        from mossa.api.sections import Sections
+        from mossa.report.select import tuned_on
+
+        findings = self.findings(estimator)
+        table = findings.sections[findings.sections["estimator"].eq(findings.estimator)]
+        there = list(dict.fromkeys(table["experimental"]))
+        if model is None and len(there) == 1:
+            model = there[0]
+        if model not in there:
+            which = f"There is no tuned model {model!r} that" if model else "Say which model: this run has not one that"
+            raise DataError(f"{which} was compared with the base. {choices(model or '', there)}")
+        rows = table[table["experimental"].eq(model)]
+        population = population or tuned_on(rows)
+        if population not in set(rows["population"]):
+            raise DataError(f"{model} has no population {population!r}. {choices(population, rows['population'])}")
+        first = int(findings.curves["layer"].min())
+        return Sections.of(rows[rows["population"].eq(population)].iloc[0], first)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Return the figures of the report, one method each: `results.plot.layers()`."""
+        from mossa.api.plots import Plots
+
+        return Plots(self)
+
+    def report(self, folder: str | Path, format: Literal["html", "md"] = "html") -> Path:
+        """Write the report with its figures and tables into `folder` and return the page to open.
+
+        Raises `DataError` if nothing was compared.
+        """
+        from mossa.pipeline.publish import draw_report
+
+        return draw_report(self.record, self.tables, Path(folder), format)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{label:10} {text}" for label, text in self._facts())
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in self._facts())
+        return f"<table>{''.join(rows)}</table>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """Return what the results are, as pairs of a label and a short text."""
+        done = sum(each.state == "done" for each in self.status.values())
+        facts = [
+            ("study", f"{self.settings.name}, {done} of {len(self.status)} units done, in {self.folder}"),
+            ("base", self.settings.base.model),
+            ("models", ", ".join(self.models)),
+        ]
+        similarity = self.tables.get("similarity")
+        if similarity is not None:
+            tasks, clusters = similarity["task"].nunique(), similarity["cluster"].nunique()
+            text = (
+                f"{tasks} in {clusters} clusters, {similarity['layer'].max()} layers, {_span(similarity['n'])} prompts"
+            )
+            facts += [("tasks", text), ("estimators", ", ".join(dict.fromkeys(similarity["estimator"])))]
+        held = ", ".join(f"{name} ({len(table):,})" for name, table in self.tables.items())
+        facts.append(("tables", f"{held or 'none yet'}, rows in brackets" if held else "none yet"))
+        facts += [("failed", f"{title}: {why}") for title, why in self.failed.items()]
+        return facts
+
+
+def _span(counts: pd.Series[int]) -> str:
+    """Return a number, or the two ends where there are several."""
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,64 @@
+"""Where a study stands: what is right or wrong with it before it runs, and which of its units are done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mossa.pipeline.record import Record
+from mossa.study.loading import Problem
+
+STATES = ("done", "missing", "stale", "failed", "damaged")
+
+
+@dataclass(frozen=True, repr=False)
+class Validation:
+    """Every problem of a study, and what was looked at and found right; true if there is no problem."""
+
+    problems: list[Problem]
+    found: list[str]
+
+    def __bool__(self) -> bool:
+        return not self.problems
+
+    def __repr__(self) -> str:
+        return "\n".join([*(f"  ok   {line}" for line in self.found), *(f"  !!   {each}" for each in self.problems)])
+
+
+@dataclass(frozen=True, repr=False)
+class Standing:
+    """Where the units of a study stand: one row per unit in `units`, with `unit`, `step`, `title`, `state`, `why`.
+
+    `todo` is how many a run would do, those that depend on others included.
+    """
+
+    folder: Path
+    units: pd.DataFrame
+    todo: int
+
+    @classmethod
+    def of(cls, record: Record, todo: Sequence[str]) -> Standing:
+        """Return where the units of a record stand."""
+        rows = [
+            {
+                "unit": name,
+                "step": record.units[name].step,
+                "title": record.units[name].title,
+                "state": status.state,
+                "why": status.why or None,
+            }
+            for name, status in record.status().items()
+        ]
+        return cls(record.run.path, pd.DataFrame(rows), len(todo))
+
+    def __repr__(self) -> str:
+        lines = [str(self.folder), f"{'':10}" + "".join(f"{state:>9}" for state in STATES)]
+        for step, units in self.units.groupby("step", sort=False):
+            counts = (int(units["state"].eq(state).sum()) for state in STATES)
+            lines.append(f"{step:10}" + "".join(f"{count:>9}" for count in counts))
+        odd = self.units[~self.units["state"].isin(["done", "missing"])]
+        lines += [f"{title}: {state}: {why}" for title, state, why in odd[["title", "state", "why"]].to_numpy()]
+        return "\n".join([*lines, f"{self.todo} units to do." if self.todo else "Everything is done."])

@@ -1,0 +1,87 @@
+"""Represents prompts with a model that somebody holds already, and leaves it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+
+from mossa.errors import DataError, ModelError
+from mossa.models.base import check_vocabulary, longest_input
+from mossa.models.prompts import make_format
+from mossa.representations.extract import represent_tokens
+from mossa.study.loading import checked
+from mossa.study.schema import Prompt
+from mossa.tasks.task import Example
+
+
+def represent(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    template: str = "auto",
+    system: str | None = None,
+    cutoff: int | None = None,
+    too_long: Literal["refuse", "shorten-start", "shorten-middle"] = "refuse",
+    last_layer: Literal["normed", "raw"] = "normed",
+) -> torch.Tensor:
+    """Return `[n, L, d]` float32 on the CPU: row i is the last token of prompt i after every layer 1..L.
+
+    `model`: a causal language model of transformers, or one with an adapter of PEFT on it, on any device; its mode,
+    hooks and weights are left as they were. `template`, `system`, `cutoff` and `last_layer` are as in a study; no
+    prompt is left out: one that does not fit is refused, or shortened if `too_long` says so. Raises `ModelError` for a
+    model or tokenizer that cannot be used, `DataError` for a prompt that cannot.
+    """
+    tokens = encode_prompts(model, tokenizer, prompts, template, system, cutoff, too_long)
+    with held_still(model):
+        return represent_tokens(model, tokens, last_layer)
+
+
+def encode_prompts(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    template: str = "auto",
+    system: str | None = None,
+    cutoff: int | None = None,
+    too_long: Literal["refuse", "shorten-start", "shorten-middle"] = "refuse",
+) -> list[list[int]]:
+    """Return the tokens of every prompt, in their order; raises as `represent` does."""
+    if isinstance(prompts, str):
+        raise DataError("prompts is one text; give a list of texts, such as [prompt].")
+    if str(too_long) == "skip":
+        raise DataError("too_long: skip would leave rows out; give refuse, shorten-start or shorten-middle.")
+    if not hasattr(model, "get_decoder"):
+        raise ModelError(f"{type(model).__name__} is no causal language model of transformers; give one.")
+    check_vocabulary(model.config, tokenizer, type(model).__name__)
+    settings = checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long)
+    form = make_format(tokenizer, settings, longest_input(model.config, tokenizer))
+    encoded = form.encode([Example(prompt, "") for prompt in prompts], "prompts", with_target=False)
+    if len(encoded) < len(prompts):
+        there = {each.index for each in encoded}
+        missing = next(index for index in range(len(prompts)) if index not in there)
+        raise DataError(f"prompts, example {missing + 1}: nothing of it fits; raise cutoff or choose another template.")
+    return [each.tokens for each in encoded]
+
+
+@contextmanager
+def held_still(model: Any) -> Iterator[None]:
+    """Put every part of a model into evaluation mode for the length of the block, and then as each was.
+
+    Raises `ModelError` if an adapter adds tokens to every prompt, so that the last prompt token is no longer that.
+    """
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise ModelError(
+            "the model has an adapter that adds tokens to every prompt; only adapters that change weights, such as "
+            "LoRA, leave the last prompt token comparable."
+        )
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
