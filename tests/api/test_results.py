@@ -185,7 +185,6 @@ def test_the_report_is_that_of_the_run(
     page = results.report(tmp_path / "out")
     provenance._git.cache_clear()
     assert page.read_bytes() == (finished[0] / "runs/small/report/index.html").read_bytes()
-    assert results.report(tmp_path / "text", format="md").name == "report.md"
 
 
 def test_absent_tables_say_how_to_get_them(results: mossa.Results) -> None:
