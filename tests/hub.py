@@ -24,8 +24,10 @@ def hub(repositories: dict[str, Path], gated: str, commits: dict[str, str]) -> I
         def _answer(self, body: bool) -> None:
             name, _, rest = self.path.lstrip("/").partition("/resolve/")
             path = repositories[name] / rest.partition("/")[2] if name in repositories else None
-            if path is None or not path.is_file():
+            gone = path is not None and rest.partition("/")[0] not in ("main", commits[name])
+            if path is None or gone or not path.is_file():
                 error = "GatedRepo" if name == gated else "EntryNotFound" if path else "RepoNotFound"
+                error = "RevisionNotFound" if gone else error
                 self.send_response(403 if name == gated else 404)
                 self.send_header("X-Error-Code", error)
                 self.send_header("X-Error-Message", error)

@@ -66,7 +66,9 @@ def run(
     study: StudyFile,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:0, or several for one base: cuda:0+cuda:1=20GB+cpu+disk")
+    ] = "auto",
     workers: Annotated[
         int | None, typer.Option(help="processes; default: one per core for a small base, one per GPU, else one")
     ] = None,

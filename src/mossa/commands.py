@@ -27,10 +27,13 @@ def compare(
     cutoff: Annotated[int | None, typer.Option(help="longest prompt in tokens; default: what the model takes")] = None,
     too_long: Annotated[TooLong, typer.Option(help="what happens to a prompt that does not fit")] = "skip",
     dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="number format of the weights")] = "float32",
+    quantise: Annotated[Literal["4-bit", "8-bit"] | None, typer.Option(help="hold the weights in fewer bits")] = None,
     estimator: Annotated[
         list[str] | None, typer.Option(help="ids; default: cka-linear and cka-linear-debiased")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:0, or several for one base: cuda:0+cuda:1")
+    ] = "auto",
     output: Annotated[Path | None, typer.Option(help="also write all numbers to this .csv or .json")] = None,
 ) -> None:
     """Compare two models tuned from one base, layer by layer, without a study."""
@@ -53,6 +56,7 @@ def compare(
         cutoff=cutoff,
         too_long=too_long,
         dtype=dtype,
+        quantise=quantise,
         estimators=estimator or ESTIMATORS,
         device=device,
         say=lambda line: console.print(line, highlight=False, markup=False),

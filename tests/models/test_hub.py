@@ -23,7 +23,9 @@ from mossa.models.files import adapter_fingerprint, base_fingerprint
 from mossa.study.schema import Base
 for name in sys.argv[1:]:
     try:
-        print(adapter_fingerprint(name) if "adapter" in name else base_fingerprint(Base(model=name)))
+        name, _, revision = name.partition("@")
+        base = Base(model=name, revision=revision or None)
+        print(adapter_fingerprint(name) if "adapter" in name else base_fingerprint(base))
     except ModelError as error:
         print(error)
 """
@@ -58,10 +60,12 @@ def test_what_identifies_a_model_on_the_hub_is_its_commit_or_content(
         (adapter / "adapter_config.json").write_text((adapter / "adapter_config.json").read_text() + "\n")
         commits["me/adapter"] = "5" * 40
         changed = ask(address, tmp_path / "cache", "me/adapter")
+        gone = ask(address, tmp_path / "cache", "me/base@v9", "me/base@" + "3" * 40)
     assert first[0] == "me/base@" + "1" * 40 and len(first[1]) == 64
     assert again == first[:2]
     assert moved == ["me/base@" + "3" * 40, first[1]]
     assert changed != [first[1]]
+    assert "this revision is gone or never was. Set base.revision" in gone[0] and gone[1] == "me/base@" + "3" * 40
     assert "me/gated cannot be loaded: the repository is gated" in first[2] and "hf auth login" in first[2]
     for name, said in (("me/nothing", first[3]), ("me/other-adapter", first[4])):
         assert f"{name} cannot be loaded: it is neither a folder nor a repository" in said and "Check the name" in said

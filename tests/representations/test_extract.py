@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from mossa.errors import ModelError
 from mossa.models.blocks import blocks_of
 from mossa.representations import represent_tokens
 from tests.small import ARCHITECTURES, make_model
@@ -56,6 +58,27 @@ def test_raw_last_layer_is_the_last_block_and_normed_is_after_the_norm(architect
     torch.testing.assert_close(raw[:, -1], torch.stack(expected), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(raw[:, :-1], normed[:, :-1], rtol=0, atol=0)
     assert (raw[:, -1] - normed[:, -1]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_a_model_that_projects_its_last_layer_is_compared_before_the_projection(norm_first: bool) -> None:
+    torch.manual_seed(0)
+    changes = {"word_embed_proj_dim": 16, "do_layer_norm_before": norm_first}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("opt", **{**ARCHITECTURES["opt"], **changes})).eval()
+    prompts = some_prompts()
+    with pytest.raises(ModelError, match=r"from 32 to 16 dimensions\. Set representations\.last_layer: raw"):
+        represent_tokens(model, prompts)
+    found = represent_tokens(model, prompts, last_layer="raw", token_budget=64)
+    seen: list[torch.Tensor] = []
+    hooks = [block.register_forward_hook(lambda _m, _i, output: seen.append(output[0])) for block in blocks_of(model)]
+    for row, prompt in zip(found, prompts, strict=True):
+        seen.clear()
+        with torch.no_grad():
+            model(input_ids=torch.tensor([prompt]))
+        last = torch.stack([(states if states.dim() == 2 else states[0])[-1] for states in seen])
+        torch.testing.assert_close(row, last, rtol=1e-4, atol=1e-5)
+    for hook in hooks:
+        hook.remove()
 
 
 def test_the_batch_shape_is_a_function_of_the_lengths_alone() -> None:

@@ -24,6 +24,7 @@ def compare_models(
     cutoff: int | None = None,
     too_long: TooLong = "skip",
     dtype: Literal["float32", "bfloat16"] = "float32",
+    quantise: Literal["4-bit", "8-bit"] | None = None,
     estimators: Sequence[str] = ESTIMATORS,
     device: str = "auto",
     say: Callable[[str], None] | None = None,
@@ -32,7 +33,7 @@ def compare_models(
 
     Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
     `prompts`: texts, or a file of JSON lines with `inputs` each. `template`, `system`, `cutoff` and `too_long` are as
-    under `prompt` in a study. `say` hears of each model that is loaded. For representations that you hold already,
+    under `prompt` in a study, `dtype` and `quantise` as under `base`. `say` hears of each model that is loaded. For representations that you hold already,
     use `compare`. Raises `MossaError` for a model that cannot be used, an unknown estimator and too few prompts.
     """
     from mossa.pipeline.devices import find_device
@@ -48,7 +49,7 @@ def compare_models(
     else:
         examples = [Example(prompt, "") for prompt in prompts]
     return compare_pair(
-        checked(Base, model=resolve(str(base), Path()), dtype=dtype),
+        checked(Base, model=resolve(str(base), Path()), dtype=dtype, quantise=quantise),
         str(experimental),
         str(control),
         examples,

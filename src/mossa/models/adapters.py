@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import align_module_device
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
@@ -25,6 +26,7 @@ from mossa.models.adapter_config import check_ranks, read_adapter_config
 from mossa.models.base import LoadedBase
 from mossa.models.files import check_weights
 from mossa.models.hub import adapter_folder, sentences
+from mossa.models.placement import seeming_present
 from mossa.study.schema import Lora
 
 # What PEFT raises for a configuration that does not fit the base
@@ -116,12 +118,19 @@ def update_norms(adapted: PeftModel) -> tuple[float, float]:
         if isinstance(layer, ParamWrapper):  # A is (experts · r, in) and B (out, r · experts), as PEFT lays them out
             a = a.reshape(layer.num_experts, -1, a.shape[-1])
             b = b.reshape(b.shape[0], -1, layer.num_experts).permute(2, 0, 1)
-            original = layer.get_param()
-        else:
-            original = dequantize_module_weight(layer.get_base_layer())
         update += layer.scaling["default"] ** 2 * float(((b.mT @ b) * (a @ a.mT)).sum())
-        weight += float(torch.linalg.vector_norm(original.detach(), dtype=torch.float64)) ** 2
+        with align_module_device(layer.get_base_layer()):  # a weight that lies on the disk is read for this
+            original = layer.get_param() if isinstance(layer, ParamWrapper) else _full(layer.get_base_layer())
+            weight += float(torch.linalg.vector_norm(original.detach(), dtype=torch.float64)) ** 2
     return math.sqrt(max(update, 0.0)), math.sqrt(max(update, 0.0) / weight)
+
+
+def _full(module: Any) -> torch.Tensor:
+    """Return the weights of a module in full, also of one in 4 or 8 bits."""
+    held = module.weight
+    full = dequantize_module_weight(module)
+    module.weight = held  # PEFT leaves a copy without the scales of its rows
+    return full
 
 
 @contextlib.contextmanager
@@ -129,7 +138,7 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
     """Attach an adapter for the length of the block, drawn from `seed`; raises `ModelError` if it finds no place."""
     before = dict(base.model.named_modules())
     try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
+        with torch.random.fork_rng(), warnings.catch_warnings(), seeming_present(base.model):
             torch.manual_seed(seed)
             # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
@@ -145,7 +154,8 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
     try:
         yield adapted
     finally:
-        adapted.unload()
+        with seeming_present(adapted):
+            adapted.unload()
         _put_back(base.model, before)  # PEFT leaves trained copies of whole modules where the originals were
 
 

@@ -13,6 +13,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from mossa.errors import ModelError
 from mossa.models.files import check_weights
 from mossa.models.hub import check_place, quiet, sentences
+from mossa.models.placement import device_of, placement, settle
+from mossa.models.quantise import quantisation, steady
 from mossa.study.schema import Base
 
 WITHOUT_LIMIT = 2048  # tokens; for models whose positions have no end (ALiBi) and tokenizers that state none
@@ -34,13 +36,8 @@ class LoadedBase:
         return device_of(self.model)
 
 
-def device_of(model: Any) -> torch.device:
-    """Return where a model's inputs go."""
-    return model.get_input_embeddings().weight.device
-
-
 def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
-    """Return the base in `settings` on `device`.
+    """Return the base in `settings` on `device`: `cpu`, `cuda:0`, or several places as `places_of` reads them.
 
     Raises `ModelError` if it is not there, is not a causal language model, has no safetensors or a tokenizer that
     cannot be used.
@@ -54,7 +51,7 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
 
 
 def load_model(settings: Base, config: Any, device: str, what: str = "base.model") -> Any:
-    """Return the frozen model in `settings` on `device`, in evaluation mode.
+    """Return the frozen model in `settings` on `device` (or dealt out, see `placement`), in evaluation mode.
 
     Every dropout is set to zero: the only noise in training is what the recipe asks for, and micro-batches of any
     shape give the same gradient. Raises `ModelError`, beginning with `what`, if its weights cannot be loaded.
@@ -65,7 +62,8 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
                 setattr(part, name, 0.0)
     if Path(settings.model).is_dir():
         check_weights(Path(settings.model))
-    with sentences(_where(settings, what)), quiet():
+    quantised = quantisation(settings, config)
+    with placement(device) as placed, sentences(_where(settings, what)), quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(
             settings.model,
             config=config,
@@ -73,8 +71,10 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
             dtype=getattr(torch, settings.dtype),
             use_safetensors=True,
             trust_remote_code=settings.trust_remote_code,
+            **quantised,
+            **placed,
         )
-    return model.to(device).eval().requires_grad_(False)
+    return steady(settle(model, device, placed)).eval().requires_grad_(False)
 
 
 def load_checkpoint(source: str, base: Base, tokenizer: Any, device: str) -> Any:

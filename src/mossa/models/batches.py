@@ -30,7 +30,8 @@ class Allowance:
         if single:
             raise ModelError(
                 f"memory ran out over a single sequence of {longest} tokens. Lower prompt.cutoff, set "
-                "recipe.gradient_checkpointing: true or base.dtype: bfloat16, or use a device with more memory."
+                "recipe.gradient_checkpointing: true, base.dtype: bfloat16 or base.quantise: 4-bit, or use a device "
+                "with more memory."
             )
         self.halvings += 1
         if torch.cuda.is_available():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -60,15 +61,19 @@ def sentences(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from writing bars and warnings to the terminal for the length of the block."""
+    """Keep transformers and accelerate from writing bars and warnings to the terminal for the length of the block."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
+    accelerate = logging.getLogger("accelerate")
+    level = accelerate.level
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    accelerate.setLevel(logging.ERROR)
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+        accelerate.setLevel(level)
         if bars:
             transformers_logging.enable_progress_bar()
 
@@ -82,6 +87,8 @@ def _why(error: BaseException) -> str:
             "it is neither a folder nor a repository on the hub that you may read. Check the name; "
             "if it is private, log in with: hf auth login"
         )
+    if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
+        return "this revision is gone or never was. Set base.revision to one that is there, for example main"
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if os.environ.get("HF_HUB_OFFLINE"):
         first += " HF_HUB_OFFLINE is set, so only what is cached can be read."

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from mossa.models.adapters import new_adapter
 from mossa.models.base import LoadedBase, load_config
@@ -21,7 +22,7 @@ PROBE = 16  # tokens; long enough to measure what grows with them
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Counts of weights, and the bytes that training keeps per token.
+    """Counts of weights, the bytes they take, and the bytes that training keeps per token.
 
     `block_weights`: those that multiply every token, in all blocks (of experts, those that are used). `head_weights`:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
@@ -31,6 +32,7 @@ class Shape:
     layers: int
     width: int
     weights: int
+    weight_bytes: float
     block_weights: int
     head_weights: int
     attention: int
@@ -51,6 +53,7 @@ def shape_of(base: Base, lora: Lora) -> Shape:
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=base.trust_remote_code, dtype=dtype)
         model.requires_grad_(False)
         weights = sum(parameter.numel() for parameter in model.parameters())
+        weight_bytes = _bytes(model, base)
         blocks = sum(_active(parameter, text) for parameter in blocks_of(model).parameters())
         with new_adapter(LoadedBase(model, None, 0, 0, 0), lora, 0) as adapted:
             trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
@@ -63,6 +66,7 @@ def shape_of(base: Base, lora: Lora) -> Shape:
         layers=text.num_hidden_layers,
         width=text.hidden_size,
         weights=weights,
+        weight_bytes=weight_bytes,
         block_weights=blocks,
         head_weights=model.get_output_embeddings().weight.numel(),
         attention=text.num_hidden_layers * heads * per_head,
@@ -70,6 +74,20 @@ def shape_of(base: Base, lora: Lora) -> Shape:
         # a s + b s² at two lengths, of which a: fused attention keeps no square
         kept_per_token=(4 * once - twice) / (2 * PROBE) * (2 if experts and base.dtype == "float32" else 1),
     )
+
+
+def _bytes(model: Any, base: Base) -> float:
+    """Return the bytes of the frozen weights; bitsandbytes quantises every linear layer but the head."""
+    size = 4 if base.dtype == "float32" else 2
+    total = sum(float(size * parameter.numel()) for parameter in model.parameters())
+    head = model.get_output_embeddings()
+    for module in model.modules():
+        if base.quantise and isinstance(module, nn.Linear | Conv1D) and module is not head:
+            weight = module.weight
+            # in 4 bits, a scale of 8 bits for every 64 weights and one of 32 for 256 of those; in 8, one of 32 per row
+            scales = weight.numel() / 64 * (1 + 4 / 256) if base.quantise == "4-bit" else 4 * weight.shape[0]
+            total += weight.numel() * (0.5 if base.quantise == "4-bit" else 1) + scales - size * weight.numel()
+    return total
 
 
 def _active(parameter: nn.Parameter, config: Any) -> int:

@@ -97,9 +97,11 @@ def _base(study: Study) -> str:
     from mossa.models.access import check_access
     from mossa.models.base import check_vocabulary, load_config, load_tokenizer, longest_input
     from mossa.models.files import folder_hash
+    from mossa.models.quantise import quantisation
 
     check_access(study.base)
     config = load_config(study.base)
+    quantisation(study.base, config)
     if Path(study.base.model).is_dir():
         folder_hash(Path(study.base.model))
     tokenizer = load_tokenizer(study.base)

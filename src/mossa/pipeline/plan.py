@@ -40,8 +40,11 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
     """
     for identifier in study.similarity.estimators:
         estimator(identifier)
+    base = {"weights": base_fingerprint(study.base), "dtype": study.base.dtype}
+    if study.base.quantise:
+        base["quantise"] = study.base.quantise
     context = {
-        "base": {"weights": base_fingerprint(study.base), "dtype": study.base.dtype},
+        "base": base,
         "prompt": study.prompt.model_dump(mode="json"),
     }
     seeds = study.control.seeds

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 
@@ -16,8 +17,11 @@ def provenance() -> dict[str, Any]:
 
 @lru_cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    packages = ("mossa", "torch", "transformers", "peft", "safetensors", "numpy", "scikit-learn")
-    return (("python", platform.python_version()), *((name, version(name)) for name in packages))
+    packages = ("mossa", "torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "scikit-learn")
+    found = [("python", platform.python_version()), *((name, version(name)) for name in packages)]
+    with contextlib.suppress(PackageNotFoundError):
+        found.append(("bitsandbytes", version("bitsandbytes")))
+    return tuple(found)
 
 
 @lru_cache

@@ -16,6 +16,7 @@ import pandas as pd
 
 from mossa.errors import StudyError
 from mossa.models.access import check_access
+from mossa.models.quantise import check_quantiser
 from mossa.pipeline.claims import Claims
 from mossa.pipeline.devices import find_device
 from mossa.pipeline.events import Event, Outcome
@@ -193,6 +194,7 @@ def _shared_queue(prepared: Prepared, shard: tuple[int, int], claims: Claims, sa
 def _do_units(
     prepared: Prepared, queue: Queue, means: Means, settle: Callable[[Event], None], say: Callable[[str], None]
 ) -> None:
+    check_quantiser(prepared.study.base)
     from mossa.pipeline.workbench import Job  # torch and the rest, needed from here on
 
     job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints)
@@ -220,11 +222,15 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
     """
     import torch
 
+    from mossa.models.placement import is_split
+
     device = find_device(device)
     gpus = torch.cuda.device_count()
     if device == "cuda":
         return [f"cuda:{number % gpus}" for number in range(workers or gpus)], 1
     cores = len(os.sched_getaffinity(0))
+    if is_split(device) and workers not in (None, 1):
+        raise StudyError(f"--workers {workers}: a base that is dealt out over {device} is loaded once; give 1.")
     small = _weight_bytes(study) < SMALL_BASE
     count = workers or (cores if small and device == "cpu" else 1)
     return [device] * count, 1 if small else max(1, cores // count)

@@ -11,7 +11,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
-from mossa.models.base import device_of
+from mossa.models.placement import device_of
 from mossa.models.prompts import tokenize
 from mossa.pipeline.compare import compare_task
 from mossa.pipeline.plan import role

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 
 from mossa.errors import ModelError
-from mossa.models.base import device_of
 from mossa.models.batches import Allowance, for_each_batch, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
+from mossa.models.placement import device_of
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 32768}  # padded tokens in one batch
 

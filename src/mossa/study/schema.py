@@ -30,6 +30,9 @@ class Base(Settings):
     model: str = Field(description="Hugging Face hub id, or a folder with config.json and *.safetensors")
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the frozen weights")
+    quantise: Literal["4-bit", "8-bit"] | None = Field(
+        default=None, description="hold the frozen weights in 4 bits (NF4) or 8 (LLM.int8); needs bitsandbytes"
+    )
     trust_remote_code: bool = Field(default=False, description="run Python code that comes with the model")
 
 

@@ -15,6 +15,7 @@ name: {name}
 base:
   model: {base}            # hub id, or a folder with config.json and *.safetensors
   dtype: float32           # or bfloat16
+  # quantise: 4-bit        # or 8-bit: frozen weights in less memory; needs pip install 'mossa[quantise]'
 
 prompt:
   template: auto           # the tokenizer's chat template, else plain; or your own text with {{prompt}} in it

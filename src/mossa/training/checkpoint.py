@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mossa.training.randomness import random_state, set_random_state
+
 
 @dataclass
 class Progress:
@@ -30,9 +32,7 @@ def save_checkpoint(
     for name, tensor in weights.items():
         for moment, value in optimizer.state[tensor].items():
             tensors[f"optimizer.{moment}.{name}"] = value.detach().contiguous().cpu()
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    tensors |= {f"random.{device}": state for device, state in random_state(weights.values()).items()}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "checkpoint.partial"
     metadata = {"progress": json.dumps(asdict(progress)), "fingerprint": fingerprint, "checksum": _checksum(tensors)}
@@ -67,9 +67,9 @@ def load_checkpoint(
                 for key, value in tensors.items()
                 if key.startswith("optimizer.") and key.endswith(f".{name}")
             }
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
+    set_random_state(
+        {name.removeprefix("random."): state for name, state in tensors.items() if name.startswith("random.")}
+    )
     return progress
 
 

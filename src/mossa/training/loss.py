@@ -54,7 +54,8 @@ def backward(model: Any, examples: Sequence[Encoded], device: torch.device, toke
     loss_sum = 0.0
     for group in by_length(lengths(examples), token_budget or TOKEN_BUDGET[device.type]):
         ids, rows, labels = micro_batch(examples, group, device)
-        loss = functional.cross_entropy(_upcast(target_logits(model, ids, rows)), labels, reduction="sum") / total
+        logits = _upcast(target_logits(model, ids, rows))
+        loss = functional.cross_entropy(logits, labels.to(logits.device), reduction="sum") / total
         loss.backward()
         loss_sum += float(loss.detach())
     return loss_sum
@@ -74,6 +75,7 @@ def token_losses(
     def score(group: list[int]) -> None:
         ids, rows, labels = micro_batch(examples, group, device)
         logits = _upcast(target_logits(model, ids, rows))
+        labels = labels.to(logits.device)
         losses = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
         right = (logits.argmax(-1) == labels).cpu()
         counts = [count_targets([examples[index]]) for index in group]

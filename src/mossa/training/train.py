@@ -20,6 +20,7 @@ from mossa.models.prompts import Encoded
 from mossa.study.schema import Budget, Recipe, Until
 from mossa.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mossa.training.loss import TOKEN_BUDGET, backward, count_targets, lengths, token_losses
+from mossa.training.randomness import random_state, set_random_state
 from mossa.training.schedule import batches, learning_rate, planned_steps
 
 
@@ -152,7 +153,7 @@ def _backward(
 ) -> float:
     """Take the gradient of one step and return its loss; where memory runs out, begin again with smaller batches."""
     while True:
-        state = torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        state = random_state(adapted.parameters())
         tokens = allowance.tokens(TOKEN_BUDGET[device.type])
         try:
             return backward(adapted, examples, device, tokens)
@@ -160,9 +161,7 @@ def _backward(
             if not ran_out_of_memory(error):
                 raise
         optimizer.zero_grad(set_to_none=True)  # what the half-finished step has left
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.cuda.set_rng_state(state[1], device)
+        set_random_state(state)
         groups = by_length(lengths(examples), tokens)
         allowance.halve(max(lengths(examples)), single=len(groups) == len(examples))
 

@@ -12,6 +12,19 @@ from mossa.pipeline.run import Prepared, choose_devices
 from mossa.pipeline.runners import at_work
 
 
+def chosen_units(estimate: Estimate) -> list[str]:
+    """Return the shortest training that is to do, and one extraction and one evaluation of its model."""
+    todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
+    if not todo:
+        return []
+    shortest = min(todo, key=lambda name: estimate.works[name].operations)
+    chosen = [shortest]
+    for step in ("represent", "evaluate"):
+        of = [name for name in estimate.todo if name.startswith(f"{step}/") and shortest in estimate.units[name].inputs]
+        chosen += of[:1]
+    return chosen
+
+
 def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None], device: str = "auto") -> None:
     """Do the shortest training that is still to do, and represent and judge that model on one task; all are kept.
 
@@ -20,14 +33,9 @@ def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None]
     from mossa.pipeline.local import run_here
     from mossa.pipeline.workbench import Job
 
-    todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
-    if not todo:
+    chosen = chosen_units(estimate)
+    if not chosen:
         return
-    shortest = min(todo, key=lambda name: estimate.works[name].operations)
-    chosen = [shortest]
-    for step in ("represent", "evaluate"):
-        of = [name for name in estimate.todo if name.startswith(f"{step}/") and shortest in estimate.units[name].inputs]
-        chosen += of[:1]
 
     def settle(event: Event) -> None:
         if isinstance(event, Outcome):

@@ -26,7 +26,7 @@ class Need:
 
 def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[str, Work], on_gpu: bool) -> Need:
     """Return the most that one process needs at once."""
-    weights = shape.weights * BYTES[study.base.dtype]
+    weights = shape.weight_bytes
     device = {name: weights + _running(study, shape, works[name], unit.step) for name, unit in units.items()}
     main = {name: LIBRARIES + _arrays(shape, works, unit) for name, unit in units.items()}
     if not on_gpu:

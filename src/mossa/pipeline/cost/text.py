@@ -74,8 +74,8 @@ def _room(found: Estimate, workers: int) -> Iterator[str]:
         if not fits:
             others = ", ".join(fitting_gpus(found)) or "none of the table"
             yield (
-                "  Way out: recipe.gradient_checkpointing: true, base.dtype: bfloat16, a lower prompt.cutoff, or a GPU "
-                f"with more memory (here: {others})."
+                "  Way out: recipe.gradient_checkpointing: true, base.dtype: bfloat16, base.quantise: 4-bit, a lower "
+                f"prompt.cutoff, or a GPU with more memory (here: {others})."
             )
     yield (
         f"Main memory: {need.main / 1e9:,.1f} GB at most ({need.main_step}) for each of {workers} "

@@ -15,7 +15,7 @@ from mossa.pipeline.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.pipeline.unit import Unit
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
 from mossa.similarity.products import cheaper_in_features
-from mossa.study.schema import BASE, Budget, Study
+from mossa.study.schema import BASE, Budget, Recipe, Study
 from mossa.tasks.mixture import mix
 from mossa.tasks.task import Task
 from mossa.training.loss import TOKEN_BUDGET as TRAINING_BUDGET
@@ -101,47 +101,10 @@ class Counter:
             examples = self.form.encode(mixed, unit.key, with_target=True)
         recipe, seed = self.study.recipe, unit.settings["seed"]
         steps = planned_steps(examples, self.budget_of(unit), recipe.batch_size, seed) if examples else 0
-        tokens = padded = squares = targets = largest = most = 0
-        for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
-            chosen = [examples[index] for index in indices]
-            lengths = [len(example.tokens) for example in chosen]
-            tokens += sum(lengths)
-            targets += count_targets(chosen)
-            for group in by_length(lengths, TRAINING_BUDGET[self.device]):
-                longest = max(lengths[index] for index in group)
-                padded += len(group) * longest
-                squares += len(group) * longest * (longest + 1)
-                largest = max(largest, len(group) * longest)
-                most = max(most, count_targets([chosen[index] for index in group]))
-        passes = 3 if recipe.gradient_checkpointing else 2  # forward, through the activations backward, forward again
-        operations = (
-            2.0 * padded * self.shape.block_weights * passes
-            + 6.0 * padded * self.shape.adapter_weights
-            + 2.0 * squares * self.shape.attention * (passes + 1)  # backward costs twice the forward
-            + 4.0 * targets * self.shape.head_weights
-        )
-        left = 4 * self.shape.adapter_weights
-        return Work(tokens, padded, targets, steps, operations, bytes=left, batch=largest, batch_targets=most)
+        return training_work(examples, steps, recipe, seed, self.shape, self.device)
 
     def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
-        budget = (EXTRACTION_BUDGET if step == "represent" else TRAINING_BUDGET)[self.device]
-        lengths = [len(example.tokens) for example in examples]
-        groups = [(len(group), max(lengths[index] for index in group)) for group in by_length(lengths, budget)]
-        padded = sum(count * longest for count, longest in groups)
-        squares = sum(count * longest * (longest + 1) for count, longest in groups)
-        targets = count_targets(examples) if step == "evaluate" else 0
-        weights = self.shape.block_weights + adapted * self.shape.adapter_weights
-        operations = 2.0 * padded * weights + 2.0 * squares * self.shape.attention
-        left = 4 * len(examples) * self.shape.layers * self.shape.width if step == "represent" else 0
-        return Work(
-            sum(lengths),
-            padded,
-            targets,
-            operations=operations + 2.0 * targets * self.shape.head_weights,
-            bytes=left,
-            batch=max((count * longest for count, longest in groups), default=0),
-            batch_targets=targets,
-        )
+        return forward_work(examples, self.shape, self.device, adapted=adapted, judged=step == "evaluate")
 
     def _compare(self, unit: Unit) -> Work:
         """Return the products of all comparisons of one task: each reference with all models, per view."""
@@ -153,6 +116,54 @@ class Counter:
         each = (controls + len(settings["others"])) * _products(n, d, models)
         replicates = controls * (controls - 1) // 2 * _products(n, d, 1)
         return Work(products=float(self.shape.layers * views * (each + replicates)))
+
+
+def training_work(
+    examples: Sequence[Encoded], steps: int, recipe: Recipe, seed: int, shape: Shape, device: str
+) -> Work:
+    """Return the work of the first `steps` optimizer steps over `examples`, grouped as training does on `device`."""
+    tokens = padded = squares = targets = largest = most = 0
+    for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
+        chosen = [examples[index] for index in indices]
+        lengths = [len(example.tokens) for example in chosen]
+        tokens += sum(lengths)
+        targets += count_targets(chosen)
+        for group in by_length(lengths, TRAINING_BUDGET[device]):
+            longest = max(lengths[index] for index in group)
+            padded += len(group) * longest
+            squares += len(group) * longest * (longest + 1)
+            largest = max(largest, len(group) * longest)
+            most = max(most, count_targets([chosen[index] for index in group]))
+    passes = 3 if recipe.gradient_checkpointing else 2  # forward, through the activations backward, forward again
+    operations = (
+        2.0 * padded * shape.block_weights * passes
+        + 6.0 * padded * shape.adapter_weights
+        + 2.0 * squares * shape.attention * (passes + 1)  # backward costs twice the forward
+        + 4.0 * targets * shape.head_weights
+    )
+    left = 4 * shape.adapter_weights
+    return Work(tokens, padded, targets, steps, operations, bytes=left, batch=largest, batch_targets=most)
+
+
+def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool) -> Work:
+    """Return the work of running the model over `examples` once: for the loss of its targets, else to represent."""
+    budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
+    lengths = [len(example.tokens) for example in examples]
+    groups = [(len(group), max(lengths[index] for index in group)) for group in by_length(lengths, budget)]
+    padded = sum(count * longest for count, longest in groups)
+    squares = sum(count * longest * (longest + 1) for count, longest in groups)
+    targets = count_targets(examples) if judged else 0
+    weights = shape.block_weights + adapted * shape.adapter_weights
+    operations = 2.0 * padded * weights + 2.0 * squares * shape.attention
+    return Work(
+        sum(lengths),
+        padded,
+        targets,
+        operations=operations + 2.0 * targets * shape.head_weights,
+        bytes=0 if judged else 4 * len(examples) * shape.layers * shape.width,
+        batch=max((count * longest for count, longest in groups), default=0),
+        batch_targets=targets,
+    )
 
 
 def _products(n: int, d: int, models: int) -> float:
