@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mossa import commands
+from mossa import advising, commands
 from mossa.errors import MossaError, StudyError
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def show_task(
     typer.echo(show_task(name, of))
 
 
+app.command()(advising.advise)
 app.command()(commands.compare)
 app.command()(commands.plan)
 

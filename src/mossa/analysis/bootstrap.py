@@ -34,3 +34,15 @@ def interval(values: Floats, statistic: Callable[..., Floats] = np.median) -> In
         return Interval(float("nan"), float("nan"))
     low, high = np.quantile(statistic(values[resample(len(values))], axis=1), [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def nested_interval(values: Floats) -> Interval:
+    """Return the 95 % interval of the mean of `[T, seeds]`, resampling tasks and, within each drawn task, its seeds."""
+    T, seeds = values.shape
+    if T < MINIMUM_TASKS:
+        return Interval(float("nan"), float("nan"))
+    rng = np.random.default_rng(0)
+    tasks = rng.integers(0, T, size=(RESAMPLES, T, 1))
+    means = values[tasks, rng.integers(0, seeds, size=(RESAMPLES, T, seeds))].mean(axis=(1, 2))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(low), float(high))

@@ -24,6 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from mossa.errors import ModelError
 from mossa.models.adapter_config import check_ranks, read_adapter_config
 from mossa.models.base import LoadedBase
+from mossa.models.blocks import blocks_of
 from mossa.models.files import check_weights
 from mossa.models.hub import adapter_folder, sentences
 from mossa.models.placement import seeming_present
@@ -40,15 +41,9 @@ def new_adapter(base: LoadedBase, settings: Lora, seed: int) -> Iterator[PeftMod
     A is drawn from `seed`, B is zero, both in float32 whatever the base's dtype. Raises `ModelError` if the targets
     are unknown for this architecture.
     """
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]: a float works and is exact
-        lora_dropout=settings.dropout,
-        target_modules=target_modules(base.model, settings),
-        task_type="CAUSAL_LM",
-        fan_in_fan_out=base.model.config.model_type == "gpt2",
-    )
-    with _attached(base, config, "of the recipe", seed) as adapted:
+    with _attached(base, lora_config(base.model, settings), "of the recipe", seed) as adapted:
+        if settings.layers is not None:
+            _check_layers(adapted, settings.layers)
         yield adapted
 
 
@@ -74,13 +69,41 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
         yield adapted.eval()
 
 
+def lora_config(model: Any, settings: Lora) -> LoraConfig:
+    """Return the settings as PEFT takes them for this model, whose weights are not looked at.
+
+    Raises `ModelError` if the targets are unknown for this architecture or a layer is not there.
+    """
+    layers: dict[str, Any] = {}
+    if settings.layers is not None:
+        blocks = blocks_of(model)
+        if settings.layers[-1] > len(blocks):
+            raise ModelError(
+                f"recipe.lora.layers: no layer {settings.layers[-1]}. The base has the layers 1 to {len(blocks)}."
+            )
+        place = next(name for name, module in model.named_modules() if module is blocks)
+        layers["layers_to_transform"] = [layer - 1 for layer in settings.layers]  # PEFT counts from 0
+        layers["layers_pattern"] = place.rsplit(".", 1)[-1]
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]: a float works and is exact
+        lora_dropout=settings.dropout,
+        target_modules=target_modules(model, settings),
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=model.config.model_type == "gpt2",
+        **layers,
+    )
+
+
 def target_modules(model: Any, settings: Lora) -> str | list[str]:
     """Return the names of the modules that get an adapter; raises `ModelError` with what to set if they are unknown."""
-    if settings.targets == "all-linear":
+    if settings.targets == "all-linear" and settings.layers is None:
         return "all-linear"
     linear = {
         name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
     } - {"lm_head", "embed_out"}
+    if settings.targets == "all-linear":  # PEFT takes layers only beside names
+        return sorted(linear)
     if settings.targets == "auto":
         names = PEFT_TARGETS.get(model.config.model_type)
         if names is None:
@@ -168,6 +191,17 @@ def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
     if hasattr(model, "peft_config"):  # PEFT warns about it when the next adapter comes
         del model.peft_config
     model.requires_grad_(False).eval()
+
+
+def _check_layers(adapted: PeftModel, wanted: list[int]) -> None:
+    """Look where the adapter really is: what PEFT gives to the parameters of experts knows no layers."""
+    blocks = enumerate(blocks_of(adapted.get_base_model()), start=1)
+    found = [layer for layer, block in blocks if any(isinstance(module, LoraLayer) for module in block.modules())]
+    if found != wanted:
+        raise ModelError(
+            f"recipe.lora.layers: {wanted} was asked for, and PEFT adapts the layers {found} of this architecture. "
+            "Choose recipe.lora.targets that lie in all of these layers and are no parameters of experts."
+        )
 
 
 def _check_tensors(adapted: PeftModel, weights: dict[str, torch.Tensor], folder: Path | str) -> None:

@@ -77,6 +77,17 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
     return steady(settle(model, device, placed)).eval().requires_grad_(False)
 
 
+def without_storage(settings: Base, dtype: torch.dtype | None = None) -> Any:
+    """Return the model that the base's configuration describes: the names and shapes of its weights, and no weights.
+
+    Raises `ModelError` if the configuration cannot be read.
+    """
+    config = load_config(settings)
+    with sentences(_where(settings, "base.model")), quiet(), torch.device("meta"):
+        trusted = settings.trust_remote_code
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted, dtype=dtype).requires_grad_(False)
+
+
 def load_checkpoint(source: str, base: Base, tokenizer: Any, device: str) -> Any:
     """Return the whole model in `source` (folder or hub id), to be fed what `tokenizer` gives.
 

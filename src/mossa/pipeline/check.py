@@ -136,15 +136,10 @@ def _prompts_fit(study: Study, tasks: list[Task]) -> str:
 
 
 def _targets(study: Study) -> str:
-    import torch
-    from transformers import AutoModelForCausalLM
+    from mossa.models.adapters import lora_config
+    from mossa.models.base import without_storage
 
-    from mossa.models.adapters import target_modules
-    from mossa.models.base import load_config, sentences
-
-    with sentences(f"base.model: {study.base.model}"), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            load_config(study.base), trust_remote_code=study.base.trust_remote_code
-        )
-    names = target_modules(model, study.recipe.lora)
-    return f"adapters on: {names if isinstance(names, str) else ', '.join(names)}"
+    config = lora_config(without_storage(study.base), study.recipe.lora)
+    names = config.target_modules or ()
+    layers = f" of the layers {', '.join(map(str, study.recipe.lora.layers))}" if study.recipe.lora.layers else ""
+    return f"adapters on: {names if isinstance(names, str) else ', '.join(sorted(names))}{layers}"

@@ -135,6 +135,8 @@ def _training(
     study: Study, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
 ) -> dict[str, Any]:
     recipe = study.recipe.model_dump(mode="json", exclude={"checkpoint_every", "budget"})
+    if study.recipe.lora.layers is None:
+        del recipe["lora"]["layers"]  # an adapter on all layers is what it was before layers could be chosen
     settings: dict[str, Any] = {
         **context,
         "version": VERSIONS["train"],

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,14 +105,15 @@ class Means:
             raise StudyError("--engine ray needs Ray. Install it with: pip install 'mossa[ray]'")
 
 
-def prepare(study: Study, runs: Path) -> Prepared:
+def prepare(study: Study, runs: Path, steps: Collection[str] | None = None) -> Prepared:
     """Load the tasks, plan the units and look where each stands; nothing is written.
 
-    Raises `MossaError` for whatever is wrong with the study.
+    With `steps`, only the units of these steps, which must not read those of others. Raises `MossaError` for whatever
+    is wrong with the study.
     """
     check_access(study.base)
     tasks = load_tasks(study.tasks)
-    units = plan(study, tasks)
+    units = {name: unit for name, unit in plan(study, tasks).items() if steps is None or unit.step in steps}
     marks = fingerprints(units)
     run = RunFolder(runs / study.name)
     return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks))

@@ -98,6 +98,16 @@ class Lora(Settings):
     targets: Literal["auto", "all-linear"] | list[str] = Field(
         default="auto", description="auto (what PEFT knows for the architecture), all-linear, or module names"
     )
+    layers: list[Annotated[int, Field(ge=1)]] | None = Field(
+        default=None, min_length=1, description="adapt these layers alone, counted from 1; default: all"
+    )
+
+    @field_validator("layers")
+    @classmethod
+    def _each_once(cls, layers: list[int] | None) -> list[int] | None:
+        if layers is not None and len(set(layers)) != len(layers):
+            raise ValueError(f"the layers {layers} repeat one; name each once")
+        return layers and sorted(layers)
 
 
 class Until(Settings):

@@ -1,0 +1,131 @@
+"""`mossa advise` from the command line: advice that PEFT loads, its test on held-out tasks, and plain words without."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM
+
+from mossa.pipeline.advice_trial import draw_layers
+from tests import small
+from tests.pipeline.command import Ran, mossa
+
+SEEN, NEW = 8, 3
+
+
+@pytest.fixture(scope="module")
+def advised(base_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+    """Return the folder of a study whose adapters lie on layers 2 and 3 alone, so that layer 1 cannot rise; and advice.
+
+    Eleven tasks of one kind: what is learned on eight of them together comes close to what each control learned.
+    """
+    folder = tmp_path_factory.mktemp("advised")
+    (folder / "tasks").mkdir()
+    lines = small.examples("first", 90 * (SEEN + NEW) // 4)
+    names = [f"new{k}" if k < NEW else f"seen{k}" for k in range(SEEN + NEW)]
+    for k, name in enumerate(names):
+        own = [json.dumps({**line, "task": name}) for line in lines[k :: SEEN + NEW]]
+        (folder / "tasks" / f"{name}.jsonl").write_text("\n".join(own) + "\n")
+    (folder / "tasks" / "tasks.json").write_text(json.dumps({"clusters": {"new": names[:NEW], "seen": names[NEW:]}}))
+    study = {
+        "name": "small",
+        "base": {"model": str(base_folder("llama"))},
+        "tasks": {"source": "tasks", "train": 12, "validation": 1, "test": 6},
+        "recipe": {
+            "preset": "small",
+            "lora": {"rank": 4, "alpha": 8, "layers": [2, 3]},
+            "learning_rate": 5e-3,
+            "batch_size": 8,
+            "budget": {"steps": 12},
+        },
+        "experimental": {"pretrained": "base", "unseen": {"mixture": "all", "hold_out": ["new"]}},
+        "similarity": {"other_controls": 0, "shift": False, "affinity": True},
+    }
+    (folder / "small.yaml").write_text(yaml.safe_dump(study))
+    ran = mossa(folder, "run", "small.yaml", "--workers", "1", "--no-report")
+    assert ran.code == 0, ran.output
+    return folder, mossa(folder, "advise", "small.yaml")
+
+
+def test_advice_is_given_with_reason_and_saving_and_peft_loads_it(
+    advised: tuple[Path, Ran], base_folder: Callable[[str], Path]
+) -> None:
+    folder, ran = advised
+    assert ran.code == 0, ran.output
+    assert "Adapt the layers" in ran.output and "There are no sections" in ran.output
+    assert "need no backward pass" in ran.output and "new0 is most like seen" in ran.output
+    written = folder / "runs" / "small" / "advice"
+    config = LoraConfig.from_pretrained(str(written))
+    table = pd.read_csv(written / "layers.csv")
+    layers = table.loc[table["advised"], "layer"].tolist()
+    assert layers and 1 not in layers
+    assert config.layers_to_transform == [layer - 1 for layer in layers]
+    made: dict = {}
+    exec((written / "lora_config.py").read_text(), made)
+    for name in ("r", "lora_alpha", "lora_dropout", "layers_to_transform", "layers_pattern", "task_type"):
+        assert getattr(made["config"], name) == getattr(config, name), name
+    assert set(made["config"].target_modules) == set(config.target_modules)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base_folder("llama")), made["config"])
+    assert isinstance(adapted, PeftModel)
+    found = {name.split("layers.")[1][0] for name, part in adapted.named_modules() if isinstance(part, LoraLayer)}
+    assert found == {str(layer - 1) for layer in layers}
+
+
+def test_the_test_trains_every_arm_alike_goes_on_and_says_how_it_went(advised: tuple[Path, Ran]) -> None:
+    folder, _ = advised
+    words = ["advise", "small.yaml", "--validate", "-s", "control.budget={steps: 3}", "--workers", "1"]
+    untrained = mossa(folder, *words)
+    assert untrained.code == 2 and "no results yet" in untrained.output  # another budget is another study
+    words = ["advise", "small.yaml", "--validate", "--workers", "1"]
+    first = mossa(folder, *words)
+    assert first.code == 0, first.output
+    assert "as many random layers" in first.output and "test loss" in first.output
+    written = folder / "runs" / "small" / "advice"
+    trained = pd.read_csv(written / "trainings.csv")
+    assert set(trained["task"]) == {"new0", "new1", "new2"}
+    table = pd.read_csv(written / "arms.csv").set_index("arm")
+    for arm, part in trained[trained["arm"] != "base"].groupby("arm"):
+        assert len(part) == 9 and part["loss"].notna().all(), arm
+    assert len(set(trained.loc[trained["arm"] == "random", "layers"])) > 1
+    assert table.loc["advised", "rank"] == 4 or str(table.loc["advised", "rank"]) == "4"
+    against = pd.read_csv(written / "against.csv").set_index(["arm", "measure"])
+    wide = trained.pivot(index=["task", "seed"], columns="arm", values="loss")
+    expected = (wide["advised"] - wide["random"]).mean()
+    assert against.loc[("random", "loss"), "difference"] == pytest.approx(expected, abs=1e-5)
+    again = mossa(folder, *words)
+    assert again.output.count("Nothing to do") == again.output.count(" to do.")
+    assert (written / "validation.md").read_text().startswith("# Is the advice any good?")
+
+
+def test_where_there_is_no_advice_it_says_so_and_there_is_nothing_to_test(finished: tuple[Path, Ran]) -> None:
+    folder, _ = finished  # four tasks, too few to be sure of anything
+    ran = mossa(folder, "advise", "small.yaml", "--model", "sft")
+    assert ran.code == 0 and "No advice can be given" in ran.output
+    written = folder / "runs" / "small" / "advice"
+    assert not (written / "adapter_config.json").exists() and (written / "advice.md").exists()
+    test = mossa(folder, "advise", "small.yaml", "--validate")
+    assert test.code == 2 and "no advice to test" in test.output
+    unknown = mossa(folder, "advise", "small.yaml", "--model", "sfd")
+    assert unknown.code == 2 and "Did you mean 'sft'" in unknown.output
+
+
+@given(st.integers(2, 9), st.data())
+def test_random_layers_are_as_many_never_the_advised_and_differ(depth: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, depth - 1))
+    advised = data.draw(st.sampled_from(sorted(combinations(range(1, depth + 1), count))))
+    drawn = draw_layers(depth, count, advised, (0, 1, 2))
+    others = sum(1 for _ in combinations(range(depth), count)) - 1
+    assert len(drawn) == 3 and advised not in drawn
+    assert all(len(set(layers)) == count and set(layers) <= set(range(1, depth + 1)) for layers in drawn)
+    assert len(set(drawn)) == min(3, others)
+    assert drawn == draw_layers(depth, count, advised, (0, 1, 2))
