@@ -101,7 +101,7 @@ def test_new_tasks_resemble_the_controls_that_were_planted() -> None:
 def test_the_model_can_be_chosen_and_must_be_there() -> None:
     tables = world(T=12)
     assert advise(analyse(tables), "sft").model == "sft"
-    with pytest.raises(DataError, match="'stf'.*Did you mean 'sft'"):
+    with pytest.raises(DataError, match=r"'stf'.*Did you mean 'sft'"):
         advise(analyse(tables), "stf")
     only_base = {"similarity": tables["similarity"][tables["similarity"]["experimental"].eq("pretrained")]}
     with pytest.raises(DataError, match="no tuned model"):

@@ -75,7 +75,7 @@ def test_the_configuration_needs_no_weights(base_folder: Callable[[str], Path]) 
 
 def test_a_layer_that_is_not_there_and_one_named_twice_are_refused(base_folder: Callable[[str], Path]) -> None:
     bare = without_storage(Base(model=str(base_folder("llama"))))
-    with pytest.raises(ModelError, match="no layer 4. The base has the layers 1 to 3"):
+    with pytest.raises(ModelError, match=r"no layer 4\. The base has the layers 1 to 3"):
         lora_config(bare, Lora(layers=[1, 4]))
     with pytest.raises(ValidationError, match="repeat"):
         Lora(layers=[2, 2])

@@ -101,32 +101,7 @@ class Counter:
             examples = self.form.encode(mixed, unit.key, with_target=True)
         recipe, seed = self.study.recipe, unit.settings["seed"]
         steps = planned_steps(examples, self.budget_of(unit), recipe.batch_size, seed) if examples else 0
-<<<<<<< HEAD
         return training_work(examples, steps, recipe, seed, self.shape, self.device)
-=======
-        tokens = padded = squares = targets = largest = most = 0
-        for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
-            chosen = [examples[index] for index in indices]
-            lengths = [len(example.tokens) for example in chosen]
-            tokens += sum(lengths)
-            targets += count_targets(chosen)
-            for group in by_length(lengths, TRAINING_BUDGET[self.device]):
-                longest = max(lengths[index] for index in group)
-                padded += len(group) * longest
-                squares += len(group) * longest * (longest + 1)
-                largest = max(largest, len(group) * longest)
-                most = max(most, count_targets([chosen[index] for index in group]))
-        again = recipe.gradient_checkpointing  # forward, through the activations backward, forward again
-        reach = self.shape.reach
-        operations = (
-            2.0 * padded * self.shape.block_weights * (1 + reach * (1 + again))
-            + 6.0 * padded * self.shape.adapter_weights
-            + 2.0 * squares * self.shape.attention * (1 + reach * (2 + again))  # backward costs twice the forward
-            + 4.0 * targets * self.shape.head_weights
-        )
-        left = 4 * self.shape.adapter_weights
-        return Work(tokens, padded, targets, steps, operations, bytes=left, batch=largest, batch_targets=most)
->>>>>>> f0a6fd6 (Advise which layers to adapt from a finished run, and a way to test it (rules first))
 
     def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
         return forward_work(examples, self.shape, self.device, adapted=adapted, judged=step == "evaluate")
@@ -159,11 +134,11 @@ def training_work(
             squares += len(group) * longest * (longest + 1)
             largest = max(largest, len(group) * longest)
             most = max(most, count_targets([chosen[index] for index in group]))
-    passes = 3 if recipe.gradient_checkpointing else 2  # forward, through the activations backward, forward again
+    again = recipe.gradient_checkpointing  # forward, through the activations backward, forward again
     operations = (
-        2.0 * padded * shape.block_weights * passes
+        2.0 * padded * shape.block_weights * (1 + shape.reach * (1 + again))
         + 6.0 * padded * shape.adapter_weights
-        + 2.0 * squares * shape.attention * (passes + 1)  # backward costs twice the forward
+        + 2.0 * squares * shape.attention * (1 + shape.reach * (2 + again))  # backward costs twice the forward
         + 4.0 * targets * shape.head_weights
     )
     left = 4 * shape.adapter_weights
