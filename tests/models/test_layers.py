@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from pydantic import ValidationError
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from mossa.errors import ModelError
 from mossa.models.adapters import loaded_adapter, lora_config, new_adapter
@@ -19,24 +20,23 @@ from mossa.models.prompts import make_format
 from mossa.study.schema import Base, Budget, Lora, Prompt, Recipe
 from mossa.tasks.task import Example
 from mossa.training.train import train_adapter
-from tests.small import ARCHITECTURES, examples
+from tests.small import ARCHITECTURES, COMMON, GROUPED, examples, make_tokenizer
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("targets", ["all-linear", "auto"])
+@pytest.mark.parametrize(
+    ("architecture", "targets"),
+    [*((name, "all-linear") for name in ARCHITECTURES), ("llama", "auto"), ("gpt2", "auto")],
+)
 def test_only_the_chosen_layers_are_adapted(
     architecture: str, targets: str, base_folder: Callable[[str], Path]
 ) -> None:
     base = load_base(Base(model=str(base_folder(architecture))))
-    try:
-        with new_adapter(base, Lora(targets=targets, layers=[2]), 0) as adapted:
-            blocks = blocks_of(adapted.get_base_model())
-            found = [any(isinstance(part, LoraLayer) for part in block.modules()) for block in blocks]
-            inside = sum(isinstance(part, LoraLayer) for block in blocks for part in block.modules())
-            assert found == [False, True, False]
-            assert inside == sum(isinstance(part, LoraLayer) for part in adapted.modules())
-    except ModelError as error:
-        assert "parameters of experts" in str(error) and (architecture, targets) == ("mixtral", "auto")
+    with new_adapter(base, Lora(targets=targets, layers=[2]), 0) as adapted:
+        blocks = blocks_of(adapted.get_base_model())
+        found = [any(isinstance(part, LoraLayer) for part in block.modules()) for block in blocks]
+        inside = sum(isinstance(part, LoraLayer) for block in blocks for part in block.modules())
+        assert found == [False, True, False]
+        assert inside == sum(isinstance(part, LoraLayer) for part in adapted.modules())
     assert not any(isinstance(part, LoraLayer) for part in base.model.modules())  # the base is as it was
 
 
@@ -71,6 +71,18 @@ def test_the_configuration_needs_no_weights(base_folder: Callable[[str], Path]) 
     assert all(parameter.is_meta for parameter in bare.parameters())
     config = lora_config(bare, Lora(targets="all-linear", layers=[1, 3]))
     assert (config.layers_to_transform, config.layers_pattern) == ([0, 2], "h")
+
+
+def test_layers_that_the_adapter_would_not_keep_to_are_refused(tmp_path: Path) -> None:
+    mixed = {"mlp_only_layers": [0], "num_experts": 4, "moe_intermediate_size": 16, "head_dim": 8}
+    config = AutoConfig.for_model("qwen3_moe", **COMMON, **GROUPED, **mixed)  # dense, then two layers of experts
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    base = load_base(Base(model=str(tmp_path)))
+    refused = pytest.raises(ModelError, match=r"\[1\] was asked for, and PEFT adapts the layers \[2, 3\]")
+    with refused, new_adapter(base, Lora(targets=["gate_proj", "up_proj", "down_proj"], layers=[1]), 0):
+        pass
+    assert not any(isinstance(part, LoraLayer) for part in base.model.modules())
 
 
 def test_a_layer_that_is_not_there_and_one_named_twice_are_refused(base_folder: Callable[[str], Path]) -> None:

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from mossa.errors import StudyError
+from mossa.models.adapters import new_adapter
+from mossa.models.base import load_base
 from mossa.models.shape import shape_of
 from mossa.pipeline.cost.gpus import named_gpu
+from mossa.pipeline.cost.saving import backward, saving
 from mossa.pipeline.cost.schedule import longest_chain, makespan
 from mossa.pipeline.cost.work import Counter
 from mossa.pipeline.perform import perform
@@ -21,7 +24,7 @@ from mossa.pipeline.run import prepare
 from mossa.pipeline.unit import Unit
 from mossa.pipeline.workbench import Job, Workbench
 from mossa.representations import represent_tokens
-from mossa.study.schema import Study
+from mossa.study.schema import Base, Lora, Study
 
 
 def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_folder: Path, tmp_path: Path) -> None:
@@ -60,6 +63,24 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     work = counter.work(prepared.units["represent/pretrained@first"])
     assert work.tokens == sum(map(len, prompts)) <= work.padded
     assert products == 2 * work.padded * shape.block_weights
+
+
+def test_what_an_adapter_on_some_layers_saves_is_what_torch_counts(base_folder) -> None:
+    settings, lora = Base(model=str(base_folder("llama"))), Lora(rank=4, targets="all-linear")
+    counted: dict[str, int] = {}
+    for name, layers in (("some", [3]), ("every", None)):
+        base = load_base(settings)
+        with new_adapter(base, lora.model_copy(update={"layers": layers}), 0) as adapted:
+            hidden = adapted.get_base_model().get_decoder()(input_ids=torch.arange(3, 19)[None]).last_hidden_state
+            with FlopCounterMode(display=False) as counter:
+                hidden.sum().backward()
+        flops = counter.get_flop_counts()["Global"].items()
+        counted[name] = sum(flop for op, flop in flops if "attention" not in str(op)) // 16
+    found = saving(settings, lora, [3])
+    assert found.some.adapter_weights * 3 == found.every.adapter_weights
+    assert found.some.kept_per_token < 0.5 * found.every.kept_per_token
+    for name in counted:
+        assert backward(getattr(found, name)) == pytest.approx(counted[name], rel=0.15), name
 
 
 @given(

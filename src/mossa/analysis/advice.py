@@ -113,6 +113,12 @@ def rank_layers(differences: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def risen_layers(ranking: pd.DataFrame) -> tuple[int, ...]:
+    """Return the layers that surely rose, and surely more than the others."""
+    surely = ranking["low"].gt(0) & ranking["lead_low"].gt(0) & ranking["q_value"].le(LEVEL)
+    return tuple(int(layer) for layer in ranking.loc[surely, "layer"])
+
+
 def nearest_controls(affinity: pd.DataFrame, new: tuple[str, ...], layers: tuple[int, ...]) -> pd.DataFrame:
     """Return the controls of other tasks that each `new` task's control is most like; see `NEAREST_COLUMNS`.
 
@@ -158,8 +164,7 @@ def _choose(
         start = int(section["shared_end"])
         end = int(section["transition_end"]) if len(names) == 3 else layers[-1]
         return "sections", tuple(layer for layer in layers if start < layer <= end), _of_sections(section, names, tasks)
-    stands_out = ranking["low"].gt(0) & ranking["lead_low"].gt(0) & ranking["q_value"].le(LEVEL)
-    chosen = ranking[stands_out]
+    chosen = ranking[ranking["layer"].isin(risen_layers(ranking))]
     why = f"There are no sections: {section['reason']}"
     if len(chosen):
         listed = "; ".join(
@@ -170,7 +175,7 @@ def _choose(
         reason = f"{why} So the layers were chosen in which the model rose to the controls above the base, and more so "
         return (
             "rise",
-            tuple(int(layer) for layer in chosen["layer"]),
+            risen_layers(ranking),
             f"{reason}than elsewhere ({tasks} tasks): {listed}.",
         )
     if ranking["rise"].isna().all():

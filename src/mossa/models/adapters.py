@@ -194,13 +194,13 @@ def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:
 
 
 def _check_layers(adapted: PeftModel, wanted: list[int]) -> None:
-    """Look where the adapter really is: what PEFT gives to the parameters of experts knows no layers."""
+    """Look where the adapter really is: PEFT gives it to experts in all layers, and some layers may have no target."""
     blocks = enumerate(blocks_of(adapted.get_base_model()), start=1)
     found = [layer for layer, block in blocks if any(isinstance(module, LoraLayer) for module in block.modules())]
     if found != wanted:
         raise ModelError(
-            f"recipe.lora.layers: {wanted} was asked for, and PEFT adapts the layers {found} of this architecture. "
-            "Choose recipe.lora.targets that lie in all of these layers and are no parameters of experts."
+            f"recipe.lora.layers: {wanted} was asked for, and PEFT adapts the layers {found} of this base. "
+            "Choose recipe.lora.targets that all of these layers have and that are no experts."
         )
 
 

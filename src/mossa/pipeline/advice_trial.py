@@ -23,6 +23,7 @@ from mossa.study.schema import BASE, Budget, Control, Experimental, Lora, Study
 
 SEEDS = (0, 1, 2)
 STEPS = ("train", "evaluate")
+DESCRIBED = ("layers", "rank", "weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,14 @@ def trainings(trial: Trial, finished: Mapping[str, Finished]) -> pd.DataFrame:
         if name == ADVISED:
             base = evaluation[evaluation["model"].eq(BASE)]
             rows.append(base.assign(arm="base", seed=0, layers=""))
-    return pd.concat(rows, ignore_index=True)[["arm", "task", "cluster", "seed", "layers", "loss", "accuracy", "n"]]
+    columns = ["arm", "task", "cluster", "seed", "layers", "loss", "accuracy", "n"]
+    return pd.concat([part.reindex(columns=columns) for part in rows], ignore_index=True)
 
 
 def judge_trial(trial: Trial, finished: Mapping[str, Finished]) -> Outcome:
     """Put the arms beside each other."""
     trained = trainings(trial, finished)
-    table = arms(trained).merge(_described(trial), on="arm", how="left")
+    table = arms(trained).merge(_described(trial), on="arm", how="left").fillna(dict.fromkeys(DESCRIBED, ""))
     return Outcome(trial.steps, trained, table, against(trained, trial.same))
 
 

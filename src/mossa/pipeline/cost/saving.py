@@ -22,8 +22,8 @@ class Saving:
         """Return what is saved, in words: trained weights, memory, operations of the backward pass."""
         some, every = self.some, self.every
         below = round((1 - some.reach) * some.layers)
-        backward = _backward(some) / _backward(every)
-        step = (_forward(some) + _backward(some)) / (_forward(every) + _backward(every))
+        down = backward(some) / backward(every)
+        step = (_forward(some) + backward(some)) / (_forward(every) + backward(every))
         return [
             f"trained weights: {some.adapter_weights:,} instead of {every.adapter_weights:,} "
             f"({_less(some.adapter_weights / every.adapter_weights)})",
@@ -31,7 +31,7 @@ class Saving:
             f"{every.adapter_weights * TRAINED_BYTES / 1e6:,.1f} MB",
             f"activations kept for the backward pass: {some.kept_per_token / 1e3:,.1f} kB per token instead of "
             f"{every.kept_per_token / 1e3:,.1f} kB ({_less(some.kept_per_token / every.kept_per_token)})",
-            f"operations: backward {_less(backward)}, a whole step {_less(step)}; "
+            f"operations: backward {_less(down)}, a whole step {_less(step)}; "
             + (
                 f"the {below} layers below the lowest adapted one need no backward pass"
                 if below
@@ -50,7 +50,7 @@ def _forward(shape: Shape) -> float:
     return 2.0 * (shape.block_weights + shape.adapter_weights)
 
 
-def _backward(shape: Shape) -> float:
+def backward(shape: Shape) -> float:
     """Return the operations per token of the backward pass through blocks and adapter; attention's square apart."""
     return 2.0 * shape.block_weights * shape.reach + 4.0 * shape.adapter_weights
 
