@@ -79,8 +79,9 @@ def test_what_an_adapter_on_some_layers_saves_is_what_torch_counts(base_folder) 
     found = saving(settings, lora, [3])
     assert found.some.adapter_weights * 3 == found.every.adapter_weights
     assert found.some.kept_per_token < 0.5 * found.every.kept_per_token
-    for name in counted:
-        assert backward(getattr(found, name)) == pytest.approx(counted[name], rel=0.15), name
+    for name, shape in (("some", found.some), ("every", found.every)):
+        # of the lowest adapted block, torch takes the gradient only as far as its adapters need it; we count it whole
+        assert 0 <= backward(shape) - counted[name] <= 2 * shape.block_weights / shape.layers, name
 
 
 @given(
