@@ -33,8 +33,9 @@ def compare_models(
 
     Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
     `prompts`: texts, or a file of JSON lines with `inputs` each. `template`, `system`, `cutoff` and `too_long` are as
-    under `prompt` in a study, `dtype` and `quantise` as under `base`. `say` hears of each model that is loaded. For representations that you hold already,
-    use `compare`. Raises `MossaError` for a model that cannot be used, an unknown estimator and too few prompts.
+    under `prompt` in a study, `dtype` and `quantise` as under `base`. `say` hears of each model that is loaded. For
+    representations that you hold already, use `compare`. Raises `MossaError` for a model that cannot be used, an
+    unknown estimator and too few prompts.
     """
     from mossa.pipeline.devices import find_device
     from mossa.pipeline.pair import compare_pair
