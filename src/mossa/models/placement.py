@@ -100,20 +100,21 @@ def seeming_present(model: Any) -> Iterator[None]:
 
     PEFT puts an adapter's weights where it finds the base's, and brings all of them into memory to take it off.
     """
-    away: list[tuple[nn.Module, AlignDevicesHook, dict[str, Any]]] = []
+    away: list[tuple[nn.Module, AlignDevicesHook, dict[str, nn.Parameter]]] = []
     for module in model.modules():
         hook = getattr(module, "_hf_hook", None)
         if isinstance(hook, AlignDevicesHook) and hook.offload:
-            away.append((module, hook, dict(module._parameters)))
+            held = module.named_parameters(recurse=False, remove_duplicate=False)
+            away.append((module, hook, {name: parameter for name, parameter in held if parameter.is_meta}))
     for module, hook, held in away:
         hook.offload = False
         for name, parameter in held.items():
-            if parameter is not None and parameter.is_meta:
-                one = torch.zeros((), dtype=parameter.dtype, device=torch.device(hook.execution_device or 0))
-                module._parameters[name] = nn.Parameter(one.expand(parameter.shape), requires_grad=False)
+            one = torch.zeros((), dtype=parameter.dtype, device=torch.device(hook.execution_device or 0))
+            setattr(module, name, nn.Parameter(one.expand(parameter.shape), requires_grad=False))
     try:
         yield
     finally:
         for module, hook, held in away:
             hook.offload = True
-            module._parameters.update(held)
+            for name, parameter in held.items():
+                setattr(module, name, parameter)
