@@ -113,7 +113,9 @@ class Lora(Settings):
 class Until(Settings):
     """Train until a criterion on the validation examples is met."""
 
-    metric: Literal["loss", "exact_match"]
+    metric: Literal["loss", "exact_match"] = Field(
+        description="loss in nats per target token, or share of examples whose every target token is right"
+    )
     value: float = Field(allow_inf_nan=False, description="loss (nats per target token) at most, or share at least")
     at_most_steps: Count = Field(description="stop here if the criterion is not met")
     check_every: Count = Field(default=25, description="optimizer steps between two looks at the validation examples")
@@ -122,10 +124,10 @@ class Until(Settings):
 class Budget(Settings):
     """How long to train: exactly one of epochs, steps, target_tokens, until."""
 
-    epochs: Positive | None = None
-    steps: Count | None = None
-    target_tokens: Count | None = None
-    until: Until | None = None
+    epochs: Positive | None = Field(default=None, description="passes over the training examples")
+    steps: Count | None = Field(default=None, description="optimizer steps")
+    target_tokens: Count | None = Field(default=None, description="tokens of answers learned from, over all steps")
+    until: Until | None = Field(default=None, description="train until a criterion is met")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -140,14 +142,18 @@ class Budget(Settings):
 class Recipe(Settings):
     """How an adapter is trained."""
 
-    lora: Lora = Lora()
-    learning_rate: Positive = 2e-4
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    lora: Lora = Field(default=Lora(), description="the low-rank adapter that training adds")
+    learning_rate: Positive = Field(default=2e-4, description="the highest, after warm-up")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="how the learning rate falls after warm-up"
+    )
     warmup: Share = Field(default=0.03, description="share of the steps in which the learning rate rises")
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="AdamW's weight decay, on the adapter's weights"
+    )
     batch_size: Count = Field(default=16, description="examples per optimizer step")
     max_gradient_norm: Positive | None = Field(default=1.0, description="clip the gradient to this norm")
-    budget: Budget = Budget(epochs=3)
+    budget: Budget = Field(default=Budget(epochs=3), description="how long to train")
     gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time")
     checkpoint_every: Count = Field(default=200, description="optimizer steps between two resumable checkpoints")
 
@@ -209,7 +215,7 @@ class Experimental(Settings):
     cap_per_cluster: Count | None = Field(
         default=None, description="at most this many training examples per task cluster"
     )
-    seed: Seed = 0
+    seed: Seed = Field(default=0, description="seed of the mixture's order and of the adapter's first weights")
     budget: Budget | None = Field(default=None, description="default: the recipe's budget")
     adapter: str | None = Field(default=None, description="an existing PEFT adapter: folder or hub id")
     checkpoint: str | None = Field(default=None, description="an existing fine-tuned model: folder or hub id")
@@ -265,18 +271,18 @@ class Study(Settings):
     """A whole study."""
 
     name: str = Field(description="names the run folder")
-    base: Base
-    prompt: Prompt = Prompt()
-    tasks: Tasks
-    recipe: Recipe = Recipe()
-    control: Control = Control()
+    base: Base = Field(description="the pre-trained model that everything starts from")
+    prompt: Prompt = Field(default=Prompt(), description="how a prompt becomes tokens")
+    tasks: Tasks = Field(description="the tasks, their clusters and the size of their splits")
+    recipe: Recipe = Field(default=Recipe(), description="how adapters are trained")
+    control: Control = Field(default=Control(), description="the control models: one per task and seed")
     experimental: dict[str, Experimental] = Field(
         default_factory=lambda: {BASE: Experimental(base=True), "sft": Experimental(mixture="all")},
         min_length=1,
         description="name -> base, a mixture, an adapter or a checkpoint",
     )
-    representations: Representations = Representations()
-    similarity: Similarity = Similarity()
+    representations: Representations = Field(default=Representations(), description="which hidden states are compared")
+    similarity: Similarity = Field(default=Similarity(), description="how representations are compared")
 
     @model_validator(mode="before")
     @classmethod
