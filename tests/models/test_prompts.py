@@ -97,8 +97,6 @@ def test_the_papers_template_ends_in_inst_and_has_its_system_prompt() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "sentence"),
     [
-        ({"template": "no place"}, StudyError, r"has not \{prompt\} once"),
-        ({"template": "{prompt} {prompt}"}, StudyError, "once"),
         ({"cutoff": 200}, StudyError, "the model takes at most 96"),
         ({"cutoff": 8, "template": "cat " * 9 + "{prompt}"}, StudyError, "leave no room"),
     ],

@@ -191,3 +191,10 @@ def test_what_is_resolved_reads_back_as_the_same_study(tmp_path: Path) -> None:
     ).study
     assert study is not None
     assert Study.model_validate(yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))) == study
+
+
+@pytest.mark.parametrize("template", ["no place", "'{prompt} {prompt}'", "llama3"])
+def test_a_template_of_ones_own_holds_the_prompt_once(tmp_path: Path, template: str) -> None:
+    found = read(tmp_path, GOOD + f"prompt:\n  template: {template}\n")
+    assert [problem.place for problem in found.problems] == ["prompt.template"]
+    assert "{prompt} once" in found.problems[0].message and found.problems[0].line is not None

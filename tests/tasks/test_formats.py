@@ -131,7 +131,7 @@ def test_every_reference_output_is_an_example(tmp_path: Path) -> None:
         ({"Definition": None}, r"'Definition' must be a list of texts \(here: None\)"),
         ({"Instances": {}}, r"'Instances' must be a list \(here: dict\)"),
         ({"Instances": []}, r"is empty"),
-        ({"Instances": [{"inputs": "x"}]}, r"instance 1: 'input' must be text.*are 'inputs'"),
+        ({"Instances": [{"inputs": "x"}]}, r"instance 1: there is no 'input'.*are 'inputs'"),
         ({"Instances": [{"input": "x", "output": 3}]}, r"instance 1: 'output' must be a list of texts \(here: 3\)"),
         ({"Instances": [3]}, r"instance 1: an example is an object with input, not int"),
     ],

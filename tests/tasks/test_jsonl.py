@@ -50,7 +50,10 @@ def test_templates_are_kept(tmp_path: Path) -> None:
     [
         ("not json", r"first\.jsonl, line 2: this is not JSON"),
         ("[1]", r"line 2: an example is an object .* not list"),
-        ('{"inputs": "x"}', r"line 2: 'targets' must be text that is not empty \(here: None\)"),
+        (
+            '{"inputs": "x"}',
+            r"line 2: there is no 'targets'. The fields of this example are 'inputs'. An example needs",
+        ),
         ('{"inputs": " ", "targets": "y"}', r"line 2: 'inputs' must be text"),
         ('{"inputs": 3, "targets": "y"}', r"line 2: 'inputs' must be text .*3"),
         ('{"inputs": "x", "targets": "y", "task": "other"}', r"line 2: its task is 'other', but the file is 'first'"),

@@ -69,6 +69,11 @@ def check_weights(folder: Path) -> None:
     if not weights:
         pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"})
         found = f" (there is {', '.join(pickled)}; convert it with save_pretrained)" if pickled else ""
+        if not found and not any(folder.glob("*config.json")):
+            raise ModelError(
+                f"{folder} is no folder of a model: it has no config.json and no *.safetensors. Name one that "
+                "save_pretrained has written, or a model on the hub."
+            )
         raise ModelError(f"{folder} has no *.safetensors; weights are read in no other format{found}.")
     for path in weights:
         held, needed = path.stat().st_size, _stated_size(path)

@@ -97,8 +97,8 @@ def tokenize(tokenizer: Any, texts: list[str]) -> list[list[int]]:
 def make_format(tokenizer: Any, settings: Prompt, longest: int) -> PromptFormat:
     """Return the prompt format of the study for a model that takes `longest` tokens.
 
-    Raises `StudyError` for a template without `{prompt}` or a cutoff beyond the model, `ModelError` for a tokenizer
-    without the chat template that was asked for.
+    Raises `StudyError` for a cutoff beyond the model, `ModelError` for a tokenizer without the chat template that was
+    asked for.
     """
     cutoff = settings.cutoff or longest
     if cutoff > longest:
@@ -127,13 +127,7 @@ def _render(tokenizer: Any, settings: Prompt) -> tuple[str, str]:
     if template == "llama2":
         system = LLAMA2_SYSTEM if settings.system is None else settings.system
         return f"[INST] <<SYS>>\n{system}\n<</SYS>>\n\n", " [/INST]"
-    text = PLAIN if template == "plain" else template
-    if text.count("{prompt}") != 1:
-        raise StudyError(
-            f"prompt.template: {template!r} is neither auto, chat, plain nor llama2, and has not {{prompt}} once. "
-            "Write for example: 'Question: {prompt}\\nAnswer:'"
-        )
-    before, after = text.split("{prompt}")
+    before, after = (PLAIN if template == "plain" else template).split("{prompt}")
     return (f"{settings.system}\n" if settings.system else "") + before, after
 
 

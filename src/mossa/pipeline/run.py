@@ -138,6 +138,8 @@ def run_study(
     """
     means = means or Means()
     run = prepared.run
+    if prepared.todo and means.engine == "local":
+        find_device(means.device)  # what is not there is said before anything is written
     with at_work(run, prepared.plan, means.shard is None, say) as runner:
         write_record(prepared.record)
         prepared = replace(prepared, status=_statuses(run, prepared.units, prepared.fingerprints))  # now that we are in

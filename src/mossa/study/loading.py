@@ -73,7 +73,8 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error)
         line = mark.line + 1 if mark else None
-        return ReadStudy(None, [Problem("file", f"this is not YAML: {what}.", line)], {})
+        way_out = " Indent with spaces instead of tabs." if "'\\t'" in what else ""
+        return ReadStudy(None, [Problem("file", f"this is not YAML: {what}.{way_out}", line)], {})
     if not isinstance(data, dict):
         hint = "write `mossa init` to get one to start from"
         return ReadStudy(None, [Problem("file", f"a study is a mapping of keys to values; {hint}.", 1)], {})
@@ -234,6 +235,14 @@ def _explain(details: ErrorDetails, lines: dict[tuple[str, ...], int]) -> Proble
         message = f"there is no such key. {choices(place[-1], _keys_at(place[:-1]))}"
     elif details["type"] == "missing":
         message = "this key is missing."
+    elif details["type"] == "model_type" and (keys := _keys_at(place)):
+        message = f"write {place[-1]}: {{{keys[0]}: …}}. The keys are: {', '.join(keys)} (here: {_shown(given)})"
+    elif details["type"] == "string_type" and isinstance(given, dict):
+        message = "write a text; in quotes if there is a colon in it"
+    elif details["type"] == "dict_type":
+        message = f"write a mapping, one `name: …` per line (here: {_shown(given)})"
+    elif details["type"] == "list_type" and not isinstance(given, dict | BaseModel):
+        message = f"write a list: [{given}]" if isinstance(given, str) and len(given) <= 80 else "write a list, in []"
     elif not isinstance(given, dict | list | BaseModel):
         message = f"{message} (here: {_shown(given)})"
     return Problem(".".join(place) or "study", message.rstrip(".") + ".", nearest_line(lines, place))

@@ -12,6 +12,7 @@ from mossa.study.presets import RECIPES
 
 BASE = "pretrained"  # what the base is called among the experimental models and in every table
 Kind = Literal["base", "adapter", "checkpoint"]
+TEMPLATES = ("auto", "chat", "plain", "llama2")  # those with a name; any other holds {prompt} once
 Count = Annotated[int, Field(ge=1, le=10**15)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,6 +52,16 @@ class Prompt(Settings):
     too_long: Literal["skip", "refuse", "shorten-start", "shorten-middle"] = Field(
         default="skip", description="what happens to a prompt that does not fit; its end is never cut"
     )
+
+    @field_validator("template")
+    @classmethod
+    def _known_or_own(cls, template: str) -> str:
+        if template not in TEMPLATES and template.count("{prompt}") != 1:
+            raise ValueError(
+                f"this is none of {', '.join(TEMPLATES)}, and has not {{prompt}} once; write for example "
+                "'Question: {prompt}\\nAnswer:'"
+            )
+        return template
 
 
 class Tasks(Settings):

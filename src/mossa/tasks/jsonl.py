@@ -84,12 +84,14 @@ def open_folder(folder: Path, clusters: Mapping[str, list[str]] | None = None) -
         lowered[name.lower()] = path
         files[name] = path
     if not files:
+        others = sorted(path.name for path in folder.iterdir())
+        there = f"It holds {', '.join(others[:3])}{' and others' if len(others) > 3 else ''}. " if others else ""
         raise DataError(
-            f"{folder} has no *.jsonl file and no *.json file. Each task is one file: one JSON object per line, or an "
-            "array, or a task of Super-NaturalInstructions."
+            f"{folder} has no *.jsonl file and no *.json file. {there}Each task is one file: one JSON object per line, "
+            "or an array, or a task of Super-NaturalInstructions."
         )
     stated = not (folder / CLUSTERS_FILE).is_file() and all(path.suffix == ".json" for path in paths)
-    mapping = clusters if clusters is not None else {} if stated else _read_clusters(folder)
+    mapping = clusters if clusters is not None else {} if stated else _read_clusters(folder, list(files))
     return Source(
         folder,
         files,
@@ -188,11 +190,12 @@ def _not_empty(record: Any, names: tuple[str, ...], where: str) -> list[str]:
     return values
 
 
-def _read_clusters(folder: Path) -> dict[str, list[str]]:
+def _read_clusters(folder: Path, names: list[str]) -> dict[str, list[str]]:
     path = folder / CLUSTERS_FILE
     if not path.is_file():
         raise DataError(
-            f"{folder} has no {CLUSTERS_FILE}; name the clusters there or under tasks.clusters in the study."
+            f"{folder} has no {CLUSTERS_FILE}, which says which tasks belong together. Write for example "
+            f'{{"clusters": {{"my-cluster": ["{names[0]}"]}}}} there, or give tasks.clusters in the study.'
         )
     content = read_json(path)
     clusters = content.get("clusters") if isinstance(content, dict) else None

@@ -69,10 +69,11 @@ def fields(record: Any, names: tuple[str, ...], where: str) -> list[str]:
     for name in names:
         value = record.get(name)
         if not isinstance(value, str):
-            there = ", ".join(map(repr, record)) or "none"
+            there = f"The fields of this example are {', '.join(map(repr, record)) or 'none'}."
+            if name in record:
+                raise DataError(f"{where}: {name!r} must be text that is not empty (here: {value!r}). {there}")
             raise DataError(
-                f"{where}: {name!r} must be text that is not empty (here: {value!r}). The fields of this example are "
-                f"{there}."
+                f"{where}: there is no {name!r}. {there} An example needs {' and '.join(map(repr, names))}."
             )
         try:
             value.encode()
