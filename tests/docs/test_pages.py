@@ -71,6 +71,6 @@ def test_the_reference_has_every_field_command_and_estimator(built: Path) -> Non
         assert all(f">{field}<" in study for field in part.model_fields), part
     commands = (built / "reference" / "commands.html").read_text(encoding="utf-8")
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands]
-    assert len(verbs) > 7 and all(f"mossa {verb}" in commands for verb in verbs)
+    assert len(verbs) > 7 and all(f'id="mossa-{verb}"' in commands for verb in verbs)
     estimators = (built / "reference" / "estimators.html").read_text(encoding="utf-8")
     assert all(f">{id}<" in estimators for id in ESTIMATORS)
