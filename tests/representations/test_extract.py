@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mossa.errors import ModelError
 from mossa.models.blocks import blocks_of
 from mossa.representations import represent_tokens
+from mossa.representations.beginning import WORTH, common_beginning
 from tests.small import ARCHITECTURES, make_model
 
 LENGTHS = [3, 17, 5, 40, 5, 2, 29, 11]
@@ -97,3 +100,53 @@ def test_bfloat16_is_returned_as_float32() -> None:
     model = make_model("llama").to(torch.bfloat16)
     found = represent_tokens(model, some_prompts())
     assert found.dtype == torch.float32 and bool(torch.isfinite(found).all())
+
+
+def with_beginning(tokens: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(2)
+    beginning = torch.randint(3, 60, (tokens,), generator=generator).tolist()
+    return [beginning + prompt for prompt in some_prompts()]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_beginning_that_all_share_changes_nothing(architecture: str) -> None:
+    model = make_model(architecture)
+    prompts = with_beginning(40)
+    found = represent_tokens(model, prompts, token_budget=100)
+    expected = one_at_a_time(model, prompts)
+    error = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert error.max() < 1e-5
+
+
+@pytest.mark.parametrize(("architecture", "shared"), [("llama", True), ("gpt2", True), ("mistral", False)])
+def test_the_beginning_goes_through_the_model_once(architecture: str, shared: bool) -> None:
+    model = make_model(architecture)
+    prompts = with_beginning(40)
+    positions: list[int] = []
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda _m, inputs, _o: positions.append(inputs[0].numel())
+    )
+    represent_tokens(model, prompts, token_budget=1)
+    handle.remove()
+    whole, own = sum(map(len, prompts)), sum(len(prompt) - 40 for prompt in prompts)
+    assert sum(positions) == 40 + (own if shared else whole)
+
+
+@given(
+    beginning=st.lists(st.integers(0, 2), min_size=WORTH, max_size=WORTH + 9),
+    ends=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5), min_size=2, max_size=6),
+)
+def test_the_common_beginning_is_the_longest_that_leaves_each_a_token(
+    beginning: list[int], ends: list[list[int]]
+) -> None:
+    prompts = [beginning + end for end in ends]
+    found = common_beginning(prompts)
+    assert len(beginning) <= found < min(map(len, prompts))
+    assert len({tuple(prompt[:found]) for prompt in prompts}) == 1
+    longer = {tuple(prompt[: found + 1]) for prompt in prompts}
+    assert len(longer) > 1 or found + 1 == min(map(len, prompts))
+
+
+def test_a_short_beginning_or_a_single_prompt_shares_nothing() -> None:
+    assert common_beginning([[1] * (WORTH - 1) + [2, 2], [1] * (WORTH - 1) + [3, 3]]) == 0
+    assert common_beginning([[1] * 99]) == common_beginning([]) == 0

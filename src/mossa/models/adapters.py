@@ -25,6 +25,7 @@ from mossa.errors import ModelError
 from mossa.models.adapter_config import check_ranks, read_adapter_config
 from mossa.models.base import LoadedBase
 from mossa.models.blocks import blocks_of
+from mossa.models.combined import combine
 from mossa.models.files import check_weights
 from mossa.models.hub import adapter_folder, sentences
 from mossa.models.placement import seeming_present
@@ -174,6 +175,7 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
             raise
         lines = str(error).splitlines() or [type(error).__name__]
         raise ModelError(f"adapter {what} has no place on this base: {lines[0]}") from error
+    combine(adapted)
     try:
         yield adapted
     finally:

@@ -26,7 +26,8 @@ class Shape:
     `block_weights`: those that multiply every token, in all blocks (of experts, those that are used). `head_weights`:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
     `kept_per_token`: bytes that autograd keeps per token for the backward pass, attention's square apart. `reach`: the
-    share of the blocks that the backward pass goes through, from the last down to the lowest with an adapter.
+    share of the blocks that the backward pass goes through, from the last down to the lowest with an adapter. `combines`:
+    adapters are part of the blocks' own products (`models/combined.py`).
     """
 
     layers: int
@@ -39,6 +40,7 @@ class Shape:
     adapter_weights: int
     kept_per_token: float
     reach: float
+    combines: bool
 
 
 def shape_of(base: Base, lora: Lora) -> Shape:
@@ -74,6 +76,7 @@ def shape_of(base: Base, lora: Lora) -> Shape:
         # a s + b s² at two lengths, of which a: fused attention keeps no square
         kept_per_token=(4 * once - twice) / (2 * PROBE) * (2 if experts and base.dtype == "float32" else 1),
         reach=1 - (min(lora.layers) - 1) / text.num_hidden_layers if lora.layers else 1.0,
+        combines=base.dtype == "float32" and base.quantise is None,
     )
 
 

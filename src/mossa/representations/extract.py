@@ -11,6 +11,7 @@ from mossa.errors import ModelError
 from mossa.models.batches import Allowance, for_each_batch, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.placement import device_of
+from mossa.representations.beginning import common_beginning, lend
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 32768}  # padded tokens in one batch
 
@@ -28,10 +29,14 @@ def represent_tokens(
 
     Layer L is after the final norm (`normed`) or the last block's own output (`raw`). Prompts are grouped by length and
     right-padded without a mask, which is exact in a causal model; a hook on each block keeps one row per prompt, so
-    memory does not grow with layers x tokens. Where it runs out, batches are halved, which `allowance` counts.
+    memory does not grow with layers x tokens. A long beginning that all prompts share goes through the model once.
+    Where memory runs out, batches are halved, which `allowance` counts.
     """
     decoder, blocks = decoder_of(model), blocks_of(model)
     device = device_of(model)
+    shared = common_beginning(prompts)
+    cache = lend(decoder, prompts[0][:shared], device) if shared else None
+    shared = shared if cache else 0
     kept: list[torch.Tensor] = []
     last = torch.empty(0)
 
@@ -46,9 +51,10 @@ def represent_tokens(
     def represent(group: list[int]) -> None:
         nonlocal last, done
         kept.clear()
-        ids = pad_right([prompts[index] for index in group], device)
-        last = torch.tensor([len(prompts[index]) - 1 for index in group], device=device)
-        final = decoder(input_ids=ids, use_cache=False).last_hidden_state
+        own = [prompts[index][shared:] for index in group]
+        last = torch.tensor([len(tokens) - 1 for tokens in own], device=device)
+        given = {"past_key_values": cache, "use_cache": True} if cache else {"use_cache": False}
+        final = decoder(input_ids=pad_right(own, device), **given).last_hidden_state
         if last_layer == "normed":
             if final.shape[-1] != representations.shape[-1]:
                 raise ModelError(
@@ -63,7 +69,7 @@ def represent_tokens(
 
     try:
         budget = token_budget or TOKEN_BUDGET[device.type]
-        for_each_batch([len(prompt) for prompt in prompts], budget, allowance or Allowance(), represent)
+        for_each_batch([len(prompt) - shared for prompt in prompts], budget, allowance or Allowance(), represent)
     finally:
         for hook in hooks:
             hook.remove()

@@ -61,9 +61,7 @@ def load_checkpoint(
         for name, tensor in weights.items():
             tensor.copy_(values[name])
             optimizer.state[tensor] = {
-                key.removeprefix("optimizer.").removesuffix(f".{name}"): value
-                if key.startswith("optimizer.step.")
-                else value.to(tensor.device)
+                key.removeprefix("optimizer.").removesuffix(f".{name}"): value.to(tensor.device)
                 for key, value in tensors.items()
                 if key.startswith("optimizer.") and key.endswith(f".{name}")
             }

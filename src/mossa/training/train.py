@@ -73,7 +73,7 @@ def train_adapter(
     with new_adapter(base, recipe.lora, seed) as adapted, torch.random.fork_rng(), _checkpointing(base.model, recipe):
         torch.manual_seed(seed)
         weights = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
-        optimizer = torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=recipe.weight_decay, fused=True)
         progress = (checkpoints and load_checkpoint(checkpoints, fingerprint, weights, optimizer)) or Progress()
         adapted.train()
         stopped = "budget"

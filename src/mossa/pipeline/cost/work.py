@@ -13,6 +13,7 @@ from mossa.models.prompts import Encoded, PromptFormat
 from mossa.models.shape import Shape
 from mossa.pipeline.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.pipeline.unit import Unit
+from mossa.representations.beginning import common_beginning
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
 from mossa.similarity.products import cheaper_in_features
 from mossa.study.schema import BASE, Budget, Recipe, Study
@@ -137,7 +138,7 @@ def training_work(
     again = recipe.gradient_checkpointing  # forward, through the activations backward, forward again
     operations = (
         2.0 * padded * shape.block_weights * (1 + shape.reach * (1 + again))
-        + 6.0 * padded * shape.adapter_weights
+        + (4.0 if shape.combines else 6.0) * padded * shape.adapter_weights
         + 2.0 * squares * shape.attention * (1 + shape.reach * (2 + again))  # backward costs twice the forward
         + 4.0 * targets * shape.head_weights
     )
@@ -148,15 +149,16 @@ def training_work(
 def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool) -> Work:
     """Return the work of running the model over `examples` once: for the loss of its targets, else to represent."""
     budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
-    lengths = [len(example.tokens) for example in examples]
+    shared = 0 if judged else common_beginning([example.tokens for example in examples])
+    lengths = [len(example.tokens) - shared for example in examples]
     groups = [(len(group), max(lengths[index] for index in group)) for group in by_length(lengths, budget)]
-    padded = sum(count * longest for count, longest in groups)
-    squares = sum(count * longest * (longest + 1) for count, longest in groups)
+    padded = shared + sum(count * longest for count, longest in groups)
+    squares = shared * (shared + 1) + sum(count * longest * (longest + 1 + 2 * shared) for count, longest in groups)
     targets = count_targets(examples) if judged else 0
-    weights = shape.block_weights + adapted * shape.adapter_weights
+    weights = shape.block_weights + (adapted and not shape.combines) * shape.adapter_weights
     operations = 2.0 * padded * weights + 2.0 * squares * shape.attention
     return Work(
-        sum(lengths),
+        shared + sum(lengths),
         padded,
         targets,
         operations=operations + 2.0 * targets * shape.head_weights,

@@ -1,0 +1,56 @@
+"""The beginning that all prompts have in common: its keys and values are computed once, and every prompt sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+WORTH = 32  # tokens; below, what is saved does not pay for attention with a mask
+
+
+class _Lent(DynamicLayer):
+    """Keys and values `[1, heads, tokens, d / heads]` of the beginning, lent to batches of any size and left as is."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and values of the beginning and, after them, those of a batch."""
+        size = (key_states.shape[0], -1, -1, -1)
+        keys: Any = self.keys
+        values: Any = self.values
+        return (
+            torch.cat([keys.expand(size), key_states], dim=-2),
+            torch.cat([values.expand(size), value_states], dim=-2),
+        )
+
+
+def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all prompts begin with, leaving each one of its own; 0 if too few to be worth it."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(prompts), max(prompts)  # in lexical order: what these two share, all share
+    longest = min(map(len, prompts)) - 1
+    same = next((place for place in range(longest) if first[place] != last[place]), longest)
+    return same if same >= WORTH else 0
+
+
+def lend(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
+    """Return the cache that follows `tokens`, to be used for any number of batches.
+
+    None for architectures that keep something else than all keys and values, such as a sliding window.
+    """
+    cache = DynamicCache(config=decoder.config)
+    decoder(input_ids=torch.tensor([list(tokens)], device=device), past_key_values=cache, use_cache=True)
+    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return None
+    lent: list[_Lent] = []
+    for layer in cache.layers:
+        keys: Any = layer.keys
+        values: Any = layer.values
+        lent.append(_Lent())
+        lent[-1].lazy_initialization(keys, values)
+        lent[-1].keys, lent[-1].values = keys, values
+    return Cache(layers=lent)
