@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate.utils import align_module_device
 from peft.tuners.lora.layer import Linear
 from torch import nn
 from torch.nn import functional
@@ -15,11 +16,10 @@ THIN = 8  # times as long as its share of a square one takes a product with one 
 def combine(model: nn.Module) -> None:
     """Let every plain LoRA layer of PEFT in `model` that holds a plain linear layer compute as `CombinedLinear` does.
 
-    Layers of other kinds (quantised, offloaded, of experts, DoRA and its like) stay as PEFT made them.
+    Layers of other kinds (quantised, of experts, DoRA and its like) stay as PEFT made them.
     """
     for module in model.modules():
-        plain = type(module) is Linear and type(module.base_layer) is nn.Linear and not module.lora_variant
-        if plain and not hasattr(module.base_layer, "_hf_hook"):  # with a hook, its weight comes and goes
+        if type(module) is Linear and type(module.base_layer) is nn.Linear and not module.lora_variant:
             module.__class__ = CombinedLinear
 
 
@@ -33,14 +33,13 @@ class CombinedLinear(Linear):
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return `x (W + s B A)ᵀ + bias`, shapes `[…, in]` to `[…, out]`."""
         base: Any = self.base_layer
-        weight: torch.Tensor = base.weight
         name = self.active_adapter if isinstance(self.active_adapter, str) else self.active_adapter[0]
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        out, width = weight.shape
+        out, width = base.weight.shape
         if (
             args
             or kwargs
-            or not x.dtype == weight.dtype == a.dtype == b.dtype
+            or not x.dtype == base.weight.dtype == a.dtype == b.dtype
             or (self.training and type(self.lora_dropout[name]) is not nn.Identity)
             or x.numel() // width * (width + out) < width * out
             or self.disable_adapters
@@ -49,9 +48,10 @@ class CombinedLinear(Linear):
         ):
             return super().forward(x, *args, **kwargs)
         scale = self.scaling[name]
-        if torch.is_grad_enabled():
-            return _Combined.apply(x, weight, base.bias, a, b, scale)
-        return functional.linear(x, torch.addmm(weight, b, a, alpha=scale), base.bias)
+        with align_module_device(base):  # a weight that lies on the disk is read for this
+            if torch.is_grad_enabled():
+                return _Combined.apply(x, base.weight, base.bias, a, b, scale)
+            return functional.linear(x, torch.addmm(base.weight, b, a, alpha=scale), base.bias)
 
 
 class _Combined(torch.autograd.Function):
