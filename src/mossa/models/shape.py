@@ -26,8 +26,8 @@ class Shape:
     `block_weights`: those that multiply every token, in all blocks (of experts, those that are used). `head_weights`:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
     `kept_per_token`: bytes that autograd keeps per token for the backward pass, attention's square apart. `reach`: the
-    share of the blocks that the backward pass goes through, from the last down to the lowest with an adapter. `combines`:
-    adapters are part of the blocks' own products (`models/combined.py`).
+    share of the blocks that the backward pass goes through, from the last down to the lowest with an adapter.
+    `combines`: adapters are part of the blocks' own products (`models/combined.py`).
     """
 
     layers: int
