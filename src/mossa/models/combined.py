@@ -10,8 +10,6 @@ from peft.tuners.lora.layer import Linear
 from torch import nn
 from torch.nn import functional
 
-THIN = 8  # times as long as its share of a square one takes a product with one short side
-
 
 def combine(model: nn.Module) -> None:
     """Let every plain LoRA layer of PEFT in `model` that holds a plain linear layer compute as `CombinedLinear` does.
@@ -55,7 +53,7 @@ class CombinedLinear(Linear):
 
 
 class _Combined(torch.autograd.Function):
-    """The gradient of B A is formed only where it is hardly larger than the `[n, r]` products that do without it."""
+    """The frozen W needs no gradient, so that of B A is not formed either: `[n, r]` products give those of A and B."""
 
     @staticmethod
     def forward(
@@ -78,9 +76,6 @@ class _Combined(torch.autograd.Function):
         through = None
         if ctx.needs_input_grad[0]:  # not so where nothing below is trained
             through = (gradient @ torch.addmm(ctx.weight, b, a, alpha=ctx.scale)).view_as(x)
-        if len(a) * (rows.shape[1] + gradient.shape[1]) * THIN > rows.shape[1] * gradient.shape[1]:
-            whole = gradient.mT @ rows
-            of_a, of_b = b.mT @ whole, whole @ a.mT
-        else:
-            of_a, of_b = (gradient @ b).mT @ rows, gradient.mT @ (rows @ a.mT)
+        of_b = gradient.mT @ (rows @ a.mT)
+        of_a = (gradient @ b).mT @ rows
         return through, None, None, of_a.mul_(ctx.scale), of_b.mul_(ctx.scale), None
