@@ -18,6 +18,7 @@ from mossa.study.schema import BASE, Study
 
 if TYPE_CHECKING:
     from mossa.analysis import Findings
+    from mossa.api.advice import LayerAdvice
     from mossa.api.plots import Plots
     from mossa.api.sections import Sections
 
@@ -114,6 +115,16 @@ class Results(Tables):
             raise DataError(f"{model} has no population {population!r}. {choices(population, rows['population'])}")
         first = int(findings.curves["layer"].min())
         return Sections.of(rows[rows["population"].eq(population)].iloc[0], first)
+
+    def advise(self, model: str | None = None) -> LayerAdvice:
+        """Return which layers to adapt for new tasks, read from the map of a tuned model.
+
+        `model`: default the first that left tasks out, else the first tuned one. Reads the base's configuration. Raises
+        `DataError` if there is no such model, or nothing was compared.
+        """
+        from mossa.api.advice import LayerAdvice
+
+        return LayerAdvice(self.record, self.tables, model)
 
     @cached_property
     def plot(self) -> Plots:

@@ -14,6 +14,7 @@ from mossa.study.loading import ReadStudy, read_settings, read_study
 from mossa.study.schema import Study as Settings
 
 if TYPE_CHECKING:
+    from mossa.api.advice import LayerAdvice
     from mossa.api.cost import Cost
     from mossa.pipeline.run import Finished, Prepared
 
@@ -126,6 +127,13 @@ class Study:
     def results(self) -> Results:
         """Return what there is so far, of units that are as this study asks; nothing is done for it."""
         return Results(self._prepared().record)
+
+    def advise(self, model: str | None = None) -> LayerAdvice:
+        """Return which layers to adapt for new tasks, from the results that there are; `.test()` finds out if it is so.
+
+        `model`: whose map is read; default: the first that left tasks out. Raises `DataError` if nothing was compared.
+        """
+        return self.results().advise(model)
 
     def report(self, format: Literal["html", "md"] = "html") -> Path:
         """Write tables, figures and report into the run folder again, from what is there; return the page to open.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class StudyAdvice:
         return as_markdown(self.advice, self.python(), self.saving.lines() if self.saving else ())
 
 
-def advise_study(study: Study, tables: dict[str, pd.DataFrame], model: str | None = None) -> StudyAdvice:
+def advise_study(study: Study, tables: Mapping[str, pd.DataFrame], model: str | None = None) -> StudyAdvice:
     """Return the advice that the results of a study give, with the recipe's own LoRA on the advised layers.
 
     Reads the base's configuration and no weights. Raises `MossaError` if the results hold no map, or the base cannot

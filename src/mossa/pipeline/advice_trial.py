@@ -87,7 +87,9 @@ def trainings(trial: Trial, finished: Mapping[str, Finished]) -> pd.DataFrame:
     for name, arm in trial.arms.items():
         evaluation = (finished[name].tables or {}).get("evaluation", pd.DataFrame(columns=["model", "task"]))
         for seed in arm.seeds:
-            own = evaluation[evaluation["model"].eq([control_name(task, seed) for task in evaluation["task"]])]
+            own = evaluation[
+                evaluation["model"].isin([control_name(task, seed) for task in evaluation["task"].unique()])
+            ]
             rows.append(own.assign(arm=arm.rival, seed=seed, layers=spans(arm.layers)))
         if name == ADVISED:
             base = evaluation[evaluation["model"].eq(BASE)]

@@ -55,6 +55,14 @@ def resemblance(nearest: pd.DataFrame, held_out: Sequence[str]) -> list[str]:
     return known + ([f"Not known, for its control did not learn: {', '.join(unknown)}."] if unknown else [])
 
 
+def as_text(advice: Advice, code: str | None, saved: Sequence[str]) -> str:
+    """Return the advice as a person at a terminal reads it."""
+    lines = [headline(advice), advice.reason]
+    if code is not None:
+        lines += ["", code, "Against the same adapter on all layers:", *(f"* {line}" for line in saved)]
+    return "\n".join([*lines, *(f"* {sentence}" for sentence in resemblance(advice.nearest, advice.held_out))])
+
+
 def as_markdown(advice: Advice, code: str | None, saved: Sequence[str]) -> str:
     """Return the advice as Markdown."""
     lines = ["# Which layers to adapt", "", f"**{safe(headline(advice))}**", "", safe(advice.reason), ""]
