@@ -18,6 +18,9 @@ from transformers import AutoModelForCausalLM
 
 from mossa import Study
 from mossa.pipeline.advice_trial import draw_layers
+from mossa.pipeline.plan import plan
+from mossa.study.schema import Study as Settings
+from mossa.tasks.collections import load_tasks
 from tests import small
 from tests.pipeline.command import Ran, mossa
 
@@ -129,3 +132,18 @@ def test_random_layers_are_as_many_never_the_advised_and_differ(depth: int, data
     assert all(len(set(layers)) == count and set(layers) <= set(range(1, depth + 1)) for layers in drawn)
     assert len(set(drawn)) == min(3, others)
     assert drawn == draw_layers(depth, count, advised, (0, 1, 2))
+
+
+def test_only_an_adapter_on_chosen_layers_is_another_unit(
+    base_folder: Callable[[str], Path], task_folder: Path
+) -> None:
+    study = {"name": "small", "base": {"model": str(base_folder("llama"))}, "tasks": {"source": str(task_folder)}}
+    tasks = load_tasks(Settings.model_validate(study).tasks)
+    marks = [
+        plan(Settings.model_validate({**study, "recipe": {"lora": lora}}), tasks)["train/sft"].settings["recipe"][
+            "lora"
+        ]
+        for lora in ({}, {"layers": None}, {"layers": [2]})
+    ]
+    assert marks[0] == marks[1] and "layers" not in marks[0]  # what was trained before layers could be chosen stays
+    assert marks[2] == {**marks[0], "layers": [2]}
