@@ -102,19 +102,20 @@ class Results(Tables):
         from mossa.report.select import tuned_on
 
         findings = self.findings(estimator)
-        table = findings.sections[findings.sections["estimator"].eq(findings.estimator)]
+        if findings.estimator is None:
+            self.similarity  # noqa: B018  # raises with the reason
+        table = findings.sections[findings.sections["estimator"].eq(findings.estimator or "")]
         there = list(dict.fromkeys(table["experimental"]))
-        if model is None and len(there) == 1:
-            model = there[0]
-        if model not in there:
-            which = f"There is no tuned model {model!r} that" if model else "Say which model: this run has not one that"
-            raise DataError(f"{which} was compared with the base. {choices(model or '', there)}")
-        rows = table[table["experimental"].eq(model)]
-        population = population or tuned_on(rows)
-        if population not in set(rows["population"]):
-            raise DataError(f"{model} has no population {population!r}. {choices(population, rows['population'])}")
+        name = there[0] if model is None and len(there) == 1 else model or ""
+        if name not in there:
+            which = f"There is no tuned model {name!r} that" if name else "Say which model: this run has not one that"
+            raise DataError(f"{which} was compared with the base. {choices(name, there)}")
+        rows = table[table["experimental"].eq(name)]
+        chosen = population or tuned_on(rows)
+        if chosen not in set(rows["population"]):
+            raise DataError(f"{name} has no population {chosen!r}. {choices(chosen, rows['population'])}")
         first = int(findings.curves["layer"].min())
-        return Sections.of(rows[rows["population"].eq(population)].iloc[0], first)
+        return Sections.of(rows[rows["population"].eq(chosen)].iloc[0], first)
 
     def advise(self, model: str | None = None) -> LayerAdvice:
         """Return which layers to adapt for new tasks, read from the map of a tuned model.
