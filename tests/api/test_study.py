@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 import mossa
 from mossa.cli import app
 from mossa.errors import StudyError
+from mossa.similarity import ESTIMATORS, Estimator
 from mossa.study import load_study
 from tests.pipeline.command import environment
 
@@ -126,7 +128,7 @@ def test_run_does_what_is_missing_and_gives_the_results(
     assert not (tmp_path / "small/report").exists()
     written = pd.read_parquet(tmp_path / "small/results/similarity.parquet")
     pd.testing.assert_frame_equal(results.similarity, written, check_exact=True)
-    assert set(results.similarity["task"]) == {"first", "colour"} and results.models == ["pretrained", "sft"]
+    assert set(results.similarity["task"]) == {"first", "colour"} and results.models == ["sft"]
     again = study.run(workers=1, device="cpu")
     assert "Nothing to do" in capsys.readouterr().out
     page = tmp_path / "small/report/index.html"
@@ -134,6 +136,21 @@ def test_run_does_what_is_missing_and_gives_the_results(
     page.unlink()
     assert study.report() == page and page.read_bytes() == written
     pd.testing.assert_frame_equal(again.similarity, results.similarity, check_exact=True)
+
+
+def test_an_estimator_of_your_own_is_used_in_the_process_that_knows_it(
+    settings: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gap(Y: torch.Tensor, Z: torch.Tensor) -> float:
+        return float((Y - Z).norm() / Z.norm())
+
+    monkeypatch.setitem(ESTIMATORS, "gap", Estimator("gap", "nobody", frozenset(), gap))
+    less = ["tasks.only=[first, again]", "control.seeds=[0]", "experimental={sft: {mixture: all}}", "tasks.test=8"]
+    less += ["recipe.budget={steps: 1}", "similarity={estimators: [gap, cka-linear], other_controls: 0}"]
+    results = mossa.Study.load(settings, *less, runs=tmp_path).run(workers=2, device="cpu", report=False)
+    assert "only this process knows the estimator gap" in capsys.readouterr().out and not results.failed
+    found = results.similarity[results.similarity["estimator"] == "gap"]
+    assert len(found) == 2 * 3 and (found["value"] > 0).all()
 
 
 def test_a_unit_that_fails_is_among_the_results(settings: dict, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mossa.api.tables import Tables
 from mossa.errors import DataError, choices
 from mossa.pipeline.record import Record, read_record
 from mossa.pipeline.results import gather
-from mossa.study.schema import BASE, Study
+from mossa.study.schema import Study
 
 if TYPE_CHECKING:
     from mossa.analysis import Findings
@@ -57,8 +57,8 @@ class Results(Tables):
 
     @property
     def models(self) -> list[str]:
-        """Return the names of the experimental models, the base (`pretrained`) first."""
-        return list(dict.fromkeys([BASE, *self.settings.experimental]))
+        """Return the names of the experimental models, as the study has them."""
+        return list(self.settings.experimental)
 
     @property
     def failed(self) -> dict[str, str]:

@@ -28,6 +28,7 @@ from mossa.pipeline.runners import at_work
 from mossa.pipeline.shared_queue import SharedQueue, falls_to
 from mossa.pipeline.store import RunFolder, Status
 from mossa.pipeline.unit import Unit, fingerprints
+from mossa.similarity.registry import SHIPPED
 from mossa.study.schema import Study
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Task
@@ -211,6 +212,10 @@ def _do_units(
 
     devices, threads = choose_devices(prepared.study, means.device, means.workers)
     devices = devices[: len(queue.todo)]
+    own = [name for name in prepared.study.similarity.estimators if name not in SHIPPED]
+    if own and len(devices) > 1:
+        say(f"One worker does everything, because only this process knows the estimator {', '.join(own)}.")
+        devices = devices[:1]
     if len(devices) == 1:
         run_here(job, queue, devices[0], threads, settle)
     else:
