@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from mossa.api.tables import Tables
+from mossa.api.text import Text
 from mossa.errors import DataError, choices
 from mossa.pipeline.record import Record, read_record
 from mossa.pipeline.results import gather
@@ -72,9 +73,12 @@ class Results(Tables):
         return self.findings().missing
 
     @property
-    def answers(self) -> pd.DataFrame:
-        """Return the research questions answered in sentences: `question` (rq1, rq2, rq3), `answer`."""
-        return pd.DataFrame(self.findings().answers, columns=["question", "answer"])
+    def answers(self) -> Text:
+        """Return the research questions and their answers in sentences; `findings().answers` has them as pairs."""
+        from mossa.report.questions import by_question
+
+        parts = by_question(self.findings().answers)
+        return Text("\n\n".join("\n".join([question, *(f"* {each}" for each in found)]) for question, found in parts))
 
     def findings(self, estimator: str | None = None) -> Findings:
         """Return every table of the analysis (docs/analysis.md), read by one estimator: debiased CKA if not said.
@@ -161,9 +165,7 @@ class Results(Tables):
         similarity = self.tables.get("similarity")
         if similarity is not None:
             tasks, clusters = similarity["task"].nunique(), similarity["cluster"].nunique()
-            text = (
-                f"{tasks} in {clusters} clusters, {similarity['layer'].max()} layers, {_span(similarity['n'])} prompts"
-            )
+            text = f"{tasks} in {clusters} clusters, {similarity['layer'].max()} layers, {_span(similarity['n'])} prompts each"
             facts += [("tasks", text), ("estimators", ", ".join(dict.fromkeys(similarity["estimator"])))]
         held = ", ".join(f"{name} ({len(table):,})" for name, table in self.tables.items())
         facts.append(("tables", f"{held or 'none yet'}, rows in brackets" if held else "none yet"))

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
-class Text(str):
-    """A text of several lines that shows as itself."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
+from mossa.api.text import Text
 
 
 def list_tasks(source: str | Path | None = None) -> Text:
