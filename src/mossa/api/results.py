@@ -74,10 +74,14 @@ class Results(Tables):
 
     @property
     def answers(self) -> Text:
-        """Return the research questions and their answers in sentences; `findings().answers` has them as pairs."""
+        """Return the research questions, their answers in sentences, and what cannot be said and why.
+
+        `findings().answers` has the answers as pairs of question and sentence.
+        """
         from mossa.report.questions import by_question
 
         parts = by_question(self.findings().answers)
+        parts += [("What this study cannot say, and why", list(self.missing))] if self.missing else []
         return Text("\n\n".join("\n".join([question, *(f"* {each}" for each in found)]) for question, found in parts))
 
     def findings(self, estimator: str | None = None) -> Findings:
