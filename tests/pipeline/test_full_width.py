@@ -14,10 +14,14 @@ from safetensors.torch import load_file
 
 from mossa.models.base import load_config, load_tokenizer, longest_input
 from mossa.models.prompts import make_format
+from mossa.pipeline.cost.estimate import estimate
+from mossa.pipeline.run import prepare
+from mossa.study import load_study
 from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
 from tests import llama2
 from tests.pipeline.command import mossa
+from tests.pipeline.test_plan import peak_memory
 
 
 @pytest.mark.slow  # 670 million weights: a few gigabytes of memory, most of a minute
@@ -46,6 +50,8 @@ def test_a_study_at_full_width(task_folder: Path, tmp_path: Path) -> None:
     assert shapes == {(8, llama2.WIDTH), (llama2.WIDTH, 8)}
     with safe_open(units / "represent/sft@first/representations.safetensors", "np") as stored:
         assert stored.get_slice("representations").get_shape() == [4, llama2.LAYERS, llama2.WIDTH]
+    planned = estimate(prepare(load_study(tmp_path / "wide.yaml"), tmp_path / "runs")).need
+    assert 0.7 < planned.main / peak_memory(tmp_path / "runs/wide") < 1.3 and planned.main_step == "loading"
     similarity = pd.read_parquet(tmp_path / "runs/wide/results/similarity.parquet")
     plain = similarity[similarity["estimator"] == "cka-linear"]
     assert set(plain["layer"]) == {1, 2} and (plain["d"] == 4096).all() and plain["value"].between(0.9, 1).all()

@@ -21,7 +21,7 @@ PROBE = 16  # tokens; long enough to measure what grows with them
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Counts of weights, the bytes they take, and the bytes that training keeps per token.
+    """Counts of weights, the bytes they take (here, and in their file), and those that training keeps per token.
 
     `block_weights`: those that multiply every token, in all blocks (of experts, those that are used). `head_weights`:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
@@ -34,13 +34,20 @@ class Shape:
     width: int
     weights: int
     weight_bytes: float
+    stored_bytes: float
     block_weights: int
     head_weights: int
+    vocabulary: int
     attention: int
     adapter_weights: int
     kept_per_token: float
     reach: float
     combines: bool
+
+    @property
+    def kept_as_stored(self) -> bool:
+        """Tell whether the weights are in memory as they are in their file."""
+        return self.weight_bytes == self.stored_bytes
 
 
 def shape_of(base: Base, lora: Lora) -> Shape:
@@ -69,8 +76,10 @@ def shape_of(base: Base, lora: Lora) -> Shape:
         width=text.hidden_size,
         weights=weights,
         weight_bytes=weight_bytes,
+        stored_bytes=weights * float((config.dtype or torch.float32).itemsize),
         block_weights=blocks,
         head_weights=model.get_output_embeddings().weight.numel(),
+        vocabulary=model.get_output_embeddings().weight.shape[0],
         attention=text.num_hidden_layers * heads * per_head,
         adapter_weights=trained,
         # a s + b s² at two lengths, of which a: fused attention keeps no square

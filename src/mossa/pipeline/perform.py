@@ -7,7 +7,6 @@ import time
 import traceback
 
 from mossa.errors import MossaError, RunFolderError
-from mossa.models.batches import Allowance
 from mossa.pipeline.events import Outcome
 from mossa.pipeline.provenance import provenance
 from mossa.pipeline.steps import STEPS
@@ -26,7 +25,7 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
     manifest = provenance()
     try:
         with bench.run.landing(unit, fingerprint, manifest) as folder:
-            bench.allowance = Allowance()  # each unit from the start: what it gives depends on no other
+            bench.begin()
             counts = STEPS[unit.step](unit, bench, folder)
             counts |= {"halvings_for_want_of_memory": bench.allowance.halvings} if bench.allowance.halvings else {}
             seconds = time.perf_counter() - start
@@ -34,6 +33,9 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
                 "counts": counts,
                 "seconds": round(seconds, 3),
                 "processor_seconds": round(time.process_time() - processor, 3),
+                "preparation": {
+                    clock: round(spent, 3) for clock, spent in bench.preparation.items()
+                },  # model made ready
                 "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # of the process until now
             }
     except DamagedUnit as damage:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,7 +54,7 @@ class Workbench:
         self.study, self.run, self.marks, self.device = job.study, job.run, job.marks, device
         self.tasks = {task.name: task for task in job.tasks}
         self.on_progress: Callable[[int, int], None] | None = None
-        self.allowance = Allowance()
+        self.begin()
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None
         self._shelf = Shelf(job.study.base, device)
@@ -71,7 +73,8 @@ class Workbench:
     @property
     def base(self) -> LoadedBase:
         """Return the base, loaded once for all adapters."""
-        return self._shelf.base
+        with self._preparing():
+            return self._shelf.base
 
     @cached_property
     def format(self) -> PromptFormat:
@@ -90,7 +93,8 @@ class Workbench:
         """Return the model called `name` in the study, attached and in evaluation mode, until another is asked for."""
         if self._attached != name:
             self.detach()
-            self._model = self._attach(name)
+            with self._preparing():
+                self._model = self._attach(name)
             self._attached = name
         return self._model
 
@@ -111,6 +115,21 @@ class Workbench:
     def representations(self, name: str, task: str) -> dict[str, np.ndarray[Any, Any]]:
         """Return `representations` [n, L, d] and `index` [n] (places in the test split) of a model on a task."""
         return map_tensors(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
+
+    @contextmanager
+    def _preparing(self) -> Iterator[None]:
+        """Add what the block takes to the time in which the model of the unit was made ready."""
+        start = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.preparation["seconds"] += time.perf_counter() - start[0]
+            self.preparation["processor_seconds"] += time.process_time() - start[1]
+
+    def begin(self) -> None:
+        """Begin with a unit: what it gives depends on none before it."""
+        self.allowance = Allowance()
+        self.preparation = {"seconds": 0.0, "processor_seconds": 0.0}
 
     def _attach(self, name: str) -> Any:
         if name == BASE:

@@ -13,20 +13,20 @@ from mossa.pipeline.runners import at_work
 
 
 def chosen_units(estimate: Estimate) -> list[str]:
-    """Return the shortest training that is to do, and one extraction and one evaluation of its model."""
+    """Return the training of median work that is to do, and one extraction and one evaluation of its model."""
     todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
     if not todo:
         return []
-    shortest = min(todo, key=lambda name: estimate.works[name].operations)
-    chosen = [shortest]
+    middle = sorted(todo, key=lambda name: estimate.works[name].operations)[(len(todo) - 1) // 2]
+    chosen = [middle]
     for step in ("represent", "evaluate"):
-        of = [name for name in estimate.todo if name.startswith(f"{step}/") and shortest in estimate.units[name].inputs]
+        of = [name for name in estimate.todo if name.startswith(f"{step}/") and middle in estimate.units[name].inputs]
         chosen += of[:1]
     return chosen
 
 
 def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None], device: str = "auto") -> None:
-    """Do the shortest training that is still to do, and represent and judge that model on one task; all are kept.
+    """Do a training of median work that is still to do, and represent and judge that model on one task; all are kept.
 
     Raises `StudyError` if one of them fails.
     """

@@ -13,8 +13,9 @@ from mossa.models.shape import Shape, shape_of
 from mossa.pipeline.cost.gpus import GPUS, Gpu, found_gpu, named_gpu
 from mossa.pipeline.cost.memory import Need, need
 from mossa.pipeline.cost.rates import Rates, from_here, from_peak, from_units
+from mossa.pipeline.cost.timings import Sample
 from mossa.pipeline.cost.work import Counter, Work
-from mossa.pipeline.plan import PROJECTED_DEPTHS, plan
+from mossa.pipeline.plan import plan
 from mossa.pipeline.run import Prepared
 from mossa.pipeline.unit import Unit
 from mossa.study.schema import Budget, Study
@@ -63,14 +64,14 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
     form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
     shape = shape_of(study.base, study.recipe.lora)
     works = _works(study, prepared.tasks, prepared.units, form, shape, chosen is not None)
-    points = max(work.points for work in works.values()) // len(PROJECTED_DEPTHS)
+    sample = Sample.of(study, prepared.units, shape.layers, shape.width, len(prepared.tasks))
     rates = None
     if gpu is None:
         done = {name for name, status in prepared.status.items() if status.state == "done"}
-        rates = from_units(prepared.run, prepared.units, works, done, points, clock)
+        rates = from_units(prepared.run, prepared.units, works, done, sample, clock)
     if rates is None:
-        rates = from_peak(chosen, study.base.dtype, utilisation, str(name), points) if chosen else from_here(points)
-    seconds = {name: rates.seconds(unit.step, works[name]) for name, unit in prepared.units.items()}
+        rates = from_peak(chosen, study.base.dtype, utilisation, str(name), sample) if chosen else from_here(sample)
+    seconds = rates.of(prepared.units, works)
     smaller: list[tuple[str, float]] = []
     for label, other, tasks in _smaller(study, prepared.tasks):
         try:
@@ -78,7 +79,7 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
         except MossaError:  # a mixture that names a task which this variant leaves out
             continue
         found = _works(other, tasks, units, form, shape, chosen is not None)
-        smaller.append((label, sum(rates.seconds(unit.step, found[name]) for name, unit in units.items())))
+        smaller.append((label, sum(rates.of(units, found).values())))
     needed = need(study, shape, prepared.units, works, chosen is not None)
     return Estimate(prepared.units, works, seconds, prepared.todo, shape, rates, needed, chosen, smaller)
 

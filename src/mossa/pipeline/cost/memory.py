@@ -11,7 +11,7 @@ from mossa.pipeline.unit import Unit
 from mossa.study.schema import Study
 
 BYTES = {"float32": 4, "bfloat16": 2}
-LIBRARIES = 0.9e9  # bytes of a process with torch, transformers, PEFT and scikit-learn loaded, and no model
+LIBRARIES = 0.6e9  # bytes of a process with torch, transformers, PEFT and scikit-learn loaded, and no model
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,24 @@ class Need:
 
 
 def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[str, Work], on_gpu: bool) -> Need:
-    """Return the most that one process needs at once."""
+    """Return the most that one process needs at once.
+
+    While weights are read, what was read of their file is in memory too; where they are kept as they are in the file,
+    it is the file itself that is mapped.
+    """
     weights = shape.weight_bytes
     device = {name: weights + _running(study, shape, works[name], unit.step) for name, unit in units.items()}
     main = {name: LIBRARIES + _arrays(shape, works, unit) for name, unit in units.items()}
     if not on_gpu:
         main = {name: bytes + device[name] for name, bytes in main.items()}
+    main["loading"] = LIBRARIES + shape.stored_bytes + (0 if on_gpu or shape.kept_as_stored else weights)
     one, other = max(device, key=lambda name: device[name]), max(main, key=lambda name: main[name])
-    return Need(device[one], units[one].step, main[other], units[other].step)
+    return Need(device[one], units[one].step, main[other], units[other].step if other in units else other)
 
 
 def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
     """Return what running the model takes beside its weights."""
-    logits = 3.0 * 4 * work.batch_targets * shape.head_weights / shape.width  # themselves, their softmax, its gradient
+    logits = 3.0 * 4 * work.batch_targets * shape.vocabulary  # themselves, their softmax, its gradient
     if step == "train":
         kept = shape.kept_per_token
         if study.recipe.gradient_checkpointing:  # the inputs of all blocks, and all of one block

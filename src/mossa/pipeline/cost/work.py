@@ -79,7 +79,7 @@ class Counter:
             return Work(points=shown * len(unit.settings["projected_depths"]))
         if unit.step == "affinity":
             pairs = len(unit.inputs) * (len(unit.inputs) - 1) // 2
-            return Work(products=pairs * self.shape.layers * _products(COMMON_PROMPTS, self.shape.width, 1))
+            return Work(products=pairs * self.shape.layers * compared_products(COMMON_PROMPTS, self.shape.width, 1))
         return Work()
 
     def budget_of(self, unit: Unit) -> Budget:
@@ -114,8 +114,8 @@ class Counter:
         controls, models = len(settings["controls"]), len(settings["experimental"])
         views = len({name.removesuffix("-debiased") for name in settings["similarity"]["estimators"]})
         views *= 2 if settings["similarity"]["shift"] else 1
-        each = (controls + len(settings["others"])) * _products(n, d, models)
-        replicates = controls * (controls - 1) // 2 * _products(n, d, 1)
+        each = (controls + len(settings["others"])) * compared_products(n, d, models)
+        replicates = controls * (controls - 1) // 2 * compared_products(n, d, 1)
         return Work(products=float(self.shape.layers * views * (each + replicates)))
 
 
@@ -168,7 +168,7 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
     )
 
 
-def _products(n: int, d: int, models: int) -> float:
+def compared_products(n: int, d: int, models: int) -> float:
     """Return the operations of comparing one control with some models at one layer, in the cheaper space."""
     if cheaper_in_features(n, d, models):
         return 2.0 * n * d * d * (1 + 3 * models)
