@@ -28,16 +28,21 @@ def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[s
     """Return the most that one process needs at once.
 
     While weights are read, what was read of their file is in memory too; where they are kept as they are in the file,
-    it is the file itself that is mapped.
+    it is the file itself that is mapped. On the processor, what a training has freed is mostly not there again for the
+    shapes of an extraction, so both count.
     """
     weights = shape.weight_bytes
-    device = {name: weights + _running(study, shape, works[name], unit.step) for name, unit in units.items()}
+    running = {name: _running(study, shape, works[name], unit.step) for name, unit in units.items()}
     main = {name: LIBRARIES + _arrays(shape, works, unit) for name, unit in units.items()}
     if not on_gpu:
-        main = {name: bytes + device[name] for name, bytes in main.items()}
+        training = max((running[name] for name, unit in units.items() if unit.step == "train"), default=0.0)
+        main = {
+            name: held + weights + running[name] + (training if units[name].step != "train" else 0.0)
+            for name, held in main.items()
+        }
     main["loading"] = LIBRARIES + shape.stored_bytes + (0 if on_gpu or shape.kept_as_stored else weights)
-    one, other = max(device, key=lambda name: device[name]), max(main, key=lambda name: main[name])
-    return Need(device[one], units[one].step, main[other], units[other].step if other in units else other)
+    one, other = max(running, key=lambda name: running[name]), max(main, key=lambda name: main[name])
+    return Need(weights + running[one], units[one].step, main[other], units[other].step if other in units else other)
 
 
 def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
