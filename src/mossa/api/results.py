@@ -169,7 +169,8 @@ class Results(Tables):
         similarity = self.tables.get("similarity")
         if similarity is not None:
             tasks, clusters = similarity["task"].nunique(), similarity["cluster"].nunique()
-            text = f"{tasks} in {clusters} clusters, {similarity['layer'].max()} layers, {_span(similarity['n'])} prompts each"
+            layers, prompts = similarity["layer"].max(), _span(similarity["n"])
+            text = f"{tasks} in {clusters} clusters, {layers} layers, {prompts} prompts each"
             facts += [("tasks", text), ("estimators", ", ".join(dict.fromkeys(similarity["estimator"])))]
         held = ", ".join(f"{name} ({len(table):,})" for name, table in self.tables.items())
         facts.append(("tables", f"{held or 'none yet'}, rows in brackets" if held else "none yet"))
