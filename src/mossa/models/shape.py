@@ -21,7 +21,7 @@ PROBE = 16  # tokens; long enough to measure what grows with them
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Counts of weights, the bytes they take (here, and in their file), and those that training keeps per token.
+    """Counts of weights, the bytes they take here and in their file (the same, mapped, if `kept_as_stored`).
 
     `block_weights`: those that multiply every token, in all blocks (of experts, those that are used). `head_weights`:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
@@ -35,6 +35,7 @@ class Shape:
     weights: int
     weight_bytes: float
     stored_bytes: float
+    kept_as_stored: bool
     block_weights: int
     head_weights: int
     vocabulary: int
@@ -43,11 +44,6 @@ class Shape:
     kept_per_token: float
     reach: float
     combines: bool
-
-    @property
-    def kept_as_stored(self) -> bool:
-        """Tell whether the weights are in memory as they are in their file."""
-        return self.weight_bytes == self.stored_bytes
 
 
 def shape_of(base: Base, lora: Lora) -> Shape:
@@ -69,6 +65,7 @@ def shape_of(base: Base, lora: Lora) -> Shape:
             with FakeTensorMode():
                 _pretend(adapted)
                 once, twice = (_kept(adapted, tokens) for tokens in (PROBE, 2 * PROBE))
+    stored = config.dtype or torch.float32
     heads = text.num_attention_heads
     per_head = getattr(text, "head_dim", None) or text.hidden_size // heads
     return Shape(
@@ -76,7 +73,8 @@ def shape_of(base: Base, lora: Lora) -> Shape:
         width=text.hidden_size,
         weights=weights,
         weight_bytes=weight_bytes,
-        stored_bytes=weights * float((config.dtype or torch.float32).itemsize),
+        stored_bytes=float(weights * stored.itemsize),
+        kept_as_stored=stored == getattr(torch, base.dtype) and base.quantise is None,
         block_weights=blocks,
         head_weights=model.get_output_embeddings().weight.numel(),
         vocabulary=model.get_output_embeddings().weight.shape[0],
