@@ -41,6 +41,7 @@ def test_the_verdict_is_what_was_planted(gain: float, said: str) -> None:
         assert row["better"] + row["worse"] == row["pairs"] == 24
     verb = {"better": "beat", "worse": "are worse than"}[said]
     assert outcome(table)[0].startswith(f"The advised layers {verb} as many random layers")
+    assert f"lower in {24 if gain > 0 else 0} of 24 pairs (8 tasks, 3 seeds)" in outcome(table)[0]
 
 
 def test_better_on_half_of_the_tasks_and_worse_on_the_others_beats_nothing() -> None:

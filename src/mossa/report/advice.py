@@ -17,6 +17,10 @@ NAMES = {
     "first": "the first as many",
     "last": "the last as many",
 }
+CAUTION = (
+    "Caution: where this rule was put to the test (TinyFLAN, six new tasks), the layers it advised were worse than as "
+    "many random ones. Find out what holds for your study with: mossa advise --validate. See docs/advice.md."
+)
 MEASURES = {"loss": "test loss", "accuracy": "exact match"}
 
 
@@ -59,7 +63,7 @@ def as_text(advice: Advice, code: str | None, saved: Sequence[str]) -> str:
     """Return the advice as a person at a terminal reads it."""
     lines = [headline(advice), advice.reason]
     if code is not None:
-        lines += ["", code, "Against the same adapter on all layers:", *(f"* {line}" for line in saved)]
+        lines += [CAUTION, "", code, "Against the same adapter on all layers:", *(f"* {line}" for line in saved)]
     return "\n".join([*lines, *(f"* {sentence}" for sentence in resemblance(advice.nearest, advice.held_out))])
 
 
@@ -67,7 +71,7 @@ def as_markdown(advice: Advice, code: str | None, saved: Sequence[str]) -> str:
     """Return the advice as Markdown."""
     lines = ["# Which layers to adapt", "", f"**{safe(headline(advice))}**", "", safe(advice.reason), ""]
     if code is not None:
-        lines += ["```python", code.rstrip(), "```", "", "Against the same adapter on all layers:", ""]
+        lines += [CAUTION, "", "```python", code.rstrip(), "```", "", "Against the same adapter on all layers:", ""]
         lines += [*(f"- {line}" for line in saved), ""]
     lines += [
         f"## Layers, {len(advice.tasks)} tasks, {safe(advice.estimator)}",
@@ -105,12 +109,13 @@ def outcome(against: pd.DataFrame) -> list[str]:
         }[said]
         if pd.notna(row["difference"]):
             text += f": test loss {_interval(row, 'difference', 'low', 'high')} nats per target token"
-        text += f", lower in {row['better']} of {row['pairs']} trainings ({row['tasks']} tasks, {row['seeds']} seeds)"
+        sample = f"{row['tasks']:.0f} tasks, {row['seeds']:.0f} seeds"
+        text += f", lower in {row['better']:.0f} of {row['pairs']:.0f} pairs ({sample})"
         exact = against[against["arm"].eq(row["arm"]) & against["measure"].eq("accuracy")].iloc[0]
         if pd.notna(exact["difference"]):
             text += f"; exact match {_interval(exact, 'difference', 'low', 'high')}"
         if row["left_out"]:
-            text += f"; {row['left_out']} tasks lack a training and are left out"
+            text += f"; {row['left_out']:.0f} tasks lack a training and are left out"
         found.append(f"{text}.")
     return found
 
@@ -128,7 +133,7 @@ def outcome_markdown(arms: pd.DataFrame, against: pd.DataFrame, steps: int) -> s
     for _, row in against[~against["same"].astype(bool)].iterrows():
         lines.append(
             f"| {row['arm']} | {MEASURES[row['measure']]} | {_interval(row, 'difference', 'low', 'high')} | "
-            f"{row['better']} | {row['worse']} | {row['pairs']} | {verdict(row)} |"
+            f"{row['better']:.0f} | {row['worse']:.0f} | {row['pairs']:.0f} | {verdict(row)} |"
         )
     return "\n".join(lines) + "\n"
 
