@@ -46,8 +46,14 @@ docs: setup
 demo: setup
 	$(BIN)/mossa run demo
 
+# Every benchmark for the CPU, with the peers it compares with; JSON in runs/bench. BENCH_TASKS: a folder of *.jsonl.
 bench: setup
-	$(BIN)/python benchmarks/similarity.py
+	$(PIP) -e '.[bench]'
+	$(BIN)/python benchmarks/similarity.py --json runs/bench/similarity.json
+	$(BIN)/python benchmarks/extraction.py $(BENCH_TASKS) --json runs/bench/extraction.json
+	$(BIN)/python benchmarks/training.py $(BENCH_TASKS) --json runs/bench/training.json
+	$(BIN)/python benchmarks/study.py --json runs/bench/study.json
+	$(BIN)/python benchmarks/growth.py --json runs/bench/growth.json
 	$(BIN)/python benchmarks/scaling.py
 
 clean:

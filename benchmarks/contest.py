@@ -65,5 +65,6 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def write(path: Path | None, rows: Any) -> None:
     """Write the rows with the date and the machine's number of processors, if a file was asked for."""
     if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
         made = {"date": datetime.date.today().isoformat(), "processors": os.cpu_count(), "rows": rows}
         path.write_text(json.dumps(made, indent=1) + "\n")

@@ -106,6 +106,7 @@ def main() -> None:
         show(found)
         rows += found
     if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         made = {"date": datetime.date.today().isoformat(), "processors": os.cpu_count(), "rows": rows}
         arguments.json.write_text(json.dumps(made, indent=1) + "\n")
 

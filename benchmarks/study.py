@@ -79,6 +79,8 @@ def main() -> None:
         study.write_text(yaml.safe_dump(settings(*sizes)))
         ours = mossa(study, Path(place) / "runs")
         peers = sample(WORKER, [str(study), str(Path(place) / "runs")])
+    if "missing" in peers:
+        sys.exit(peers["missing"])
     peers["processor_seconds"] = sum(peers[part] for part in ("training", "extraction", "similarity"))
     print(f"{len(sizes[0])} tasks, {sizes[1]} steps, {sizes[2]} prompts each")
     for name, row in (("mossa", ours), ("peers", peers)):

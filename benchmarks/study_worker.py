@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def cka(y: torch.Tensor, z: torch.Tensor) -> float:
 
 
 def main() -> None:
+    if not find_spec("trl"):
+        print(json.dumps({"missing": "TRL is not installed; pip install 'mossa[bench]'"}))
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", type=Path)
     parser.add_argument("runs", type=Path, help="where mossa has run this study")

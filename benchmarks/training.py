@@ -27,8 +27,8 @@ from mossa.study import load_study
 WORKER = Path(__file__).with_name("training_worker.py")
 CONTENDERS = ["ours", "plain", "trl"]
 SHAPES = {  # width, layers, vocabulary, longest, steps; samples
-    "64 wide, 5 layers": ((64, 5, 512, 512, 30), None),
-    "256 wide, 8 layers": ((256, 8, 8192, 512, 10), None),
+    "96 wide, 8 layers": ((96, 8, 1566, 512, 10), None),
+    "256 wide, 8 layers": ((256, 8, 8192, 512, 5), None),
     "576 wide, 30 layers, 49152 tokens": ((576, 30, 49152, 512, 3), 1),
 }
 QUICK = {"32 wide, 2 layers": ((32, 2, 64, 64, 3), 1)}

@@ -1,4 +1,4 @@
-"""The benchmark for GPUs runs from end to end, small and on the CPU, and refuses to measure what is not there."""
+"""Each benchmark runs from end to end, small, and its contenders agree; that for GPUs refuses where there is none."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.pipeline.command import environment
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *words]
+def run(*words: str, script: str = "gpu") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(FOLDER / f"{script}.py"), *words]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -37,3 +38,43 @@ def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
     done = run("--json", str(tmp_path / "figures.json"))
     assert done.returncode == 2 and "torch finds none here. --small rehearses on the CPU" in done.stderr
     assert done.stdout == "" and not (tmp_path / "figures.json").exists()
+
+
+def figures(script: str, folder: Path) -> dict[str, Any]:
+    """Return the rows that a benchmark writes in its smallest size."""
+    done = run("--quick", "--json", str(folder / "new" / "figures.json"), script=script)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "new" / "figures.json").read_text())["rows"]
+
+
+@pytest.mark.slow  # each contender is a process of its own
+def test_all_ways_to_take_representations_give_the_same(tmp_path: Path) -> None:
+    found = figures("extraction", tmp_path)
+    for rows in found["contenders"].values():
+        assert rows.keys() == {"ours", "authors", "padded", "ordered"}
+        assert max(row["deviation"] for row in rows.values()) < 1e-5
+        assert min(row["processor_seconds"] for row in rows.values()) > 0
+
+
+@pytest.mark.slow
+def test_all_ways_to_train_give_the_same_losses_and_the_base_is_loaded_once(tmp_path: Path) -> None:
+    found = figures("training", tmp_path)
+    for rows in found["contenders"].values():
+        assert rows["trl"].get("missing") or len(rows["trl"]["losses"]) == len(rows["ours"]["losses"]) == 3
+        assert max(row["deviation"] for row in rows.values() if "missing" not in row) < 1e-4
+    assert (found["adapters"], found["loads"]) == (2, 1)
+
+
+@pytest.mark.slow
+def test_a_study_gives_the_similarities_of_the_straightforward_pipeline(tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="the peers' pipeline needs TRL: pip install 'mossa[bench]'")
+    found = figures("study", tmp_path)
+    assert found["peers"]["largest_gap"] < 1e-3 and found["ratio"] > 0
+
+
+@pytest.mark.slow
+def test_units_grow_with_tasks_and_only_affinity_with_their_square(tmp_path: Path) -> None:
+    found = figures("growth", tmp_path)
+    assert found["units by tasks"]["60"] / found["units by tasks"]["30"] == pytest.approx(2, rel=0.02)
+    assert found["units by tasks, affinity"]["60"] / found["units by tasks, affinity"]["30"] > 3
+    assert all(seconds > 0 for sizes in found.values() for seconds in sizes.values())
