@@ -17,8 +17,8 @@ from contest import Row, contest, parser, sample, show, write
 WORKER = Path(__file__).with_name("extraction_worker.py")
 CONTENDERS = ["ours", "authors", "padded", "ordered"]
 SHAPES = {  # width, layers, vocabulary, longest, prompts; samples
-    "64 wide, 5 layers": ((64, 5, 512, 512, 208), None),
-    "256 wide, 8 layers": ((256, 8, 8192, 512, 104), None),
+    "96 wide, 8 layers": ((96, 8, 1566, 512, 104), None),
+    "256 wide, 8 layers": ((256, 8, 8192, 512, 52), None),
     "768 wide, 12 layers": ((768, 12, 32000, 512, 52), 1),
 }
 QUICK = {"32 wide, 2 layers": ((32, 2, 64, 64, 12), 1)}

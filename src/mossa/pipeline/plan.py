@@ -18,11 +18,11 @@ from mossa.tasks.task import Task, hash_examples
 VERSIONS = {
     "describe": 2,
     "train": 2,
-    "represent": 2,
+    "represent": 3,
     "evaluate": 2,
     "compare": 2,
     "overview": 1,
-    "common": 2,
+    "common": 3,
     "affinity": 2,
 }
 PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4

@@ -13,7 +13,7 @@ from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.placement import device_of
 from mossa.representations.beginning import common_beginning, lend
 
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 32768}  # padded tokens in one batch
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}  # padded tokens in one batch; more would leave a core's cache
 
 
 @torch.no_grad()
