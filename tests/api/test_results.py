@@ -179,6 +179,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(results: mossa.Results) -> None:
         bare.plot.dimensionality()
 
 
+@pytest.mark.slow  # draws every figure in three formats
 def test_the_report_is_that_of_the_run(
     results: mossa.Results, finished: tuple[Path, Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

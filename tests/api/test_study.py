@@ -164,6 +164,7 @@ def test_a_unit_that_fails_is_among_the_results(settings: dict, tmp_path: Path) 
     assert set(results.evaluation["model"]) == {"pretrained"}
 
 
+@pytest.mark.slow  # a fresh interpreter and two workers, each of which imports torch
 def test_a_script_without_a_main_guard_can_use_several_workers(folder: Path) -> None:
     (folder / "runs/small/units/evaluate/sft@first/manifest.json").unlink()
     (folder / "runs/small/units/evaluate/sft@again/manifest.json").unlink()
