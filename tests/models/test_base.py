@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 
 from mossa.errors import ModelError
 from mossa.models.adapters import target_modules
-from mossa.models.base import load_base
+from mossa.models.base import load_base, load_checkpoint
 from mossa.models.batches import by_length
 from mossa.models.files import base_fingerprint
 from mossa.study.schema import Base, Lora
@@ -108,6 +108,17 @@ def test_a_tokenizer_of_another_model_is_a_sentence(base_folder: Callable[[str],
     tokenizer.save_pretrained(folder)
     with pytest.raises(ModelError, match="do not belong together"):
         load_base(Base(model=str(folder)))
+
+
+def test_a_checkpoint_that_embeds_too_few_tokens_is_a_sentence(
+    base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    smaller = make_model("llama")
+    smaller.resize_token_embeddings(20)
+    smaller.save_pretrained(tmp_path)
+    settings = Base(model=str(base_folder("llama")))
+    with pytest.raises(ModelError, match=r"checkpoint .*: the tokenizer has 51 tokens, but the model embeds only 20"):
+        load_checkpoint(str(tmp_path), settings, load_base(settings).tokenizer, "cpu")
 
 
 def test_truncated_weights_are_a_sentence(base_folder: Callable[[str], Path], tmp_path: Path) -> None:

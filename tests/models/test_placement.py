@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from mossa.errors import ModelError, StudyError
 from mossa.models.adapters import loaded_adapter
@@ -54,6 +56,22 @@ def test_a_base_of_which_half_lies_on_the_disk_gives_the_same_to_the_bit(
     assert whole[:2] == dealt[:2] and not torch.equal(whole[2], whole[3])
     assert torch.equal(whole[2], dealt[2]) and torch.equal(whole[3], dealt[3])
     assert whole[4].keys() == dealt[4].keys() and all(torch.equal(whole[4][name], dealt[4][name]) for name in whole[4])
+
+
+def test_an_adapter_that_reads_weights_that_lie_elsewhere_is_refused(
+    base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base_folder("llama"))
+    config = LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, task_type="CAUSAL_LM")
+    get_peft_model(model, config).save_pretrained(tmp_path)
+    settings = Base(model=str(base_folder("llama")))
+    with loaded_adapter(load_base(settings), tmp_path) as adapted:
+        assert represent_tokens(adapted, [[3, 4, 5]]).isfinite().all()
+    with (
+        pytest.raises(ModelError, match=r"uses DoRA.*Name only GPUs"),
+        loaded_adapter(load_base(settings, MOST), tmp_path),
+    ):
+        pass
 
 
 def test_what_fits_nowhere_is_a_sentence(base_folder: Callable[[str], Path]) -> None:

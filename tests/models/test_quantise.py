@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from mossa.errors import ModelError
 from mossa.models.base import load_base
 from mossa.models.blocks import blocks_of
 from mossa.models.quantise import check_quantiser
@@ -52,6 +55,18 @@ def test_without_bitsandbytes_the_answer_is_its_pip_line(study: dict, tmp_path: 
 
 def test_what_is_not_quantised_needs_nothing() -> None:
     check_quantiser(Base(model="x"))
+
+
+def test_what_is_quantised_already_is_a_sentence(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(base_folder("llama"), tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"are quantised already\. Leave base\.quantise out"):
+        load_base(Base(model=str(folder), quantise="8-bit"))
+    if not INSTALLED:
+        with pytest.raises(ModelError, match=r"base\.model: .* cannot be loaded: .*bitsandbytes"):
+            load_base(Base(model=str(folder)))
 
 
 def test_how_the_base_is_held_is_part_of_what_a_unit_is(study: dict) -> None:

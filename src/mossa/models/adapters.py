@@ -28,7 +28,7 @@ from mossa.models.blocks import blocks_of
 from mossa.models.combined import combine
 from mossa.models.files import check_weights
 from mossa.models.hub import adapter_folder, sentences
-from mossa.models.placement import seeming_present
+from mossa.models.placement import lies_elsewhere, seeming_present
 from mossa.study.schema import Lora
 
 # What PEFT raises for a configuration that does not fit the base
@@ -63,6 +63,11 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
     with sentences(f"adapter {folder}"):
         weights = load_peft_weights(str(found), device="cpu")
     check_ranks(config, weights, str(folder))
+    if getattr(config, "use_dora", False) and lies_elsewhere(base.model):
+        raise ModelError(
+            f"adapter {folder} uses DoRA, which reads every weight it changes, and some of the base's lie in main "
+            "memory or on the disk. Name only GPUs with --device, or give it merged into its base as a checkpoint."
+        )
     with _attached(base, config, str(folder)) as adapted:
         _check_tensors(adapted, weights, folder)
         set_peft_model_state_dict(adapted, weights)

@@ -94,6 +94,11 @@ def device_of(model: Any) -> torch.device:
     return embeddings.weight.device
 
 
+def lies_elsewhere(model: Any) -> bool:
+    """Tell whether some weights are not where they are used, and are brought there only while they are."""
+    return any(getattr(getattr(module, "_hf_hook", None), "offload", False) for module in model.modules())
+
+
 @contextlib.contextmanager
 def seeming_present(model: Any) -> Iterator[None]:
     """Show weights that lie elsewhere as tensors without storage on the device that runs them, for the block.

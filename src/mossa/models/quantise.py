@@ -24,12 +24,12 @@ def quantisation(settings: Base, config: Any) -> dict[str, Any]:
     """
     if settings.quantise is None:
         return {}
-    check_quantiser(settings)
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
             f"base.quantise: {settings.quantise}, but the weights of {settings.model} are quantised already. Leave "
             "base.quantise out to use them as they are."
         )
+    check_quantiser(settings)
     import torch
     from transformers import BitsAndBytesConfig
 
