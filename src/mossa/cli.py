@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,7 +59,7 @@ def validate(study: StudyFile, overrides: Overrides = None) -> None:
     typer.echo(checked)
     if count := len(checked.problems):
         raise typer.Exit(_fail(f"{study}: {count} problem{'s' if count > 1 else ''}."))
-    typer.echo(f"{study} is ready. Next: mossa run {study}")
+    typer.echo(f"{study} is ready. Next: {_run_command(study, overrides)}")
 
 
 @app.command()
@@ -126,7 +127,7 @@ def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
     standing = Study.load(study, *overrides or (), runs=runs).status()
     typer.echo(standing)
     if standing.todo:
-        typer.echo(f"Next: mossa run {study}")
+        typer.echo(f"Next: {_run_command(study, overrides)}")
 
 
 @app.command()
@@ -187,6 +188,11 @@ def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
     from mossa.study import load_study
 
     return prepare(load_study(study, overrides or ()), runs)
+
+
+def _run_command(study: Path, overrides: list[str] | None) -> str:
+    """Return what to type to run the study as it was asked about."""
+    return shlex.join(["mossa", "run", str(study), *(word for each in overrides or () for word in ("-s", each))])
 
 
 def _fail(message: str) -> int:

@@ -12,7 +12,10 @@ from tests.docs.page import follow
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
 STARTS = [
     # Those in one row go on where the one before ended.
-    ["first-study"],
+    ["first-study", "reading-the-report"],
+    ["your-own-tasks"],
+    ["your-own-model"],
+    ["from-a-pair-to-an-answer"],
 ]
 
 

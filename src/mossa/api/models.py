@@ -51,11 +51,18 @@ def compare_models(
         examples = [Example(prompt, "") for prompt in prompts]
     return compare_pair(
         checked(Base, model=resolve(str(base), Path()), dtype=dtype, quantise=quantise),
-        str(experimental),
-        str(control),
+        _place(str(experimental)),
+        _place(str(control)),
         examples,
         checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long),
         list(estimators),
         find_device(device),
         say,
     )
+
+
+def _place(source: str) -> str:
+    """Return the folder of a model that comes with mossa; everything else stays as it was typed."""
+    from mossa.study.paths import SHIPPED, resolve
+
+    return resolve(source, Path()) if source.startswith(SHIPPED) else source
