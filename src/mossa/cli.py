@@ -76,7 +76,7 @@ def run(
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="be the K-th of N runs that share the work, e.g. of a job array")
     ] = None,
-    engine: Annotated[Literal["local", "ray"], typer.Option(help="this machine, or a Ray cluster")] = "local",
+    engine: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster")] = "local",
     address: Annotated[str | None, typer.Option(help="of the Ray cluster; default: the one found here")] = None,
     report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
 ) -> None:

@@ -1,12 +1,17 @@
-"""Every tutorial is followed to the letter, in an empty folder."""
+"""Every tutorial, and the page on how to add something, is followed to the letter in an empty folder."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mossa.pipeline.engines import ENGINES
+from mossa.similarity import ESTIMATORS
+from mossa.tasks.collections import COLLECTIONS
 from tests.docs.page import follow
 
 TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
@@ -23,6 +28,23 @@ STARTS = [
 def test_a_tutorial_does_what_it_says(names: list[str], tmp_path: Path) -> None:
     for name in names:
         follow(TUTORIALS / f"{name}.md", tmp_path)
+
+
+@pytest.fixture
+def registries() -> Iterator[list[dict[str, Any]]]:
+    """Return what one can add to; what was added is gone afterwards."""
+    found: list[dict[str, Any]] = [ESTIMATORS, COLLECTIONS, ENGINES]
+    before = [dict(registry) for registry in found]
+    yield found
+    for registry, held in zip(found, before, strict=True):
+        registry.clear()
+        registry.update(held)
+
+
+def test_what_one_can_add_works_as_it_is_told(tmp_path: Path, registries: list[dict[str, Any]]) -> None:
+    sizes = [len(registry) for registry in registries]
+    follow(TUTORIALS.parent / "how-to" / "extend.md", tmp_path)
+    assert [len(registry) for registry in registries] == [size + 1 for size in sizes]
 
 
 def test_no_tutorial_is_forgotten() -> None:

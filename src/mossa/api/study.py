@@ -94,7 +94,7 @@ class Study:
         device: str = "auto",
         workers: int | None = None,
         shard: tuple[int, int] | None = None,
-        engine: Literal["local", "ray"] = "local",
+        engine: str = "local",
         address: str | None = None,
         report: bool = True,
         progress: bool = True,

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
-from mossa.errors import StudyError
+from mossa.errors import StudyError, choices
 from mossa.models.access import check_access
 from mossa.models.quantise import check_quantiser
 from mossa.pipeline.claims import Claims
 from mossa.pipeline.devices import find_device
+from mossa.pipeline.engines import ENGINES
 from mossa.pipeline.events import Event, Outcome
 from mossa.pipeline.plan import plan
 from mossa.pipeline.queue import Queue, needed
@@ -28,12 +27,10 @@ from mossa.pipeline.runners import at_work
 from mossa.pipeline.shared_queue import SharedQueue, falls_to
 from mossa.pipeline.store import RunFolder, Status
 from mossa.pipeline.unit import Unit, fingerprints
-from mossa.similarity.registry import SHIPPED
 from mossa.study.schema import Study
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Task
 
-SMALL_BASE = 400_000_000  # bytes of weights below which one thread per process is fastest
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
 SHOWN_PROMPTS = 3  # per task, in the report
 
@@ -92,12 +89,14 @@ class Means:
     device: str = "auto"
     workers: int | None = None
     shard: tuple[int, int] | None = None
-    engine: Literal["local", "ray"] = "local"
+    engine: str = "local"
     address: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise StudyError(f"--workers {self.workers}: give 1 or more.")
+        if self.engine not in ENGINES:
+            raise StudyError(f"--engine {self.engine}: there is no such engine. {choices(self.engine, ENGINES)}")
         if self.address and self.engine != "ray":
             raise StudyError(f"--address {self.address} is that of a Ray cluster: add --engine ray.")
         if self.shard and self.engine == "ray":
@@ -158,7 +157,11 @@ def run_study(
                 on_event(event, queue)
 
         if queue.todo:
-            _do_units(prepared, queue, means, settle, say)
+            check_quantiser(prepared.study.base)
+            from mossa.pipeline.workbench import Job  # torch and the rest, needed from here on
+
+            job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints)
+            ENGINES[means.engine](job, queue, means, settle, say)
         finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
         with claims.held_alone("tables") if claims else nullcontext():
             if claims and is_gathered(run, prepared.units, prepared.fingerprints):
@@ -195,55 +198,6 @@ def _shared_queue(prepared: Prepared, shard: tuple[int, int], claims: Claims, sa
     return queue
 
 
-def _do_units(
-    prepared: Prepared, queue: Queue, means: Means, settle: Callable[[Event], None], say: Callable[[str], None]
-) -> None:
-    check_quantiser(prepared.study.base)
-    from mossa.pipeline.workbench import Job  # torch and the rest, needed from here on
-
-    job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints)
-    if means.engine == "ray":
-        from mossa.pipeline.ray_engine import run_on_ray
-
-        small = _weight_bytes(prepared.study) < SMALL_BASE
-        run_on_ray(job, queue, means.address, means.device, means.workers, small, settle, say)
-        return
-    from mossa.pipeline.local import run_here, run_in_processes
-
-    devices, threads = choose_devices(prepared.study, means.device, means.workers)
-    devices = devices[: len(queue.todo)]
-    own = [name for name in prepared.study.similarity.estimators if name not in SHIPPED]
-    if own and len(devices) > 1:
-        say(f"One worker does everything, because only this process knows the estimator {', '.join(own)}.")
-        devices = devices[:1]
-    if len(devices) == 1:
-        run_here(job, queue, devices[0], threads, settle)
-    else:
-        run_in_processes(job, queue, devices, threads, settle, say)
-
-
-def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list[str], int]:
-    """Return the device of each worker, and the threads of each.
-
-    A small base in a local folder gets one thread, whose sums are the same to the bit however many processes share the
-    work; a larger one gets the cores divided by the workers. Raises `StudyError` for a device that is not there.
-    """
-    import torch
-
-    from mossa.models.placement import is_split
-
-    device = find_device(device)
-    gpus = torch.cuda.device_count()
-    if device == "cuda":
-        return [f"cuda:{number % gpus}" for number in range(workers or gpus)], 1
-    cores = len(os.sched_getaffinity(0))
-    if is_split(device) and workers not in (None, 1):
-        raise StudyError(f"--workers {workers}: a base that is dealt out over {device} is loaded once; give 1.")
-    small = _weight_bytes(study) < SMALL_BASE
-    count = workers or (cores if small and device == "cpu" else 1)
-    return [device] * count, 1 if small else max(1, cores // count)
-
-
 def _settle(
     outcome: Outcome, queue: Queue, done: list[str], units: dict[str, Unit], say: Callable[[str], None]
 ) -> None:
@@ -272,8 +226,3 @@ def _find_damage(prepared: Prepared, names: Iterable[str]) -> dict[str, str]:
             if damage:
                 found[name] = damage
     return found
-
-
-def _weight_bytes(study: Study) -> int:
-    folder = Path(study.base.model)
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else SMALL_BASE

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from mossa.errors import StudyError
 from mossa.pipeline.cost.estimate import Estimate
+from mossa.pipeline.engines import choose_devices
 from mossa.pipeline.events import Event, Outcome
 from mossa.pipeline.queue import Queue
-from mossa.pipeline.run import Prepared, choose_devices
+from mossa.pipeline.run import Prepared
 from mossa.pipeline.runners import at_work
 
 
