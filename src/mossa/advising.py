@@ -33,7 +33,7 @@ def advise(
 
     results = Study.load(study, *overrides or (), runs=runs).results()
     if "similarity" not in results.tables:
-        raise MossaError(f"{results.folder} has no results yet. Run first: mossa run {study}")
+        raise MossaError(f"{results.folder} has no results of this study as it is now. Run first: mossa run {study}")
     undone = sum(found.state != "done" for found in results.status.values())
     if undone:
         typer.echo(f"{undone} of {len(results.status)} units are not done; the advice is drawn from the others.")
