@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from mossa.errors import StudyError
+from mossa.models import prompts
 from mossa.models.adapters import new_adapter
 from mossa.models.base import load_base
 from mossa.models.shape import shape_of
+from mossa.pipeline.cost.estimate import estimate
 from mossa.pipeline.cost.gpus import named_gpu
 from mossa.pipeline.cost.saving import backward, saving
 from mossa.pipeline.cost.schedule import longest_chain, makespan
+from mossa.pipeline.cost.tokenized import Tokenized
 from mossa.pipeline.cost.work import Counter
 from mossa.pipeline.perform import perform
 from mossa.pipeline.run import prepare
@@ -42,7 +45,7 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     prepared.run.prepare()
     bench = Workbench(Job(study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
     shape = shape_of(study.base, study.recipe.lora)
-    counter = Counter(study, prepared.tasks, bench.format, shape, "cpu")
+    counter = Counter(study, prepared.tasks, Tokenized(bench.format), shape, "cpu")
     for name in ("train/sft", "train/control-first-seed0", "represent/pretrained@first"):
         unit = prepared.units[name]
         assert perform(unit, bench).state == "done"
@@ -110,3 +113,24 @@ def test_no_schedule_is_shorter_than_its_chain_or_its_share(costs: list[tuple[fl
 def test_an_unknown_gpu_lists_the_choices() -> None:
     with pytest.raises(StudyError, match=r"--gpu h10: .* Did you mean 'h100'\?"):
         named_gpu("h10")
+
+
+def test_an_example_becomes_tokens_once_whoever_asks(
+    base_folder: Any, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study.model_validate(
+        {
+            "name": "once",
+            "base": {"model": str(base_folder("llama"))},
+            "tasks": {"source": str(task_folder), "train": 20, "validation": 4, "test": 12},
+            "recipe": {"preset": "small", "budget": {"steps": 4}},
+            "experimental": {"pretrained": "base", "sft": {"mixture": "all"}, "more": {"mixture": "all"}},
+        }
+    )
+    texts: list[str] = []
+    tokenize = prompts.tokenize
+    monkeypatch.setattr(prompts, "tokenize", lambda model, some: texts.extend(some) or tokenize(model, some))
+    prepared = prepare(study, tmp_path)
+    estimate(prepared, gpu="h100")
+    sizes = [len(task.train) * 2 + len(task.test) * 3 for task in prepared.tasks]  # prompts and targets; prompts alone
+    assert len(texts) == sum(sizes)

@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rich.console import Console
+from rich.progress import track
+
 from mossa.errors import MossaError
 from mossa.models.base import load_config, load_tokenizer, longest_input
-from mossa.models.prompts import PromptFormat, make_format
+from mossa.models.prompts import make_format
 from mossa.models.shape import Shape, shape_of
 from mossa.pipeline.cost.gpus import GPUS, Gpu, found_gpu, named_gpu
 from mossa.pipeline.cost.memory import Need, need
 from mossa.pipeline.cost.rates import Rates, from_here, from_peak, from_units
 from mossa.pipeline.cost.timings import Sample
+from mossa.pipeline.cost.tokenized import Tokenized
 from mossa.pipeline.cost.work import Counter, Work
 from mossa.pipeline.plan import plan
 from mossa.pipeline.run import Prepared
@@ -63,7 +67,9 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
     tokenizer = load_tokenizer(study.base)
     form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
     shape = shape_of(study.base, study.recipe.lora)
-    works = _works(study, prepared.tasks, prepared.units, form, shape, chosen is not None)
+    counter = Counter(study, prepared.tasks, Tokenized(form), shape, "cuda" if chosen else "cpu")
+    shown = track(prepared.units.items(), "Counting tokens", console=Console(stderr=True), transient=True)
+    works = {name: counter.work(unit) for name, unit in shown}
     sample = Sample.of(study, prepared.units, shape.layers, shape.width, len(prepared.tasks))
     rates = None
     if gpu is None:
@@ -78,7 +84,8 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
             units = plan(other, tasks)
         except MossaError:  # a mixture that names a task which this variant leaves out
             continue
-        found = _works(other, tasks, units, form, shape, chosen is not None)
+        counted = replace(counter, study=other, tasks=tasks)
+        found = {name: counted.work(unit) for name, unit in units.items()}
         smaller.append((label, sum(rates.of(units, found).values())))
     needed = need(study, shape, prepared.units, works, chosen is not None)
     return Estimate(prepared.units, works, seconds, prepared.todo, shape, rates, needed, chosen, smaller)
@@ -88,16 +95,6 @@ def fitting_gpus(estimate: Estimate) -> list[str]:
     """Return the GPUs of the table whose memory holds what the study needs, smallest first."""
     fitting = [name for name, gpu in GPUS.items() if gpu.memory * 1e9 * 0.95 > estimate.need.device]
     return sorted(fitting, key=lambda name: GPUS[name].memory)
-
-
-def _works(
-    study: Study, tasks: Sequence[Task], units: dict[str, Unit], form: PromptFormat, shape: Shape, on_gpu: bool
-) -> dict[str, Work]:
-    counter = Counter(study, tasks, form, shape, "cuda" if on_gpu else "cpu")
-    works: dict[str, Work] = {}
-    for name, unit in units.items():
-        works[name] = counter.work(unit)
-    return works
 
 
 def _smaller(study: Study, tasks: Sequence[Task]) -> Iterator[tuple[str, Study, list[Task]]]:

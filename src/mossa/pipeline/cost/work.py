@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
 
 from mossa.models.batches import by_length
-from mossa.models.prompts import Encoded, PromptFormat
+from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape
+from mossa.pipeline.cost.tokenized import Tokenized
 from mossa.pipeline.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.pipeline.unit import Unit
 from mossa.representations.beginning import common_beginning
@@ -47,14 +47,13 @@ class Work:
 
 @dataclass
 class Counter:
-    """Counts the work of the units of one study; examples become tokens once."""
+    """Counts the work of the units of one study."""
 
     study: Study
     tasks: Sequence[Task]
-    form: PromptFormat
+    tokenized: Tokenized
     shape: Shape
     device: str
-    _encoded: dict[tuple[str, str, bool], list[Encoded]] = field(default_factory=dict[Any, list[Encoded]])
 
     @cached_property
     def by_name(self) -> dict[str, Task]:
@@ -87,11 +86,7 @@ class Counter:
         return Budget.model_validate(unit.settings["budget"])
 
     def _examples(self, task: str, split: str, with_target: bool) -> list[Encoded]:
-        key = (task, split, with_target)
-        if key not in self._encoded:
-            examples = getattr(self.by_name[task], split)
-            self._encoded[key] = self.form.encode(examples, f"task {task!r}, {split}", with_target)
-        return self._encoded[key]
+        return self.tokenized.of(getattr(self.by_name[task], split), f"task {task!r}, {split}", with_target)
 
     def _train(self, unit: Unit) -> Work:
         names = list(unit.settings["train"])
@@ -99,7 +94,7 @@ class Counter:
             examples = self._examples(names[0], "train", True)
         else:
             mixed = mix([self.by_name[name] for name in names], unit.settings["cap_per_cluster"], unit.settings["seed"])
-            examples = self.form.encode(mixed, unit.key, with_target=True)
+            examples = self.tokenized.of(mixed, unit.key, with_target=True)
         recipe, seed = self.study.recipe, unit.settings["seed"]
         steps = planned_steps(examples, self.budget_of(unit), recipe.batch_size, seed) if examples else 0
         return training_work(examples, steps, recipe, seed, self.shape, self.device)

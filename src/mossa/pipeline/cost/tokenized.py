@@ -1,0 +1,34 @@
+"""Examples as tokens, each once, however many units, mixtures and smaller studies ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from mossa.models.prompts import Encoded, PromptFormat
+from mossa.tasks.task import Example
+
+
+@dataclass
+class Tokenized:
+    """What is known of examples, by which object they are: tasks, mixtures and cut-down tasks hold the same ones."""
+
+    form: PromptFormat
+    _known: dict[tuple[int, bool], tuple[Example, Encoded | None]] = field(
+        default_factory=dict[tuple[int, bool], tuple[Example, Encoded | None]]
+    )
+
+    def of(self, examples: Sequence[Example], what: str, with_target: bool) -> list[Encoded]:
+        """Return the examples that fit; with targets only their lengths are kept, for a million would fill the memory.
+
+        Raises `DataError`, naming `what`, as encoding them does.
+        """
+        new = [example for example in examples if (id(example), with_target) not in self._known]
+        fitting = {encoded.index: encoded for encoded in self.form.encode(new, what, with_target)}
+        for index, example in enumerate(new):
+            encoded = fitting.get(index)
+            if encoded and with_target:
+                encoded = replace(encoded, tokens=range(len(encoded.tokens)))
+            self._known[id(example), with_target] = (example, encoded)  # held, so that its id is not given again
+        found = (self._known[id(example), with_target][1] for example in examples)
+        return [encoded for encoded in found if encoded]
