@@ -180,7 +180,7 @@ def _choose(
         )
     if ranking["rise"].isna().all():
         return "none", (), f"{why} No task has a defined difference at every layer."
-    best = ranking.loc[ranking["rise"].idxmax()]
+    best = ranking.sort_values("rise").dropna(subset="rise").iloc[-1]
     reason = (
         f"{why} And no layer stands out: none rose to the controls above the base surely, and surely more than the "
         f"others ({tasks} tasks). The highest is layer {best['layer']:.0f} with "

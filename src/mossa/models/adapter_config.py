@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from peft import LoraConfig, PeftConfig
+from peft import LoraConfig, PeftConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from torch import Tensor
@@ -77,16 +77,17 @@ def read_adapter_config(folder: Path, name: str) -> PeftConfig:
         raise ModelError(
             f"adapter {name}: {place} is {_short(first['input'])}, which cannot be honoured ({first['msg']}). {WAY_OUT}"
         ) from error
-    known = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    known = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
     defaults: dict[str, Any] = known().to_dict()
     for key, value in (read.model_extra or {}).items():
         unknown = key not in defaults and value not in (None, False, [], {})
         if key not in KEPT_APART and (unknown or (kind == "LORA" and value != _plain(defaults.get(key)))):
             why = "which this version of PEFT does not know" if unknown else "which cannot be honoured"
             raise ModelError(f"adapter {name}: {_short(key)} is {_short(value)}, {why}. {WAY_OUT}")
-    given = {key: value for key, value in raw.items() if key in defaults and key not in KEPT_APART}
+    given: dict[str, Any] = {key: value for key, value in raw.items() if key in defaults and key not in KEPT_APART}
+    given["inference_mode"] = True
     with sentences(f"adapter {name}"):
-        return known(**given | {"inference_mode": True})
+        return known(**given)
 
 
 def check_ranks(config: PeftConfig, weights: dict[str, Tensor], name: str) -> None:

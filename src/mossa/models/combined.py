@@ -32,7 +32,8 @@ class CombinedLinear(Linear):
         """Return `x (W + s B A)ᵀ + bias`, shapes `[…, in]` to `[…, out]`."""
         base: Any = self.base_layer
         name = self.active_adapter if isinstance(self.active_adapter, str) else self.active_adapter[0]
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        a: Any = self.lora_A[name].weight
+        b: Any = self.lora_B[name].weight
         out, width = base.weight.shape
         if (
             args

@@ -26,7 +26,7 @@ MARK = "\u2060PROMPT\u2060"  # stands for the prompt while a chat template is re
 class Encoded:
     """One input: its tokens, how many are the prompt, whether the prompt was shortened, its place in the list."""
 
-    tokens: Sequence[int]
+    tokens: list[int]
     prompt_length: int
     shortened: bool
     index: int

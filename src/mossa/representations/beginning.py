@@ -31,7 +31,7 @@ def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
     """Return how many tokens all prompts begin with, leaving each one of its own; 0 if too few to be worth it."""
     if len(prompts) < 2:
         return 0
-    first, last = min(prompts), max(prompts)  # in lexical order: what these two share, all share
+    first, last = min(map(list, prompts)), max(map(list, prompts))  # in lexical order: what these two share, all share
     longest = min(map(len, prompts)) - 1
     same = next((place for place in range(longest) if first[place] != last[place]), longest)
     return same if same >= WORTH else 0
@@ -46,11 +46,10 @@ def lend(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | N
     decoder(input_ids=torch.tensor([list(tokens)], device=device), past_key_values=cache, use_cache=True)
     if any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None
-    lent: list[_Lent] = []
-    for layer in cache.layers:
-        keys: Any = layer.keys
-        values: Any = layer.values
+    layers: list[Any] = cache.layers
+    lent: list[Any] = []
+    for layer in layers:
         lent.append(_Lent())
-        lent[-1].lazy_initialization(keys, values)
-        lent[-1].keys, lent[-1].values = keys, values
+        lent[-1].lazy_initialization(layer.keys, layer.values)
+        lent[-1].keys, lent[-1].values = layer.keys, layer.values
     return Cache(layers=lent)
