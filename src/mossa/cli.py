@@ -142,8 +142,8 @@ def report(
     from mossa.terminal import open_console, say_answers
 
     console = open_console()
-    prepared = _prepared(study, overrides, runs)
-    say_answers(console, *write_again(prepared, format, lambda line: console.print(line, highlight=False)))
+    prepared, how_to_run = _prepared(study, overrides, runs), _run_command(study, overrides)
+    say_answers(console, *write_again(prepared, format, lambda line: console.print(line, highlight=False), how_to_run))
 
 
 def _shard(given: str | None) -> tuple[int, int] | None:

@@ -56,6 +56,7 @@ def test_it_chooses_what_the_paper_chose(study: Study) -> None:
         "alpha": 16,
         "dropout": 0.0,
         "targets": ["q_proj", "v_proj"],
+        "layers": None,
     }
     assert (recipe.learning_rate, recipe.schedule, recipe.warmup, recipe.weight_decay) == (5e-5, "cosine", 0, 0)
     assert recipe.batch_size == 4 * 4 and recipe.budget.epochs == 3 and recipe.max_gradient_norm == 1

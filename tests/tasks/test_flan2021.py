@@ -168,7 +168,7 @@ def test_a_copy_without_validation_gives_a_tenth_of_train(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("path", "change", "sentence"),
     [
-        ("train", lambda text: text.replace('"inputs"', '"input"', 1), r"'inputs' must be text.*The fields .* 'input'"),
+        ("train", lambda text: text.replace('"inputs"', '"input"', 1), r"there is no 'inputs'. The fields .* 'input'"),
         ("test", lambda text: text[: len(text) // 2], r"was not downloaded whole: delete it and get it again"),
         ("test", lambda text: text.replace("rte_10", "cb_10"), r"its task is 'cb_10templates', but the file is of rte"),
         ("validation", None, r"rte has no validation split; validation/rte_10templates_validation\.jsonl is missing"),

@@ -31,7 +31,7 @@ def publish(record: Record, tables: dict[str, pd.DataFrame], form: Literal["html
 
 
 def write_again(
-    prepared: Prepared, form: Literal["html", "md"], say: Callable[[str], None]
+    prepared: Prepared, form: Literal["html", "md"], say: Callable[[str], None], how_to_run: str
 ) -> tuple[dict[str, pd.DataFrame], Path]:
     """Write tables and report of what is done into the run folder again; return the tables and the page to open.
 
@@ -39,7 +39,7 @@ def write_again(
     """
     record = prepared.record
     if not record.run.units.is_dir():
-        raise RunFolderError(f"{record.run.path} has no results yet. Run the study first: mossa run STUDY")
+        raise RunFolderError(f"{record.run.path} has no results yet. Run the study first: {how_to_run}")
     with at_work(record.run, prepared.plan, True, say):
         tables = gather(record.run, record.units, record.fingerprints)
         write_tables(tables, record.run.path / "results", record.run)
