@@ -33,7 +33,8 @@ from mossa.pipeline.cost.work import forward_work, training_work
 from mossa.representations import represent_tokens
 from mossa.similarity import compare
 from mossa.study.presets import RECIPES
-from mossa.study.schema import Base, Budget, Recipe
+from mossa.study.recipe import Budget, Recipe
+from mossa.study.schema import Base
 from mossa.training.train import train_adapter
 
 SHAPES = {  # width, feed-forward, layers, heads, heads of keys and values, vocabulary, tied embeddings

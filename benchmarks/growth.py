@@ -25,7 +25,7 @@ from mossa.pipeline.plan import plan
 from mossa.representations import represent_tokens
 from mossa.similarity import compare
 from mossa.study import load_study
-from mossa.study.schema import Budget
+from mossa.study.recipe import Budget
 from mossa.tasks.collections import load_tasks
 from mossa.training.train import train_adapter
 from training_worker import RECIPE

@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from material import encode, llama, matmul_rate, texts
 from mossa.models.base import LoadedBase
 from mossa.models.prompts import Encoded
-from mossa.study.schema import Budget, Lora, Recipe
+from mossa.study.recipe import Budget, Lora, Recipe
 from mossa.training import train as loop
 from mossa.training.schedule import batches
 

@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel
 
 from mossa.study.presets import RECIPES
-from mossa.study.schema import Budget, Existing, Experimental, Study
+from mossa.study.recipe import Budget
+from mossa.study.schema import Existing, Experimental, Study
 
 # What stands below a name that the user chooses, and not below a field.
 BELOW_A_NAME: dict[type[BaseModel], str] = {Existing: "TASK", Experimental: "NAME"}
@@ -52,7 +53,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def _row(place: str, name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
     if not field.get("description"):
-        raise ValueError(f"{place}.{name} has no description; give it one in study/schema.py")
+        raise ValueError(f"{place}.{name} has no description; give it one in study/schema.py or study/recipe.py")
     default = "required" if name in schema.get("required", ()) else ""
     if field.get("default") not in (None, {}) and not isinstance(field["default"], dict):
         default = f"`{_yaml(field['default'])}`"

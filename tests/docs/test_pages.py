@@ -64,7 +64,8 @@ def test_pages_load_nothing_from_a_network(built: Path) -> None:
 def test_the_reference_has_every_field_command_and_estimator(built: Path) -> None:
     from mossa.cli import app
     from mossa.similarity import ESTIMATORS
-    from mossa.study.schema import Lora, Similarity, Tasks, Until
+    from mossa.study.recipe import Lora, Until
+    from mossa.study.schema import Similarity, Tasks
 
     study = (built / "reference" / "study.html").read_text(encoding="utf-8")
     for part in (Lora, Similarity, Tasks, Until):

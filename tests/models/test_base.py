@@ -16,7 +16,8 @@ from mossa.models.adapters import target_modules
 from mossa.models.base import load_base, load_checkpoint
 from mossa.models.batches import by_length
 from mossa.models.files import base_fingerprint
-from mossa.study.schema import Base, Lora
+from mossa.study.recipe import Lora
+from mossa.study.schema import Base
 from tests.small import ARCHITECTURES, make_model, make_tokenizer
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from mossa.models import combined
 from mossa.models.adapters import new_adapter
 from mossa.models.combined import CombinedLinear, combine
-from mossa.study.schema import Lora
+from mossa.study.recipe import Lora
 from tests.training.test_gradient import double_base
 
 

@@ -13,7 +13,8 @@ import torch
 
 from mossa.models.adapters import new_adapter, save_adapter
 from mossa.models.base import load_base
-from mossa.study.schema import Base, Lora
+from mossa.study.recipe import Lora
+from mossa.study.schema import Base
 from tests.hub import hub
 
 ASK = """

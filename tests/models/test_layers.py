@@ -17,7 +17,8 @@ from mossa.models.adapters import loaded_adapter, lora_config, new_adapter
 from mossa.models.base import load_base, without_storage
 from mossa.models.blocks import blocks_of
 from mossa.models.prompts import make_format
-from mossa.study.schema import Base, Budget, Lora, Prompt, Recipe
+from mossa.study.recipe import Budget, Lora, Recipe
+from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
 from mossa.training.train import train_adapter
 from tests.small import ARCHITECTURES, COMMON, GROUPED, examples, make_tokenizer

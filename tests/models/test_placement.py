@@ -21,7 +21,8 @@ from mossa.models.placement import places_of
 from mossa.pipeline.devices import find_device
 from mossa.pipeline.run import Means, prepare, run_study
 from mossa.representations import represent_tokens
-from mossa.study.schema import Base, Budget, Lora, Recipe, Study
+from mossa.study.recipe import Budget, Lora, Recipe
+from mossa.study.schema import Base, Study
 from mossa.training.evaluate import evaluate
 from mossa.training.train import train_adapter
 from tests.training.test_gradient import some_examples

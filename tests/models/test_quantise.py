@@ -22,7 +22,8 @@ from mossa.models.shape import shape_of
 from mossa.pipeline.plan import plan
 from mossa.pipeline.unit import fingerprints
 from mossa.representations import represent_tokens
-from mossa.study.schema import Base, Budget, Lora, Recipe, Study
+from mossa.study.recipe import Budget, Lora, Recipe
+from mossa.study.schema import Base, Study
 from mossa.tasks.collections import load_tasks
 from mossa.training.train import train_adapter
 from tests.pipeline.command import mossa, tables

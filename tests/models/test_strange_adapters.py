@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from mossa.errors import ModelError
 from mossa.models.adapters import loaded_adapter, new_adapter, save_adapter
 from mossa.models.base import LoadedBase, load_base
-from mossa.study.schema import Base, Lora
+from mossa.study.recipe import Lora
+from mossa.study.schema import Base
 from tests.strange import as_json, nasty, tries
 
 TOKENS = torch.tensor([[1, 5, 9, 11, 30, 42]])

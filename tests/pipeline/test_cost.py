@@ -28,7 +28,8 @@ from mossa.pipeline.run import prepare
 from mossa.pipeline.unit import Unit
 from mossa.pipeline.workbench import Job, Workbench
 from mossa.representations import represent_tokens
-from mossa.study.schema import Base, Lora, Study
+from mossa.study.recipe import Lora
+from mossa.study.schema import Base, Study
 
 
 def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from mossa.models.adapters import new_adapter
 from mossa.models.base import LoadedBase
 from mossa.models.prompts import Encoded
-from mossa.study.schema import Lora
+from mossa.study.recipe import Lora
 from mossa.training.loss import backward, token_losses
 from tests.small import ARCHITECTURES, make_model, make_tokenizer
 

@@ -13,7 +13,8 @@ from mossa.errors import ModelError
 from mossa.models.base import load_base
 from mossa.models.batches import Allowance, for_each_batch, ran_out_of_memory
 from mossa.representations import represent_tokens
-from mossa.study.schema import Base, Budget, Recipe
+from mossa.study.recipe import Budget, Recipe
+from mossa.study.schema import Base
 from mossa.training.loss import token_losses
 from mossa.training.train import train_adapter
 from tests.training.test_train import encoded

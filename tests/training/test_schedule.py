@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mossa.models.prompts import Encoded
-from mossa.study.schema import Budget, Recipe, Until
+from mossa.study.recipe import Budget, Recipe, Until
 from mossa.training.schedule import batches, learning_rate, planned_steps
 
 

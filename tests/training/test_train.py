@@ -15,7 +15,8 @@ from mossa.errors import ModelError, TrainingError
 from mossa.models.adapters import loaded_adapter, new_adapter, update_norms
 from mossa.models.base import LoadedBase, load_base
 from mossa.models.prompts import Encoded, make_format
-from mossa.study.schema import Base, Budget, Lora, Prompt, Recipe, Until
+from mossa.study.recipe import Budget, Lora, Recipe, Until
+from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
 from mossa.training.evaluate import evaluate
 from mossa.training.train import train_adapter

@@ -29,7 +29,7 @@ from mossa.models.combined import combine
 from mossa.models.files import check_weights
 from mossa.models.hub import adapter_folder, sentences
 from mossa.models.placement import lies_elsewhere, seeming_present
-from mossa.study.schema import Lora
+from mossa.study.recipe import Lora
 
 # What PEFT raises for a configuration that does not fit the base
 UNFIT = (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, re.error)

@@ -14,7 +14,8 @@ from mossa.models.adapters import new_adapter
 from mossa.models.base import LoadedBase, load_config, without_storage
 from mossa.models.blocks import blocks_of
 from mossa.models.hub import quiet
-from mossa.study.schema import Base, Lora
+from mossa.study.recipe import Lora
+from mossa.study.schema import Base
 
 PROBE = 16  # tokens; long enough to measure what grows with them
 

@@ -19,7 +19,8 @@ from mossa.pipeline.plan import control_name
 from mossa.pipeline.run import Finished, Prepared, prepare
 from mossa.pipeline.store import RunFolder
 from mossa.report.advice import outcome_markdown
-from mossa.study.schema import BASE, Budget, Control, Experimental, Lora, Study
+from mossa.study.recipe import Budget, Lora
+from mossa.study.schema import BASE, Control, Experimental, Study
 
 SEEDS = (0, 1, 2)
 STEPS = ("train", "evaluate")

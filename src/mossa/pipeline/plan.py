@@ -10,7 +10,8 @@ from mossa.errors import StudyError, choices
 from mossa.models.files import adapter_fingerprint, base_fingerprint
 from mossa.pipeline.unit import Unit
 from mossa.similarity.registry import estimator
-from mossa.study.schema import BASE, Budget, Existing, Experimental, Kind, Study
+from mossa.study.recipe import Budget
+from mossa.study.schema import BASE, Existing, Experimental, Kind, Study
 from mossa.tasks.mixture import chosen_tasks, named_tasks
 from mossa.tasks.task import Task, hash_examples
 

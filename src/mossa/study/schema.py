@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mossa.errors import MossaError
 from mossa.names import check_name
 from mossa.study.presets import RECIPES
+from mossa.study.recipe import Budget, Recipe
+from mossa.study.settings import Count, Seed, Settings
 
 BASE = "pretrained"  # what the base is called among the experimental models and in every table
 Kind = Literal["base", "adapter", "checkpoint"]
 TEMPLATES = ("auto", "chat", "plain", "llama2")  # those with a name; any other holds {prompt} once
-Count = Annotated[int, Field(ge=1, le=10**15)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class Settings(BaseModel):
-    """A part of the study file: unknown keys are refused, values do not change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Base(Settings):
@@ -98,75 +90,6 @@ class Tasks(Settings):
                     raise ValueError(f"task {name!r} is in cluster {seen[name]!r} and in {cluster!r}; leave one")
                 seen[name] = cluster
         return clusters
-
-
-class Lora(Settings):
-    """The low-rank adapter that training adds (PEFT's LoRA)."""
-
-    rank: Count = Field(default=8, description="rank r")
-    alpha: Positive = Field(default=16, description="scale: updates are multiplied by alpha / rank")
-    dropout: Share = Field(default=0.0, description="dropout on the adapter's input")
-    targets: Literal["auto", "all-linear"] | list[str] = Field(
-        default="auto", description="auto (what PEFT knows for the architecture), all-linear, or module names"
-    )
-    layers: list[Annotated[int, Field(ge=1)]] | None = Field(
-        default=None, min_length=1, description="adapt these layers alone, counted from 1; default: all"
-    )
-
-    @field_validator("layers")
-    @classmethod
-    def _each_once(cls, layers: list[int] | None) -> list[int] | None:
-        if layers is not None and len(set(layers)) != len(layers):
-            raise ValueError(f"the layers {layers} repeat one; name each once")
-        return layers and sorted(layers)
-
-
-class Until(Settings):
-    """Train until a criterion on the validation examples is met."""
-
-    metric: Literal["loss", "exact_match"] = Field(
-        description="loss in nats per target token, or share of examples whose every target token is right"
-    )
-    value: float = Field(allow_inf_nan=False, description="loss (nats per target token) at most, or share at least")
-    at_most_steps: Count = Field(description="stop here if the criterion is not met")
-    check_every: Count = Field(default=25, description="optimizer steps between two looks at the validation examples")
-
-
-class Budget(Settings):
-    """How long to train: exactly one of epochs, steps, target_tokens, until."""
-
-    epochs: Positive | None = Field(default=None, description="passes over the training examples")
-    steps: Count | None = Field(default=None, description="optimizer steps")
-    target_tokens: Count | None = Field(default=None, description="tokens of answers learned from, over all steps")
-    until: Until | None = Field(default=None, description="train until a criterion is met")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [name for name in ("epochs", "steps", "target_tokens", "until") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"give exactly one of epochs, steps, target_tokens, until (here: {', '.join(given) or 'none'})"
-            )
-        return self
-
-
-class Recipe(Settings):
-    """How an adapter is trained."""
-
-    lora: Lora = Field(default=Lora(), description="the low-rank adapter that training adds")
-    learning_rate: Positive = Field(default=2e-4, description="the highest, after warm-up")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="how the learning rate falls after warm-up"
-    )
-    warmup: Share = Field(default=0.03, description="share of the steps in which the learning rate rises")
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=0.0, description="AdamW's weight decay, on the adapter's weights"
-    )
-    batch_size: Count = Field(default=16, description="examples per optimizer step")
-    max_gradient_norm: Positive | None = Field(default=1.0, description="clip the gradient to this norm")
-    budget: Budget = Field(default=Budget(epochs=3), description="how long to train")
-    gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time")
-    checkpoint_every: Count = Field(default=200, description="optimizer steps between two resumable checkpoints")
 
 
 class Existing(Settings):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mossa.models.prompts import Encoded
-from mossa.study.schema import Budget, Recipe
+from mossa.study.recipe import Budget, Recipe
 from mossa.training.loss import count_targets
 
 

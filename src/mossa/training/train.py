@@ -17,7 +17,7 @@ from mossa.models.adapters import new_adapter, save_adapter, update_norms
 from mossa.models.base import LoadedBase
 from mossa.models.batches import Allowance, by_length, ran_out_of_memory
 from mossa.models.prompts import Encoded
-from mossa.study.schema import Budget, Recipe, Until
+from mossa.study.recipe import Budget, Recipe, Until
 from mossa.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from mossa.training.loss import TOKEN_BUDGET, backward, count_targets, lengths, token_losses
 from mossa.training.randomness import random_state, set_random_state

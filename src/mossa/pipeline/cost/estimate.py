@@ -22,7 +22,8 @@ from mossa.pipeline.cost.work import Counter, Work
 from mossa.pipeline.plan import plan
 from mossa.pipeline.run import Prepared
 from mossa.pipeline.unit import Unit
-from mossa.study.schema import Budget, Study
+from mossa.study.recipe import Budget
+from mossa.study.schema import Study
 from mossa.tasks.task import Task
 
 

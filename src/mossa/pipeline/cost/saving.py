@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mossa.models.shape import Shape, shape_of
-from mossa.study.schema import Base, Lora
+from mossa.study.recipe import Lora
+from mossa.study.schema import Base
 
 TRAINED_BYTES = 16  # per trained weight: itself, its gradient and Adam's two moments, in float32
 

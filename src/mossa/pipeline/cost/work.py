@@ -16,7 +16,8 @@ from mossa.pipeline.unit import Unit
 from mossa.representations.beginning import common_beginning
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
 from mossa.similarity.products import cheaper_in_features
-from mossa.study.schema import BASE, Budget, Recipe, Study
+from mossa.study.recipe import Budget, Recipe
+from mossa.study.schema import BASE, Study
 from mossa.tasks.mixture import mix
 from mossa.tasks.task import Task
 from mossa.training.loss import TOKEN_BUDGET as TRAINING_BUDGET

@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from mossa.errors import choices
-from mossa.study.schema import Settings
+from mossa.study.settings import Settings
 from mossa.tasks.task import Example
 
 TEMPLATES = 10
