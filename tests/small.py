@@ -158,3 +158,13 @@ def save_tasks(folder: Path) -> Path:
     clusters = {"copying": ["first", "again"], "naming": ["second", "colour"]}
     (folder / "tasks.json").write_text(json.dumps({"clusters": clusters}))
     return folder
+
+
+def hidden_states(model: Any, tokens: list[list[int]]) -> torch.Tensor:
+    """Return the last token's states after every layer, `[n, L, d]`, one prompt at a time, by Hugging Face alone."""
+    rows = []
+    for row in tokens:
+        with torch.no_grad():
+            states = model(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states
+        rows.append(torch.stack([state[0, -1] for state in states[1:]]))
+    return torch.stack(rows)

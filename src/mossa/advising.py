@@ -8,16 +8,13 @@ from typing import Annotated
 import typer
 
 from mossa.errors import MossaError
-
-EXIT_PARTIAL = 3
+from mossa.options import EXIT_PARTIAL, Overrides, Runs, StudyFile, run_command
 
 
 def advise(
-    study: Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)],
-    overrides: Annotated[
-        list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="override a field")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="folder that holds the run folders")] = Path("runs"),
+    study: StudyFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
     model: Annotated[
         str | None, typer.Option(help="the tuned model whose map is read; default: the first that left tasks out")
     ] = None,
@@ -33,7 +30,8 @@ def advise(
 
     results = Study.load(study, *overrides or (), runs=runs).results()
     if "similarity" not in results.tables:
-        raise MossaError(f"{results.folder} has no results of this study as it is now. Run first: mossa run {study}")
+        first = run_command(study, overrides)
+        raise MossaError(f"{results.folder} has no results of this study as it is now. Run first: {first}")
     undone = sum(found.state != "done" for found in results.status.values())
     if undone:
         typer.echo(f"{undone} of {len(results.status)} units are not done; the advice is drawn from the others.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,11 +12,10 @@ import typer
 
 from mossa import advising, commands
 from mossa.errors import MossaError, StudyError
+from mossa.options import EXIT_PARTIAL, EXIT_PROBLEM, Overrides, Runs, StudyFile, run_command
 
 if TYPE_CHECKING:
     from mossa.pipeline.run import Finished, Prepared
-
-EXIT_PROBLEM, EXIT_PARTIAL = 2, 3
 
 app = typer.Typer(
     help="Find out, layer by layer, where in a language model a task lives.",
@@ -28,13 +26,6 @@ app = typer.Typer(
 
 tasks = typer.Typer(help="Look at collections of tasks.", no_args_is_help=True)
 app.add_typer(tasks, name="tasks")
-
-StudyFile = Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("-s", "--set", metavar="KEY=VALUE", help="override a field, e.g. recipe.batch_size=8"),
-]
-Runs = Annotated[Path, typer.Option(help="folder that holds the run folders")]
 
 
 @app.command()
@@ -59,7 +50,7 @@ def validate(study: StudyFile, overrides: Overrides = None) -> None:
     typer.echo(checked)
     if count := len(checked.problems):
         raise typer.Exit(_fail(f"{study}: {count} problem{'s' if count > 1 else ''}."))
-    typer.echo(f"{study} is ready. Next: {_run_command(study, overrides)}")
+    typer.echo(f"{study} is ready. Next: {run_command(study, overrides)}")
 
 
 @app.command()
@@ -127,7 +118,7 @@ def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
     standing = Study.load(study, *overrides or (), runs=runs).status()
     typer.echo(standing)
     if standing.todo:
-        typer.echo(f"Next: {_run_command(study, overrides)}")
+        typer.echo(f"Next: {run_command(study, overrides)}")
 
 
 @app.command()
@@ -142,7 +133,7 @@ def report(
     from mossa.terminal import open_console, say_answers
 
     console = open_console()
-    prepared, how_to_run = _prepared(study, overrides, runs), _run_command(study, overrides)
+    prepared, how_to_run = _prepared(study, overrides, runs), run_command(study, overrides)
     say_answers(console, *write_again(prepared, format, lambda line: console.print(line, highlight=False), how_to_run))
 
 
@@ -188,11 +179,6 @@ def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
     from mossa.study import load_study
 
     return prepare(load_study(study, overrides or ()), runs)
-
-
-def _run_command(study: Path, overrides: list[str] | None) -> str:
-    """Return what to type to run the study as it was asked about."""
-    return shlex.join(["mossa", "run", str(study), *(word for each in overrides or () for word in ("-s", each))])
 
 
 def _fail(message: str) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mossa.errors import MossaError
+from mossa.options import Overrides, Runs, StudyFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,11 +74,9 @@ def compare(
 
 
 def plan(
-    study: Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)],
-    overrides: Annotated[
-        list[str] | None, typer.Option("-s", "--set", metavar="KEY=VALUE", help="override a field")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="folder that holds the run folders")] = Path("runs"),
+    study: StudyFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
     gpu: Annotated[str | None, typer.Option(help="a GPU by name, e.g. h100; default: what is found here")] = None,
     gpus: Annotated[int, typer.Option(min=1, help="how many of them, or processes on the CPU")] = 1,
     utilisation: Annotated[

@@ -15,19 +15,9 @@ import mossa
 from mossa.errors import DataError, ModelError, StudyError
 from mossa.tasks.jsonl import load_folder
 from mossa.tasks.split import Limits
-from tests.small import make_model, make_tokenizer
+from tests.small import hidden_states, make_model, make_tokenizer
 
 PROMPTS = ["say one cat", "what is the dog of two ?", "the bird is red . it is good", "down", "up is not down again"]
-
-
-def hidden_states(model, tokens: list[list[int]]) -> torch.Tensor:
-    """Return `[n, L, d]` one prompt at a time, by Hugging Face alone."""
-    rows = []
-    for row in tokens:
-        with torch.no_grad():
-            states = model(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states
-        rows.append(torch.stack([state[0, -1] for state in states[1:]]))
-    return torch.stack(rows)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])

@@ -12,7 +12,7 @@ from mossa.errors import ModelError
 from mossa.models.blocks import blocks_of
 from mossa.representations import represent_tokens
 from mossa.representations.beginning import WORTH, common_beginning
-from tests.small import ARCHITECTURES, make_model
+from tests.small import ARCHITECTURES, hidden_states, make_model
 
 LENGTHS = [3, 17, 5, 40, 5, 2, 29, 11]
 
@@ -22,21 +22,12 @@ def some_prompts() -> list[list[int]]:
     return [torch.randint(3, 60, (length,), generator=generator).tolist() for length in LENGTHS]
 
 
-def one_at_a_time(model, prompts) -> torch.Tensor:
-    rows = []
-    for prompt in prompts:
-        with torch.no_grad():
-            hidden = model(input_ids=torch.tensor([prompt]), output_hidden_states=True).hidden_states
-        rows.append(torch.stack([states[0, -1] for states in hidden[1:]]))
-    return torch.stack(rows)
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_batched_equals_one_at_a_time(architecture: str) -> None:
     model = make_model(architecture)
     prompts = some_prompts()
     found = represent_tokens(model, prompts, token_budget=64)
-    expected = one_at_a_time(model, prompts)
+    expected = hidden_states(model, prompts)
     assert found.shape == (len(prompts), 3, 32)
     error = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
     assert error.max() < 1e-5
@@ -113,7 +104,7 @@ def test_a_beginning_that_all_share_changes_nothing(architecture: str) -> None:
     model = make_model(architecture)
     prompts = with_beginning(40)
     found = represent_tokens(model, prompts, token_budget=100)
-    expected = one_at_a_time(model, prompts)
+    expected = hidden_states(model, prompts)
     error = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
     assert error.max() < 1e-5
 
