@@ -178,6 +178,21 @@ def test_separability_of_templates_is_within_tasks():
     assert table.loc[(1, "template"), "accuracy"] == pytest.approx(0.5, abs=0.15)
 
 
+@pytest.mark.parametrize("loudest", [1.0, 1000.0])
+def test_many_templates_in_few_prompts_are_told_apart_whatever_one_dimension_does(loudest: float):
+    rng = np.random.default_rng(0)
+    made = {task: rng.normal(size=(50, 1, 96)) for task in CLUSTERS}
+    places = rng.normal(size=(10, 4)) @ rng.normal(size=(4, 96))
+    for x in made.values():
+        x[:, 0] += places[np.arange(50) % 10]  # ten templates, told apart in four directions of 96
+        x[:, 0, 5] *= loudest
+        x[:, 0, 6] = 300.0  # and one that does not vary
+    names = {task: [f"template{i % 10}" for i in range(50)] for task in made}
+    row = separability(made, CLUSTERS, "sft", names).set_index("label").loc["template"]
+    assert (row["chance"], row["classes"], row["tasks"]) == (pytest.approx(0.1), 10, 6)
+    assert row["accuracy"] > 0.9
+
+
 def test_separability_needs_two_classes_and_prompts_that_vary():
     one = {"task0": planted()["task0"]}
     table = separability(one, CLUSTERS, "sft", layers=[1]).set_index("label")

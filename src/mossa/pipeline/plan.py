@@ -22,7 +22,7 @@ VERSIONS = {
     "represent": 3,
     "evaluate": 2,
     "compare": 2,
-    "overview": 1,
+    "overview": 2,
     "common": 3,
     "affinity": 2,
 }
