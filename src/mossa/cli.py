@@ -134,7 +134,7 @@ def report(
 
     console = open_console()
     prepared, how_to_run = _prepared(study, overrides, runs), run_command(study, overrides)
-    say_answers(console, *write_again(prepared, format, lambda line: console.print(line, highlight=False), how_to_run))
+    say_answers(console, write_again(prepared, format, lambda line: console.print(line, highlight=False), how_to_run))
 
 
 def _shard(given: str | None) -> tuple[int, int] | None:

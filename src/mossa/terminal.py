@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from mossa.pipeline.publish import Published
     from mossa.pipeline.run import Prepared
 
 MAIN_ANSWERS = {"rq1": 1, "rq2": 2, "rq3": 2}  # lines of each research question on the terminal; the report has all
@@ -47,18 +48,15 @@ def write_report(console: Console, prepared: Prepared, tables: dict[str, pd.Data
     elif is_current(prepared.record):
         say_page(console, prepared.run.path / "report" / "index.html")
     else:
-        say_answers(console, tables, publish(prepared.record, tables))
+        say_answers(console, publish(prepared.record, tables))
 
 
-def say_answers(console: Console, tables: dict[str, pd.DataFrame], page: Path) -> None:
+def say_answers(console: Console, published: Published) -> None:
     """Say the main answers and where the report is that has all of them."""
-    from mossa.analysis import analyse
-
-    answers = analyse(tables).answers
     for question, lines in MAIN_ANSWERS.items():
-        for sentence in [sentence for asked, sentence in answers if asked == question][:lines]:
+        for sentence in [sentence for asked, sentence in published.answers if asked == question][:lines]:
             console.print(f"* {sentence}", highlight=False, markup=False)
-    say_page(console, page)
+    say_page(console, published.page)
 
 
 def say_page(console: Console, page: Path) -> None:

@@ -31,9 +31,9 @@ def projection(
     """Return the t-SNE position of every prompt at each of `layers`; see `COLUMNS`.
 
     `representations` maps a task to `[n, L, d]`. PCA to 50 dimensions first, perplexity 30 (a third of the prompts
-    where there are fewer than 91), PCA start, 500 iterations, seeded. At most `per_task` prompts of a task, evenly spaced; `prompt` is
-    the row in the task's array, from 0. Where a prompt has no position, `reason` says why. Raises SimilarityError for a
-    layer the representations do not have.
+    where there are fewer than 91), PCA start, 500 iterations, seeded. At most `per_task` prompts of a task, evenly
+    spaced; `prompt` is the row in the task's array, from 0. Where a prompt has no position, `reason` says why. Raises
+    SimilarityError for a layer the representations do not have.
     """
     rows = sample(representations, clusters, per_task)
     tables: list[pd.DataFrame] = []

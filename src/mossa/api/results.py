@@ -149,7 +149,7 @@ class Results(Tables):
         """
         from mossa.pipeline.publish import draw_report
 
-        return draw_report(self.record, self.tables, Path(folder), format)
+        return draw_report(self.record, self.tables, Path(folder), format).page
 
     def __repr__(self) -> str:
         return "\n".join(f"{label:10} {text}" for label, text in self._facts())

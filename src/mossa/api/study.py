@@ -142,7 +142,7 @@ class Study:
         """
         from mossa.pipeline.publish import write_again
 
-        return write_again(self._prepared(), format, _silent, "study.run()")[1]
+        return write_again(self._prepared(), format, _silent, "study.run()").page
 
     def __repr__(self) -> str:
         settings = self.settings

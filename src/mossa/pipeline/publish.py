@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from mossa.analysis import analyse
 from mossa.errors import RunFolderError
 from mossa.pipeline.provenance import provenance
 from mossa.pipeline.record import Record
@@ -19,21 +20,28 @@ from mossa.report import write_report
 MADE_FROM = "report/.made-from"  # beside the page: from which units
 
 
-def publish(record: Record, tables: dict[str, pd.DataFrame], form: Literal["html", "md"] = "html") -> Path:
-    """Write figures and report from `tables` into the run folder; return the page to open."""
+class Published(NamedTuple):
+    """A report: the page to open, and its answers as (research question, sentence)."""
+
+    page: Path
+    answers: tuple[tuple[str, str], ...]
+
+
+def publish(record: Record, tables: dict[str, pd.DataFrame], form: Literal["html", "md"] = "html") -> Published:
+    """Write figures and report from `tables` into the run folder."""
     with record.run.writing():
         if form == "html":  # until the page is whole again, it counts as old
             (record.run.path / MADE_FROM).unlink(missing_ok=True)
-        page = draw_report(record, tables, record.run.path / "report", form)
+        published = draw_report(record, tables, record.run.path / "report", form)
         if form == "html":
             (record.run.path / MADE_FROM).write_text(_mark(record))
-    return page
+    return published
 
 
 def write_again(
     prepared: Prepared, form: Literal["html", "md"], say: Callable[[str], None], how_to_run: str
-) -> tuple[dict[str, pd.DataFrame], Path]:
-    """Write tables and report of what is done into the run folder again; return the tables and the page to open.
+) -> Published:
+    """Write tables and report of what is done into the run folder again.
 
     Raises `RunFolderError` if nothing was run or somebody is at work there, `DataError` if nothing was compared.
     """
@@ -43,16 +51,18 @@ def write_again(
     with at_work(record.run, prepared.plan, True, say):
         tables = gather(record.run, record.units, record.fingerprints)
         write_tables(tables, record.run.path / "results", record.run)
-        return tables, publish(record, tables, form)
+        return publish(record, tables, form)
 
 
 def draw_report(
     record: Record, tables: dict[str, pd.DataFrame], folder: Path, form: Literal["html", "md"] = "html"
-) -> Path:
-    """Write figures and report from `tables` into any folder; return the page to open."""
+) -> Published:
+    """Write figures and report from `tables` into any folder."""
+    findings = analyse(tables)
     study = record.study.model_dump(mode="json")
     made, prompts = _how_made(record), record.prompts
-    return write_report(tables, folder, study=study, provenance=made, prompts=prompts, format=form)
+    page = write_report(tables, folder, study=study, provenance=made, prompts=prompts, findings=findings, format=form)
+    return Published(page, findings.answers)
 
 
 def is_current(record: Record) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mossa.analysis import analyse
+from mossa.analysis import Findings, analyse
 from mossa.errors import DataError, choices
 from mossa.report.gallery import gallery, write_gallery
 from mossa.report.markdown import markdown
@@ -26,18 +26,20 @@ def write_report(
     provenance: Mapping[str, Any],
     prompts: Mapping[str, list[str]] | None = None,
     estimator: str | None = None,
+    findings: Findings | None = None,
     format: Literal["html", "md"] = "html",
 ) -> Path:
     """Write the report of a run's `tables` (docs/architecture.md) into `folder` and return its page.
 
     `folder` gets index.html or report.md, `figures/<name>.pdf`, `.svg`, `.png` and `tables/<name>.csv`. `study` holds
     the resolved settings, `provenance` versions, seeds and counts, `prompts` a few per task: all shown as they are.
-    `estimator` defaults to the one the analysis prefers. The same input gives the same bytes. Raises DataError for a
-    table that breaks its contract, for an unknown estimator or format, and if no similarity was measured at all.
+    `estimator` defaults to the one the analysis prefers; `findings` spares an analysis that is made already. The same
+    input gives the same bytes. Raises DataError for a table that breaks its contract, for an unknown estimator or
+    format, and if no similarity was measured at all.
     """
     if format not in FORMATS:
         raise DataError(f"A report cannot be written as {format!r}. {choices(format, FORMATS)}")
-    findings = analyse(tables, estimator=estimator)
+    findings = findings or analyse(tables, estimator=estimator)
     if findings.curves.empty:
         raise DataError("The run has no similarities, so there is nothing to report. Run the study first.")
     chosen = findings.estimator or str(findings.curves["estimator"].iloc[0])
