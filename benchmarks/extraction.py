@@ -16,12 +16,15 @@ from contest import Row, contest, parser, sample, show, write
 
 WORKER = Path(__file__).with_name("extraction_worker.py")
 CONTENDERS = ["ours", "authors", "padded", "ordered"]
-SHAPES = {  # width, layers, vocabulary, longest, prompts; samples
-    "96 wide, 8 layers": ((96, 8, 1566, 512, 104), None),
-    "256 wide, 8 layers": ((256, 8, 8192, 512, 52), None),
-    "768 wide, 12 layers": ((768, 12, 32000, 512, 52), 1),
+PAPER = 133  # tokens of the paper's template before every prompt
+SHAPES = {  # width, layers, vocabulary, longest, tokens of the template, prompts; samples
+    "96 wide, 8 layers": ((96, 8, 1566, 512, 0, 104), None),
+    "256 wide, 8 layers": ((256, 8, 8192, 512, 0, 52), None),
+    "96 wide, 8 layers, the paper's template": ((96, 8, 1566, 512, PAPER, 104), None),
+    "256 wide, 8 layers, the paper's template": ((256, 8, 8192, 512, PAPER, 52), None),
+    "768 wide, 12 layers, the paper's template": ((768, 12, 32000, 512, PAPER, 52), 1),
 }
-QUICK = {"32 wide, 2 layers": ((32, 2, 64, 64, 12), 1)}
+QUICK = {"32 wide, 2 layers": ((32, 2, 64, 64, 40, 12), 1)}
 MEMORY = [1, 4]  # times as many prompts
 
 

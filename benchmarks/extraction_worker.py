@@ -71,12 +71,13 @@ CONTENDERS = {function.__name__: function for function in (ours, authors, padded
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("contender", choices=CONTENDERS)
-    for name in ("width", "layers", "vocabulary", "longest", "prompts"):
+    for name in ("width", "layers", "vocabulary", "longest", "template", "prompts"):
         parser.add_argument(name, type=int)
     parser.add_argument("--tasks", type=Path)
     arguments = parser.parse_args()
-    model = llama(arguments.width, arguments.layers, arguments.vocabulary, arguments.longest)
-    examples = encode(texts(arguments.tasks, arguments.prompts), arguments.vocabulary, arguments.longest)
+    model = llama(arguments.width, arguments.layers, arguments.vocabulary, arguments.longest + arguments.template)
+    pairs = texts(arguments.tasks, arguments.prompts)
+    examples = encode(pairs, arguments.vocabulary, arguments.longest, arguments.template)
     run = CONTENDERS[arguments.contender]
     rate = matmul_rate()
     run(model, sorted(examples, key=lambda example: len(example.tokens))[:2])  # first calls
@@ -92,7 +93,7 @@ def main() -> None:
                 "seconds": seconds,
                 "processor_seconds": busy,
                 "extra_megabytes": extra / 1e6,
-                "of_matmul_rate": forward_operations(model, lengths) / busy / rate,
+                "of_matmul_rate": forward_operations(model, lengths, arguments.template) / busy / rate,
                 "gigaflops": rate / 1e9,
                 "tokens": sum(lengths),
                 "values": found[:: max(1, len(found) // 8), :, :8].flatten().tolist(),

@@ -35,13 +35,17 @@ def texts(folder: Path | None, count: int, seed: int = 0) -> list[tuple[str, str
     return chosen[:count]
 
 
-def encode(pairs: list[tuple[str, str]], vocabulary: int, longest: int) -> list[Encoded]:
-    """Return the texts as tokens of a vocabulary of this size; what is longer loses the beginning of its prompt."""
+def encode(pairs: list[tuple[str, str]], vocabulary: int, longest: int, template: int = 0) -> list[Encoded]:
+    """Return the texts as tokens of a vocabulary of this size; what is longer loses the beginning of its prompt.
+
+    `template`: so many tokens, the same for all, stand before every prompt and count beyond `longest`.
+    """
     encoded: list[Encoded] = []
+    constant = [FIRST + 1 + index % (vocabulary - FIRST - 1) for index in range(template)]
     for index, (prompt, target) in enumerate(pairs):
         before, after = ([_token(piece, vocabulary) for piece in PIECES.findall(text)] for text in (prompt, target))
         after = [*after[: longest // 4], 2]
-        before = [1, *before[-(longest - len(after) - 2) :], FIRST]
+        before = [1, *constant, *before[-(longest - len(after) - 2) :], FIRST]
         encoded.append(Encoded(before + after, len(before), False, index))
     return encoded
 
@@ -76,12 +80,17 @@ def matmul_rate(seconds: float = 2.0) -> float:
     return best
 
 
-def forward_operations(model: Any, lengths: list[int]) -> float:
-    """Return what one forward pass without the head takes at least: no filling, each position sees those before it."""
+def forward_operations(model: Any, lengths: list[int], shared: int = 0) -> float:
+    """Return what one forward pass without the head takes at least: no filling, each position sees those before it.
+
+    `shared`: so many tokens all prompts have in common, and are needed once.
+    """
     config = model.config
     weights = sum(p.numel() for p in model.model.layers.parameters() if p.dim() == 2)
-    square = sum(length * (length + 1) for length in lengths)
-    return 2.0 * weights * sum(lengths) + 2.0 * square * config.num_hidden_layers * config.hidden_size
+    once = shared * (shared + 1)
+    square = once + sum(length * (length + 1) - once for length in lengths)
+    tokens = shared + sum(length - shared for length in lengths)
+    return 2.0 * weights * tokens + 2.0 * square * config.num_hidden_layers * config.hidden_size
 
 
 def _token(piece: str, vocabulary: int) -> int:
