@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mossa.errors import DataError, ModelError, StudyError
+from mossa.models import prompts
 from mossa.models.prompts import LLAMA2_SYSTEM, make_format
 from mossa.study.schema import Prompt
 from mossa.tasks.task import Example
@@ -28,8 +31,8 @@ def test_every_prompt_begins_with_one_bos_and_ends_alike(texts: list[str], templ
     assert suffix
     for example in encoded:
         assert example.tokens.count(1) == 1 and example.tokens[0] == 1
-        assert example.tokens[example.prompt_length - len(suffix) : example.prompt_length] == suffix
-        assert example.tokens[example.prompt_length :] == [WORDS.index("yes"), 2]
+        assert list(example.tokens[example.prompt_length - len(suffix) : example.prompt_length]) == suffix
+        assert list(example.tokens[example.prompt_length :]) == [WORDS.index("yes"), 2]
 
 
 @given(text=TEXT, longest=st.integers(14, 40), policy=st.sampled_from(["skip", "shorten-start", "shorten-middle"]))
@@ -45,12 +48,28 @@ def test_the_end_of_a_prompt_is_never_cut(text: str, longest: int, policy: str) 
         return
     else:
         assert encoded[0].shortened and len(encoded[0].tokens) == longest
-    body = encoded[0].tokens[1 : encoded[0].prompt_length - len(form.suffix)]
+    body = list(encoded[0].tokens[1 : encoded[0].prompt_length - len(form.suffix)])
     kept = min(room, len(whole))
     tail = kept if policy == "shorten-start" else kept - kept // 2
     assert body[len(body) - tail :] == whole[len(whole) - tail :]
     if policy == "shorten-middle" and len(whole) > room:
         assert body[: kept // 2] == whole[: kept // 2]
+
+
+def test_many_examples_are_tokenized_in_parts_and_take_four_bytes_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = some_format(longest=200, template="plain")
+    examples = [Example("cat " * (1 + index % 7), "yes " * (index % 3)) for index in range(50)]
+    for with_target in (True, False):
+        whole = form.encode(examples, "t", with_target)
+        with monkeypatch.context() as patched:
+            patched.setattr(prompts, "AT_ONCE", 7)
+            assert form.encode(examples, "t", with_target) == whole and len(whole) == 50
+    tracemalloc.start()
+    kept = form.encode(examples * 200, "t", with_target=True)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    tokens = sum(len(example.tokens) for example in kept)
+    assert taken < 4 * tokens + 300 * len(kept)
 
 
 def test_refusing_says_what_does_not_fit() -> None:

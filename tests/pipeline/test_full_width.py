@@ -73,4 +73,4 @@ def test_the_papers_template_in_tokens_of_llama_2s_layout(tmp_path: Path) -> Non
     for example in encoded:
         assert example.tokens[0] == 1 and example.tokens[-1] == 2 and example.tokens[1:-1].count(1) == 0
         assert 2 not in example.tokens[1:-1]
-    assert any(token.startswith("<0x") for token in tokenizer.convert_ids_to_tokens(encoded[2].tokens))
+    assert any(token.startswith("<0x") for token in tokenizer.convert_ids_to_tokens(list(encoded[2].tokens)))

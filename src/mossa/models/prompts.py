@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,14 +20,18 @@ LLAMA2_SYSTEM = (
     "any sense, or is not factually coherent, explain why instead of answering something not correct. If you don't "
     "know the answer to a question, please don't share false information."
 )
+AT_ONCE = 4096  # examples that the tokenizer is given together; its lists of numbers take ten times what is kept
 MARK = "\u2060PROMPT\u2060"  # stands for the prompt while a chat template is rendered; no real template contains it
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One input: its tokens, how many are the prompt, whether the prompt was shortened, its place in the list."""
+    """One input: its tokens, how many are the prompt, whether the prompt was shortened, its place in the list.
 
-    tokens: list[int]
+    `tokens` is an array of four bytes each: a mixture of hundreds of thousands of examples stays in memory.
+    """
+
+    tokens: Sequence[int]
     prompt_length: int
     shortened: bool
     index: int
@@ -51,17 +56,16 @@ class PromptFormat:
         With `with_target`, the target and the end-of-sequence token follow the prompt. Raises `DataError`, naming
         `what`, if one does not fit and the policy is `refuse`, or if prompts do not end in one constant token.
         """
-        prompts = self._tokens([example.prompt for example in examples])
-        targets = self._tokens([example.target for example in examples]) if with_target else [[] for _ in examples]
         end = [self.tokenizer.eos_token_id] if with_target else []
         encoded: list[Encoded] = []
-        for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
+        for index, (prompt, target) in enumerate(self._pairs(examples, with_target)):
             room = self.cutoff - len(self.prefix) - len(self.suffix) - len(target) - len(end)
             fitted = self._fit(prompt, room, what, index)
             if fitted is None:
                 continue
             head = [*self.prefix, *fitted, *self.suffix]
-            encoded.append(Encoded([*head, *target, *end], len(head), len(fitted) < len(prompt), index))
+            tokens = array("i", [*head, *target, *end])
+            encoded.append(Encoded(tokens, len(head), len(fitted) < len(prompt), index))
         if not self.suffix and len({example.tokens[example.prompt_length - 1] for example in encoded}) > 1:
             raise DataError(
                 f"{what}: the prompts do not end in the same token, and prompt.template adds no ending, so the "
@@ -83,8 +87,13 @@ class PromptFormat:
             return prompt[len(prompt) - room :]
         return prompt[: room // 2] + prompt[len(prompt) - (room - room // 2) :]
 
-    def _tokens(self, texts: list[str]) -> list[list[int]]:
-        return tokenize(self.tokenizer, texts)
+    def _pairs(self, examples: Sequence[Example], with_target: bool) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield the tokens of every prompt and target."""
+        for start in range(0, len(examples), AT_ONCE):
+            some = examples[start : start + AT_ONCE]
+            prompts = tokenize(self.tokenizer, [example.prompt for example in some])
+            targets = tokenize(self.tokenizer, [example.target for example in some if with_target])
+            yield from zip(prompts, targets or [[] for _ in some], strict=True)
 
 
 def tokenize(tokenizer: Any, texts: list[str]) -> list[list[int]]:

@@ -64,7 +64,7 @@ def encode_prompts(
         there = {each.index for each in encoded}
         missing = next(index for index in range(len(prompts)) if index not in there)
         raise DataError(f"prompts, example {missing + 1}: nothing of it fits; raise cutoff or choose another template.")
-    return [each.tokens for each in encoded]
+    return [list(each.tokens) for each in encoded]
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from mossa.models.prompts import Encoded, PromptFormat
 from mossa.tasks.task import Example
@@ -29,7 +28,7 @@ class Tokenized:
         for index, example in enumerate(new):
             encoded = fitting.get(index)
             if encoded and with_target:
-                encoded = replace(encoded, tokens=cast("list[int]", range(len(encoded.tokens))))
+                encoded = replace(encoded, tokens=range(len(encoded.tokens)))
             self._known[id(example), with_target] = (example, encoded)  # held, so that its id is not given again
         found = (self._known[id(example), with_target][1] for example in examples)
         return [encoded for encoded in found if encoded]
