@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
 }
 
 
-def _represent(bench: Workbench, name: str, prompts: list[list[int]]) -> np.ndarray[Any, Any]:
+def _represent(bench: Workbench, name: str, prompts: list[Sequence[int]]) -> np.ndarray[Any, Any]:
     last_layer = bench.study.representations.last_layer
     return represent_tokens(
         bench.model(name), prompts, last_layer, on_prompts=bench.on_progress, allowance=bench.allowance

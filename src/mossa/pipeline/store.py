@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -15,24 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
-
 from mossa.errors import RunFolderError
 from mossa.names import SAFE_NAME
+from mossa.pipeline.disk import as_json, checksum, flush, read_json, refusals, remove
 from mossa.pipeline.unit import Unit
 
 MANIFEST = "manifest.json"
 LAYOUT = 1  # of the run folder itself
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
-REFUSED = {
-    errno.ENOSPC: "the disk is full; make room and run again, what is done is kept",
-    errno.EDQUOT: "the disk quota is used up; make room and run again, what is done is kept",
-    errno.EROFS: "the file system is read-only; give a folder you can write to with --runs",
-    errno.EACCES: "permission denied; give a folder you can write to with --runs",
-    errno.ENOTDIR: "a file is where a folder should be",
-    errno.EEXIST: "a file is where a folder should be",
-}
 
 State = Literal["done", "missing", "stale", "failed", "damaged"]
 
@@ -63,14 +50,14 @@ class RunFolder:
             self.work.mkdir(parents=True, exist_ok=True)
             layout = self.path / "layout.json"
             if layout.is_file():
-                found = _read_json(layout).get("layout")
+                found = read_json(layout).get("layout")
                 if found != LAYOUT:
                     raise RunFolderError(
                         f"{self.path} was written by another version of mossa (layout {found}, here {LAYOUT}). "
                         "Use that version, or give another folder with --runs."
                     )
             else:
-                self.write(layout, _json({"layout": LAYOUT}))
+                self.write(layout, as_json({"layout": LAYOUT}))
 
     def clear(self) -> None:
         """Remove what other runners left half done; for one that is alone in the folder."""
@@ -78,17 +65,17 @@ class RunFolder:
             shutil.rmtree(self.claims, ignore_errors=True)
             for path in (*self.work.glob("*"), *self.runners.glob("*")):
                 if not path.name.startswith(("checkpoint-", self.token, f".{self.token}")):
-                    _remove(path)
+                    remove(path)
 
     def clear_unit(self, unit: Unit, fingerprint: str) -> None:
         """Remove what a worker of this runner that died left of a unit."""
         for path in self.work.glob(f"{_prefix(unit, fingerprint)}{self.token}-*"):
-            _remove(path)
+            remove(path)
 
     def clear_after(self, token: str) -> None:
         """Remove what the runner with this token left half done."""
         for path in (*self.work.glob(f"*-{token}-*"), *self.runners.glob(f".{token}*")):
-            _remove(path)
+            remove(path)
 
     def write(self, path: Path, text: str) -> None:
         """Write a file so that others see the old one or the new one, whole, also when several write it at once."""
@@ -125,7 +112,7 @@ class RunFolder:
     def manifest(self, identifier: str) -> dict[str, Any] | None:
         """Return the manifest of a landed unit, or None if there is none that can be read."""
         try:
-            manifest = _read_json(self.folder(identifier) / MANIFEST)
+            manifest = read_json(self.folder(identifier) / MANIFEST)
         except RunFolderError:
             return None
         files = manifest.get("files")
@@ -139,12 +126,12 @@ class RunFolder:
             return "its manifest is missing or damaged"
         if fingerprint not in (None, manifest["fingerprint"]):
             return "it was made for another version of the study"
-        for name, (_, checksum) in manifest["files"].items():
+        for name, (_, written) in manifest["files"].items():
             path = self.folder(identifier) / name
             try:
                 if path.is_symlink() or not path.is_file():
                     return f"{name} is no file"
-                if _checksum(path) != checksum:
+                if checksum(path) != written:
                     return f"{name} is not as it was written (its checksum differs)"
             except OSError as error:
                 return f"{name} cannot be read ({error.strerror})"
@@ -165,14 +152,14 @@ class RunFolder:
                 yield folder
             with self.writing():
                 files = {
-                    str(path.relative_to(folder)): [path.stat().st_size, _checksum(path)]
+                    str(path.relative_to(folder)): [path.stat().st_size, checksum(path)]
                     for path in sorted(folder.rglob("*"))
                     if path.is_file()
                 }
                 content = {"fingerprint": fingerprint, "step": unit.step, "key": unit.key, "settings": unit.settings}
                 content |= {"inputs": list(unit.inputs), "files": files, **manifest}
-                (folder / MANIFEST).write_text(_json(content), encoding="utf-8")
-                _flush(folder)
+                (folder / MANIFEST).write_text(as_json(content), encoding="utf-8")
+                flush(folder)
                 self._swap(folder, unit, fingerprint)
                 self._failure_path(unit).unlink(missing_ok=True)
                 self.forget_checkpoints(unit)
@@ -193,28 +180,19 @@ class RunFolder:
         with self.writing():
             path = self._failure_path(unit)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.write(path, _json({"fingerprint": fingerprint, "reason": reason}))
+            self.write(path, as_json({"fingerprint": fingerprint, "reason": reason}))
 
     def failure(self, unit: Unit, fingerprint: str) -> str | None:
         """Return why the unit failed with this very fingerprint, or None if it did not."""
         try:
-            failure = _read_json(self._failure_path(unit))
+            failure = read_json(self._failure_path(unit))
         except RunFolderError:
             return None
         return str(failure.get("reason")) if failure.get("fingerprint") == fingerprint else None
 
-    @contextlib.contextmanager
-    def writing(self, only_when_full: bool = False) -> Iterator[None]:
+    def writing(self, only_when_full: bool = False) -> contextlib.AbstractContextManager[None]:
         """Turn what the file system refuses (or only that it is full) into a sentence."""
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            # safetensors reports what the file system refuses in words
-            code = error.errno if isinstance(error, OSError) else errno.ENOSPC if "os error 28" in str(error) else None
-            if code not in FULL and (only_when_full or not isinstance(error, OSError)):
-                raise
-            reason = REFUSED.get(code or 0, f"the file system says: {error}")
-            raise RunFolderError(f"{self.path}: {reason}.") from error
+        return refusals(self.path, only_when_full)
 
     def _failure_path(self, unit: Unit) -> Path:
         return self.failures / unit.step / f"{unit.key}.json"
@@ -259,37 +237,3 @@ def _differences(old: Any, new: Any, place: str = "") -> list[str]:
         keys = sorted({*old, *new})
         return [at for key in keys for at in _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))]
     return [] if old == new else [place]
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _flush(folder: Path) -> None:
-    """Ask the system to put the files on the disk, so that a rename never becomes visible before what it names."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunFolderError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise RunFolderError(f"{path} is not a JSON object.")
-    return content
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False)
-
-
-def _remove(path: Path) -> None:
-    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
