@@ -33,9 +33,9 @@ def write_report(
 
     `folder` gets index.html or report.md, `figures/<name>.pdf`, `.svg`, `.png` and `tables/<name>.csv`. `study` holds
     the resolved settings, `provenance` versions, seeds and counts, `prompts` a few per task: all shown as they are.
-    `estimator` defaults to the one the analysis prefers; `findings` spares an analysis that is made already. The same
-    input gives the same bytes. Raises DataError for a table that breaks its contract, for an unknown estimator or
-    format, and if no similarity was measured at all.
+    `estimator` defaults to the one the analysis prefers; `findings` are what an analysis of these tables has given, and
+    are taken as they are, `estimator` too. The same input gives the same bytes. Raises DataError for a table
+    that breaks its contract, for an unknown estimator or format, and if no similarity was measured at all.
     """
     if format not in FORMATS:
         raise DataError(f"A report cannot be written as {format!r}. {choices(format, FORMATS)}")
