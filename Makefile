@@ -30,7 +30,7 @@ fuzz: setup
 
 # The tests that kill a run, with many more kills.
 nightly: setup fuzz
-	MOSSA_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/pipeline/test_faults.py
+	MOSSA_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/run/test_faults.py
 
 lint: setup
 	$(BIN)/ruff check .

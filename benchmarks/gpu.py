@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from mossa.cost.work import forward_work, training_work
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase
 from mossa.models.batches import Allowance
 from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape, shape_of
-from mossa.pipeline.cost.work import forward_work, training_work
 from mossa.representations import represent_tokens
 from mossa.similarity import compare
 from mossa.study.presets import RECIPES

@@ -21,13 +21,13 @@ import torch
 from contest import parser, write
 from material import encode, llama, texts
 from mossa.models.base import LoadedBase
-from mossa.pipeline.plan import plan
 from mossa.representations import represent_tokens
 from mossa.similarity import compare
 from mossa.study import load_study
 from mossa.study.recipe import Budget
 from mossa.tasks.collections import load_tasks
 from mossa.training.train import train_adapter
+from mossa.units.plan import plan
 from training_worker import RECIPE
 
 LONGEST = 128

@@ -27,10 +27,10 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from mossa.pipeline.cost.calibrate import chosen_units
-from mossa.pipeline.cost.estimate import Estimate, estimate
-from mossa.pipeline.run import Prepared, prepare
-from mossa.pipeline.store import Status
+from mossa.cost.calibrate import chosen_units
+from mossa.cost.estimate import Estimate, estimate
+from mossa.run.run import Prepared, prepare
+from mossa.store.folder import Status
 from mossa.study import load_study
 from mossa.tinyflan.bases import base_folder
 

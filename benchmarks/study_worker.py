@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM
 
 from extraction_worker import authors
 from mossa.models.prompts import Encoded
-from mossa.pipeline.run import prepare
-from mossa.pipeline.workbench import Job, Workbench
+from mossa.run.run import prepare
+from mossa.steps.workbench import Job, Workbench
 from mossa.study import load_study
 from mossa.tasks.mixture import mix
 from training_worker import BATCH, trl

@@ -17,11 +17,11 @@ from unittest.mock import patch
 from contest import Row, contest, parser, show, write
 from mossa.models import shelf
 from mossa.models.base import load_base
-from mossa.pipeline.events import Event, Outcome
-from mossa.pipeline.local import run_here
-from mossa.pipeline.queue import Queue
-from mossa.pipeline.run import prepare
-from mossa.pipeline.workbench import Job
+from mossa.run.engines.local import run_here
+from mossa.run.events import Event, Outcome
+from mossa.run.queue import Queue
+from mossa.run.run import prepare
+from mossa.steps.workbench import Job
 from mossa.study import load_study
 
 WORKER = Path(__file__).with_name("training_worker.py")

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests import small
-from tests.pipeline.command import Ran, mossa
+from tests.run.command import Ran, mossa
 
 # How long an example takes says nothing about whether it is right, least of all on a busy machine.
 hypothesis.settings.register_profile("untimed", deadline=None, print_blob=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.command import environment
+from tests.run.command import environment
 
 WATCHED = """
 import sys

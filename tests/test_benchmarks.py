@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.pipeline.command import environment
+from tests.run.command import environment
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.command import mossa
+from tests.run.command import mossa
 
 LIGHT = """
 import sys, {module}

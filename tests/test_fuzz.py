@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from mossa.errors import DataError, MossaError, StudyError
 from mossa.names import SAFE_NAME
-from mossa.pipeline.store import RunFolder
-from mossa.pipeline.unit import Unit
+from mossa.store.folder import RunFolder
 from mossa.study import Study, read_study
 from mossa.tasks.jsonl import read_examples
+from mossa.units.unit import Unit
 from tests.strange import as_json, nasty, tries
 
 STUDY: dict[str, Any] = {

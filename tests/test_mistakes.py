@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline.command import mossa
+from tests.run.command import mossa
 
 # What was typed, and the words of the answer that lead out. `study` is a good study; its folder holds what SCENE makes.
 MISTAKES: dict[str, tuple[list[str], list[str]]] = {

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mossa.api.study import validate as validate
     from mossa.api.tasks import list_tasks as list_tasks
     from mossa.api.tasks import show_task as show_task
-    from mossa.api.trial import trial as trial
     from mossa.errors import MossaError as MossaError
     from mossa.representations import represent as represent
     from mossa.similarity import cka as cka
@@ -34,7 +33,6 @@ __all__ = [
     "represent",
     "show_task",
     "spectrum",
-    "trial",
     "validate",
 ]
 
@@ -49,7 +47,6 @@ _HOMES = {
     "represent": "mossa.representations",
     "show_task": "mossa.api.tasks",
     "spectrum": "mossa.similarity",
-    "trial": "mossa.api.trial",
     "validate": "mossa.api.study",
 }
 

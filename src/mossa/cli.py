@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mossa import advising, commands
+from mossa import commands
 from mossa.errors import MossaError, StudyError
 from mossa.options import EXIT_PARTIAL, EXIT_PROBLEM, Overrides, Runs, StudyFile, run_command
 
 if TYPE_CHECKING:
-    from mossa.pipeline.run import Finished, Prepared
+    from mossa.run.run import Finished, Prepared
 
 app = typer.Typer(
     help="Find out, layer by layer, where in a language model a task lives.",
@@ -72,8 +72,8 @@ def run(
     report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
-    from mossa.pipeline.progress import run_shown
-    from mossa.pipeline.run import Means
+    from mossa.run.progress import run_shown
+    from mossa.run.run import Means
     from mossa.terminal import open_console, stoppable, write_report
 
     means = Means(device, workers, _shard(shard), engine, address)
@@ -87,26 +87,6 @@ def run(
     with stoppable():
         finished = run_shown(console, prepared, means, conclude)
     if finished.failed:
-        raise typer.Exit(EXIT_PARTIAL)
-
-
-@app.command()
-def trial(
-    overrides: Overrides = None,
-    bases: Annotated[str, typer.Option(help="which bases, with commas between")] = "a,b,all,random",
-    runs: Runs = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
-    workers: Annotated[int | None, typer.Option(help="processes; default: one per core")] = None,
-) -> None:
-    """Put the method itself on trial: does it find what the bases of TinyFLAN were taught?"""
-    from mossa.api.trial import trial
-    from mossa.terminal import stoppable
-
-    with stoppable():
-        verdict = trial(*overrides or (), bases=bases.split(","), runs=runs, device=device, workers=workers)
-    typer.echo(verdict)
-    typer.echo(f"Outcome: {verdict.page}")
-    if verdict.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
 
@@ -129,7 +109,7 @@ def report(
     format: Annotated[Literal["html", "md"], typer.Option(help="a page, or a text for a README")] = "html",
 ) -> None:
     """Write figures, tables and the report again from what is there."""
-    from mossa.pipeline.publish import write_again
+    from mossa.run.publish import write_again
     from mossa.terminal import open_console, say_answers
 
     console = open_console()
@@ -169,13 +149,12 @@ def show_task(
     typer.echo(show_task(name, of))
 
 
-app.command()(advising.advise)
 app.command()(commands.compare)
 app.command()(commands.plan)
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
-    from mossa.pipeline.run import prepare
+    from mossa.run.run import prepare
     from mossa.study import load_study
 
     return prepare(load_study(study, overrides or ()), runs)
@@ -186,12 +165,12 @@ def _fail(message: str) -> int:
     return EXIT_PROBLEM
 
 
-def main() -> None:
+def main(commands: typer.Typer = app) -> None:
     """Run the command line; what a user can cause ends in one sentence and exit code 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a log shows each line when it is written
     try:
-        app()
+        commands()
     except MossaError as error:
         sys.exit(_fail(f"mossa: {error}"))
 

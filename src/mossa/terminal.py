@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from mossa.pipeline.publish import Published
-    from mossa.pipeline.run import Prepared
+    from mossa.run.publish import Published
+    from mossa.run.run import Prepared
 
 MAIN_ANSWERS = {"rq1": 1, "rq2": 2, "rq3": 2}  # lines of each research question on the terminal; the report has all
 EXIT_STOPPED = 130
@@ -41,7 +41,7 @@ def stoppable() -> Iterator[None]:
 
 def write_report(console: Console, prepared: Prepared, tables: dict[str, pd.DataFrame]) -> None:
     """Write the report unless it is there already, and say the main answers."""
-    from mossa.pipeline.publish import is_current, publish
+    from mossa.run.publish import is_current, publish
 
     if "similarity" not in tables:
         console.print("There is no report: no control could be compared with anything.", style="yellow")

@@ -10,7 +10,7 @@ import pytest
 
 import mossa
 from mossa.errors import DataError
-from tests.pipeline.command import Ran
+from tests.run.command import Ran
 from tests.small import examples
 
 LIGHT = """

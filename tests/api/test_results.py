@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 import mossa
 from mossa.api.tables import STEPS
 from mossa.errors import DataError, RunFolderError
-from mossa.pipeline import provenance
-from mossa.pipeline.results import TABLES
+from mossa.store import provenance
+from mossa.store.tables import TABLES
 from tests.analysis.worlds import steps
 from tests.analysis.worlds import world as sectioned
-from tests.pipeline.command import Ran, tables
 from tests.report.synthetic import world
+from tests.run.command import Ran, tables
 
 
 @pytest.fixture(scope="module")

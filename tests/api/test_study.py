@@ -18,7 +18,7 @@ from mossa.cli import app
 from mossa.errors import StudyError
 from mossa.similarity import ESTIMATORS, Estimator
 from mossa.study import load_study
-from tests.pipeline.command import environment
+from tests.run.command import environment
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mossa.pipeline.engines import ENGINES
+from mossa.run.engines.registry import ENGINES
 from mossa.similarity import ESTIMATORS
 from mossa.tasks.collections import COLLECTIONS
 from tests.docs.page import follow

@@ -18,9 +18,9 @@ from mossa.errors import ModelError, StudyError
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase, load_base
 from mossa.models.placement import places_of
-from mossa.pipeline.devices import find_device
-from mossa.pipeline.run import Means, prepare, run_study
 from mossa.representations import represent_tokens
+from mossa.run.devices import find_device
+from mossa.run.run import Means, prepare, run_study
 from mossa.study.recipe import Budget, Lora, Recipe
 from mossa.study.schema import Base, Study
 from mossa.training.evaluate import evaluate

@@ -19,14 +19,14 @@ from mossa.models.base import load_base
 from mossa.models.blocks import blocks_of
 from mossa.models.quantise import check_quantiser
 from mossa.models.shape import shape_of
-from mossa.pipeline.plan import plan
-from mossa.pipeline.unit import fingerprints
 from mossa.representations import represent_tokens
 from mossa.study.recipe import Budget, Lora, Recipe
 from mossa.study.schema import Base, Study
 from mossa.tasks.collections import load_tasks
 from mossa.training.train import train_adapter
-from tests.pipeline.command import mossa, tables
+from mossa.units.plan import plan
+from mossa.units.unit import fingerprints
+from tests.run.command import mossa, tables
 from tests.training.test_gradient import some_examples
 
 INSTALLED = importlib.util.find_spec("bitsandbytes") is not None

@@ -1,6 +1,5 @@
 """From the tables of a run to the answers people read: tables in, tables out."""
 
-from mossa.analysis.advice import Advice, advise
 from mossa.analysis.affinity import affinity, dendrogram
 from mossa.analysis.findings import Findings, analyse
 from mossa.analysis.layer_map import layer_map
@@ -9,9 +8,7 @@ from mossa.analysis.readability import readability
 from mossa.analysis.separability import separability
 
 __all__ = [
-    "Advice",
     "Findings",
-    "advise",
     "affinity",
     "analyse",
     "dendrogram",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mossa.cost.calibrate import calibrate as do_one
+from mossa.cost.estimate import Estimate, estimate
+from mossa.cost.schedule import makespan
+from mossa.cost.text import lines
 from mossa.errors import StudyError
-from mossa.pipeline.cost.calibrate import calibrate as do_one
-from mossa.pipeline.cost.estimate import Estimate, estimate
-from mossa.pipeline.cost.schedule import makespan
-from mossa.pipeline.cost.text import lines
-from mossa.pipeline.run import Prepared
+from mossa.run.run import Prepared
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from mossa.pipeline.pair import Pair
+    from mossa.api.pair import Pair
 
 TooLong = Literal["skip", "refuse", "shorten-start", "shorten-middle"]
 ESTIMATORS = ("cka-linear", "cka-linear-debiased")
@@ -37,8 +37,8 @@ def compare_models(
     representations that you hold already, use `compare`. Raises `MossaError` for a model that cannot be used, an
     unknown estimator and too few prompts.
     """
-    from mossa.pipeline.devices import find_device
-    from mossa.pipeline.pair import compare_pair
+    from mossa.api.pair import compare_pair
+    from mossa.run.devices import find_device
     from mossa.study import checked
     from mossa.study.paths import resolve
     from mossa.study.schema import Base, Prompt

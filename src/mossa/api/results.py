@@ -13,13 +13,12 @@ import pandas as pd
 from mossa.api.tables import Tables
 from mossa.api.text import Text
 from mossa.errors import DataError, choices
-from mossa.pipeline.record import Record, read_record
-from mossa.pipeline.results import gather
+from mossa.store.record import Record, read_record
+from mossa.store.tables import gather
 from mossa.study.schema import Study
 
 if TYPE_CHECKING:
     from mossa.analysis import Findings
-    from mossa.api.advice import LayerAdvice
     from mossa.api.plots import Plots
     from mossa.api.sections import Sections
 
@@ -125,16 +124,6 @@ class Results(Tables):
         first = int(findings.curves["layer"].min())
         return Sections.of(rows[rows["population"].eq(chosen)].iloc[0], first)
 
-    def advise(self, model: str | None = None) -> LayerAdvice:
-        """Return which layers to adapt for new tasks, read from the map of a tuned model.
-
-        `model`: default the first that left tasks out, else the first tuned one. Reads the base's configuration. Raises
-        `DataError` if there is no such model, or nothing was compared.
-        """
-        from mossa.api.advice import LayerAdvice
-
-        return LayerAdvice(self.record, self.tables, model)
-
     @cached_property
     def plot(self) -> Plots:
         """Return the figures of the report, one method each: `results.plot.layers()`."""
@@ -147,7 +136,7 @@ class Results(Tables):
 
         Raises `DataError` if nothing was compared.
         """
-        from mossa.pipeline.publish import draw_report
+        from mossa.run.publish import draw_report
 
         return draw_report(self.record, self.tables, Path(folder), format).page
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mossa.pipeline.record import Record
+from mossa.store.record import Record
 from mossa.study.loading import Problem
 
 STATES = ("done", "missing", "stale", "failed", "damaged")

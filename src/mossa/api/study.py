@@ -14,9 +14,8 @@ from mossa.study.loading import ReadStudy, read_settings, read_study
 from mossa.study.schema import Study as Settings
 
 if TYPE_CHECKING:
-    from mossa.api.advice import LayerAdvice
     from mossa.api.cost import Cost
-    from mossa.pipeline.run import Finished, Prepared
+    from mossa.run.run import Finished, Prepared
 
 
 class Study:
@@ -105,9 +104,9 @@ class Study:
         k-th of n runs that share the work. `engine` and `address`: this machine or a Ray cluster. `report`: also write
         the report into the run folder. `progress`: show how it goes. Units that fail are in `failed` of the results.
         """
-        from mossa.pipeline.progress import run_shown
-        from mossa.pipeline.publish import is_current, publish
-        from mossa.pipeline.run import Means, run_study
+        from mossa.run.progress import run_shown
+        from mossa.run.publish import is_current, publish
+        from mossa.run.run import Means, run_study
 
         means, prepared = Means(device, workers, shard, engine, address), self._prepared()
 
@@ -128,19 +127,12 @@ class Study:
         """Return what there is so far, of units that are as this study asks; nothing is done for it."""
         return Results(self._prepared().record)
 
-    def advise(self, model: str | None = None) -> LayerAdvice:
-        """Return which layers to adapt for new tasks, from the results that there are; `.test()` finds out if it is so.
-
-        `model`: whose map is read; default: the first that left tasks out. Raises `DataError` if nothing was compared.
-        """
-        return self.results().advise(model)
-
     def report(self, format: Literal["html", "md"] = "html") -> Path:
         """Write tables, figures and report into the run folder again, from what is there; return the page to open.
 
         Raises `RunFolderError` if nothing was run or somebody is at work there, `DataError` if nothing was compared.
         """
-        from mossa.pipeline.publish import write_again
+        from mossa.run.publish import write_again
 
         return write_again(self._prepared(), format, _silent, "study.run()").page
 
@@ -153,7 +145,7 @@ class Study:
         )
 
     def _prepared(self) -> Prepared:
-        from mossa.pipeline.run import prepare
+        from mossa.run.run import prepare
 
         return prepare(self.settings, self.runs)
 
@@ -173,7 +165,7 @@ def _read(source: str | Path | Mapping[str, Any], overrides: tuple[str, ...]) ->
 
 
 def _checked(read: ReadStudy) -> Validation:
-    from mossa.pipeline.check import check_study
+    from mossa.run.check import check_study
 
     return Validation(*check_study(read))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from mossa.errors import DataError
-from mossa.pipeline.record import Record
-from mossa.pipeline.store import Status
+from mossa.store.folder import Status
+from mossa.store.record import Record
 
 STEPS = {
     "similarity": "compare",

@@ -12,7 +12,7 @@ from mossa.tinyflan.planting import BASES
 
 SHIPPED = Path(__file__).parent / "bases"
 MANIFEST = "manifest.json"
-WAY_OUT = "Install mossa again, or rebuild the bases with `python -m mossa.tinyflan.build`."
+WAY_OUT = "Install mossa again, or rebuild the bases with `python -m experiments.tinyflan.build` in the repository."
 
 
 def base_folder(name: str, folder: Path = SHIPPED) -> Path:

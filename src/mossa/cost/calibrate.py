@@ -1,0 +1,52 @@
+"""Does one training of a study, and looks at the model it gives, so that the rest can be estimated from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mossa.cost.estimate import Estimate
+from mossa.errors import StudyError
+from mossa.run.engines.registry import choose_devices
+from mossa.run.engines.runners import at_work
+from mossa.run.events import Event, Outcome
+from mossa.run.queue import Queue
+from mossa.run.run import Prepared
+
+
+def chosen_units(estimate: Estimate) -> list[str]:
+    """Return the training of median work that is to do, and one extraction and one evaluation of its model."""
+    todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
+    if not todo:
+        return []
+    middle = sorted(todo, key=lambda name: estimate.works[name].operations)[(len(todo) - 1) // 2]
+    chosen = [middle]
+    for step in ("represent", "evaluate"):
+        of = [name for name in estimate.todo if name.startswith(f"{step}/") and middle in estimate.units[name].inputs]
+        chosen += of[:1]
+    return chosen
+
+
+def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None], device: str = "auto") -> None:
+    """Do a training of median work that is still to do, and represent and judge that model on one task; all are kept.
+
+    Raises `StudyError` if one of them fails.
+    """
+    from mossa.run.engines.local import run_here
+    from mossa.steps.workbench import Job
+
+    chosen = chosen_units(estimate)
+    if not chosen:
+        return
+
+    def settle(event: Event) -> None:
+        if isinstance(event, Outcome):
+            if event.state != "done":
+                raise StudyError(f"{estimate.units[event.identifier].title} {event.state}: {event.reason}")
+            queue.done(event.identifier)
+            say(f"{estimate.units[event.identifier].title}: {event.seconds:,.1f} s")
+
+    job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints)
+    with at_work(prepared.run, prepared.plan, True, say):
+        queue = Queue(prepared.units, chosen)
+        devices, threads = choose_devices(prepared.study, device, 1)
+        run_here(job, queue, devices[0], threads, settle)

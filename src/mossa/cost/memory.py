@@ -1,0 +1,66 @@
+"""The most memory that a process of a study needs at once, and which step needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mossa.cost.work import Work
+from mossa.models.shape import Shape
+from mossa.study.schema import Study
+from mossa.units.unit import Unit
+
+BYTES = {"float32": 4, "bfloat16": 2}
+LIBRARIES = 0.6e9  # bytes of a process with torch, transformers, PEFT and scikit-learn loaded, and no model
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Bytes at once: in the memory of the device, and in the main memory; each with the step that needs them."""
+
+    device: float
+    device_step: str
+    main: float
+    main_step: str
+
+
+def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[str, Work], on_gpu: bool) -> Need:
+    """Return the most that one process needs at once.
+
+    While weights are read, what was read of their file is in memory too; where they are kept as they are in the file,
+    it is the file itself that is mapped. On the processor, what a training has freed is mostly not there again for the
+    shapes of an extraction, so both count.
+    """
+    weights = shape.weight_bytes
+    running = {name: _running(study, shape, works[name], unit.step) for name, unit in units.items()}
+    main = {name: LIBRARIES + _arrays(shape, works, unit) for name, unit in units.items()}
+    if not on_gpu:
+        training = max((running[name] for name, unit in units.items() if unit.step == "train"), default=0.0)
+        main = {
+            name: held + weights + running[name] + (training if units[name].step != "train" else 0.0)
+            for name, held in main.items()
+        }
+    main["loading"] = LIBRARIES + shape.stored_bytes + (0 if on_gpu or shape.kept_as_stored else weights)
+    one, other = max(running, key=lambda name: running[name]), max(main, key=lambda name: main[name])
+    return Need(weights + running[one], units[one].step, main[other], units[other].step if other in units else other)
+
+
+def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
+    """Return what running the model takes beside its weights."""
+    logits = 3.0 * 4 * work.batch_targets * shape.vocabulary  # themselves, their softmax, its gradient
+    if step == "train":
+        kept = shape.kept_per_token
+        if study.recipe.gradient_checkpointing:  # the inputs of all blocks, and all of one block
+            kept = kept / shape.layers + shape.layers * shape.width * BYTES[study.base.dtype]
+        return 16.0 * shape.adapter_weights + work.batch * (kept + shape.kept_per_token / shape.layers) + logits
+    if step in ("represent", "evaluate", "common"):
+        return 4.0 * shape.adapter_weights + work.batch * shape.kept_per_token / shape.layers + logits
+    return 0.0
+
+
+def _arrays(shape: Shape, works: Mapping[str, Work], unit: Unit) -> float:
+    """Return the representations that a step holds at once; a comparison keeps one layer of each model in float64."""
+    if unit.step in ("compare", "overview", "affinity"):
+        held = sum(works[name].bytes for name in unit.inputs)
+        return held * (1 + 2 / shape.layers)
+    return works[unit.id].bytes if unit.step in ("represent", "common") else 0.0

@@ -1,0 +1,106 @@
+"""Says in lines of text what a study will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mossa.cost.estimate import Estimate, fitting_gpus
+from mossa.cost.schedule import longest_chain, makespan
+
+GPU_COUNTS = (1, 8, 64, 512)
+ALWAYS_SHORT = {"describe"}
+
+
+def lines(found: Estimate, workers: int) -> Iterator[str]:
+    """Yield the lines: work per step, time, memory, disk, what less would cost, and what more workers would bring."""
+    yield from _work(found)
+    yield ""
+    yield from _time(found, workers)
+    yield from _room(found, workers)
+    yield ""
+    total = sum(found.seconds.values())
+    yield "The same for less, in worker time:"
+    for label, seconds in found.smaller:
+        yield f"  {label:40}{duration(seconds):>12}  {seconds / total:5.0%}" if total else f"  {label}"
+    yield ""
+    yield from _scaling(found)
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time as a person says it."""
+    for size, unit in ((86400 * 3, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= size * 1.5:
+            return f"{seconds / (86400 if unit == 'days' else size):,.1f} {unit}"
+    return f"{seconds:,.1f} seconds"
+
+
+def _work(found: Estimate) -> Iterator[str]:
+    yield f"{'step':12}{'units':>7}{'to do':>7}{'tokens':>16}{'with filling':>16}{'Tflop':>14}{'time':>16}"
+    todo = set(found.todo)
+    for step in dict.fromkeys(unit.step for unit in found.units.values()):
+        names = [name for name, unit in found.units.items() if unit.step == step]
+        works = [found.works[name] for name in names]
+        tokens, padded = sum(work.tokens for work in works), sum(work.padded for work in works)
+        flop = sum(work.operations + work.products for work in works) / 1e12
+        time = "not known" if step in found.unknown and step not in ALWAYS_SHORT else ""
+        time = time or duration(sum(found.seconds[name] for name in names))
+        yield (
+            f"{step:12}{len(names):>7}{len(todo & set(names)):>7}"
+            + "".join(f"{count:>16,}" if count else f"{'':16}" for count in (tokens, padded))
+            + (f"{flop:>14,.4g}" if flop else f"{'':14}")
+            + f"{time:>16}"
+        )
+    if any("until" in unit.settings.get("budget", {}) for unit in found.units.values()):
+        yield "Trainings that wait for a criterion are counted to their limit."
+
+
+def _time(found: Estimate, workers: int) -> Iterator[str]:
+    total = sum(found.seconds.values())
+    left = sum(found.seconds[name] for name in found.todo)
+    what = "GPU-hours" if found.gpu else "processor-hours of one worker"
+    yield f"{total / 3600:,.2f} {what} in all, {left / 3600:,.2f} still to do; rate: {found.rates.source}."
+    seconds = makespan(found.units, found.todo, found.seconds, workers)
+    yield f"With {workers} worker{'s' if workers > 1 else ''}: {duration(seconds)} until the last unit is done."
+
+
+def _room(found: Estimate, workers: int) -> Iterator[str]:
+    need = found.need
+    if found.gpu:
+        fits = need.device <= 0.95e9 * found.gpu.memory
+        yield (
+            f"GPU memory: {need.device / 1e9:,.1f} GB at most ({need.device_step}), of {found.gpu.memory:,.0f} GB"
+            + ("." if fits else ": it does not fit.")
+        )
+        if not fits:
+            others = ", ".join(fitting_gpus(found)) or "none of the table"
+            yield (
+                "  Way out: recipe.gradient_checkpointing: true, base.dtype: bfloat16, base.quantise: 4-bit, a lower "
+                f"prompt.cutoff, or a GPU with more memory (here: {others})."
+            )
+    yield (
+        f"Main memory: {need.main / 1e9:,.1f} GB at most ({need.main_step}) for each of {workers} "
+        f"worker{'s' if workers > 1 else ''}. Disk: {found.bytes() / 1e9:,.3f} GB of adapters and representations."
+    )
+
+
+def _scaling(found: Estimate) -> Iterator[str]:
+    """Yield what more workers bring for the whole study, and the chain of units that no number of them shortens."""
+    total = sum(found.seconds.values())
+    everything = list(found.units)
+    chain, names = longest_chain(found.units, everything, found.seconds)
+    if not total:
+        return
+    yield "On paper, the whole study on"
+    for count in GPU_COUNTS:
+        seconds = makespan(found.units, everything, found.seconds, count)
+        share = total / seconds / count
+        yield f"  {count:>4} worker{'s' if count > 1 else ' '} {duration(seconds):>14}, {share:5.0%} of each used"
+    longest = max(names, key=lambda name: found.seconds[name])
+    limit = max(1, round(total / chain))
+    yield (
+        f"Beyond about {limit} workers nothing is gained: {' → '.join(found.units[name].title for name in names)} wait "
+        f"for each other and take {duration(chain)}, of which {found.units[longest].title} "
+        f"{duration(found.seconds[longest])}."
+    )
+    if found.units[longest].step == "train" and found.units[longest].settings.get("role") == "experimental":
+        yield "A smaller budget or cap_per_cluster for that mixture moves this limit; more GPUs do not."

@@ -1,0 +1,171 @@
+"""How much work each unit is: tokens counted on the data, operations computed from the model's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+from mossa.cost.tokenized import Tokenized
+from mossa.models.batches import by_length
+from mossa.models.prompts import Encoded
+from mossa.models.shape import Shape
+from mossa.representations.beginning import common_beginning
+from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
+from mossa.similarity.products import cheaper_in_features
+from mossa.steps.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
+from mossa.study.recipe import Budget, Recipe
+from mossa.study.schema import BASE, Study
+from mossa.tasks.mixture import mix
+from mossa.tasks.task import Task
+from mossa.training.loss import TOKEN_BUDGET as TRAINING_BUDGET
+from mossa.training.loss import count_targets
+from mossa.training.schedule import batches, planned_steps
+from mossa.units.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a unit does: `tokens` that go through the model (`padded` with filling), `targets` the loss is taken of.
+
+    `operations`: floating-point operations of the model; `products`: those of similarities, on the CPU. `points`: in
+    projections. `bytes`: what it leaves on the disk, tables apart. `batch`: padded tokens of its largest micro-batch,
+    `batch_targets` the targets in it.
+    """
+
+    tokens: int = 0
+    padded: int = 0
+    targets: int = 0
+    steps: int = 0
+    operations: float = 0.0
+    products: float = 0.0
+    points: int = 0
+    bytes: int = 0
+    batch: int = 0
+    batch_targets: int = 0
+
+
+@dataclass
+class Counter:
+    """Counts the work of the units of one study."""
+
+    study: Study
+    tasks: Sequence[Task]
+    tokenized: Tokenized
+    shape: Shape
+    device: str
+
+    @cached_property
+    def by_name(self) -> dict[str, Task]:
+        """Return the tasks by name."""
+        return {task.name: task for task in self.tasks}
+
+    def work(self, unit: Unit) -> Work:
+        """Return the work of a unit."""
+        if unit.step == "train":
+            return self._train(unit)
+        if unit.step in ("represent", "evaluate"):
+            name, task = unit.key.split("@")
+            return self._forward(self._examples(task, "test", unit.step == "evaluate"), unit.step, name != BASE)
+        if unit.step == "common":
+            each = max(1, COMMON_PROMPTS // len(self.tasks))
+            prompts = [prompt for task in self.by_name for prompt in self._examples(task, "test", False)[:each]]
+            return self._forward(prompts, "represent", True)
+        if unit.step == "compare":
+            return self._compare(unit)
+        if unit.step == "overview":
+            shown = sum(min(PROJECTED_PROMPTS, len(self._examples(task, "test", False))) for task in self.by_name)
+            return Work(points=shown * len(unit.settings["projected_depths"]))
+        if unit.step == "affinity":
+            pairs = len(unit.inputs) * (len(unit.inputs) - 1) // 2
+            return Work(products=pairs * self.shape.layers * compared_products(COMMON_PROMPTS, self.shape.width, 1))
+        return Work()
+
+    def budget_of(self, unit: Unit) -> Budget:
+        """Return how long a `train` unit trains."""
+        return Budget.model_validate(unit.settings["budget"])
+
+    def _examples(self, task: str, split: str, with_target: bool) -> list[Encoded]:
+        return self.tokenized.of(getattr(self.by_name[task], split), f"task {task!r}, {split}", with_target)
+
+    def _train(self, unit: Unit) -> Work:
+        names = list(unit.settings["train"])
+        if len(names) == 1:
+            examples = self._examples(names[0], "train", True)
+        else:
+            mixed = mix([self.by_name[name] for name in names], unit.settings["cap_per_cluster"], unit.settings["seed"])
+            examples = self.tokenized.of(mixed, unit.key, with_target=True)
+        recipe, seed = self.study.recipe, unit.settings["seed"]
+        steps = planned_steps(examples, self.budget_of(unit), recipe.batch_size, seed) if examples else 0
+        return training_work(examples, steps, recipe, seed, self.shape, self.device)
+
+    def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
+        return forward_work(examples, self.shape, self.device, adapted=adapted, judged=step == "evaluate")
+
+    def _compare(self, unit: Unit) -> Work:
+        """Return the products of all comparisons of one task: each reference with all models, per view."""
+        n, d = len(self._examples(unit.key, "test", False)), self.shape.width
+        settings = unit.settings
+        controls, models = len(settings["controls"]), len(settings["experimental"])
+        views = len({name.removesuffix("-debiased") for name in settings["similarity"]["estimators"]})
+        views *= 2 if settings["similarity"]["shift"] else 1
+        each = (controls + len(settings["others"])) * compared_products(n, d, models)
+        replicates = controls * (controls - 1) // 2 * compared_products(n, d, 1)
+        return Work(products=float(self.shape.layers * views * (each + replicates)))
+
+
+def training_work(
+    examples: Sequence[Encoded], steps: int, recipe: Recipe, seed: int, shape: Shape, device: str
+) -> Work:
+    """Return the work of the first `steps` optimizer steps over `examples`, grouped as training does on `device`."""
+    tokens = padded = squares = targets = largest = most = 0
+    for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
+        chosen = [examples[index] for index in indices]
+        lengths = [len(example.tokens) for example in chosen]
+        tokens += sum(lengths)
+        targets += count_targets(chosen)
+        for group in by_length(lengths, TRAINING_BUDGET[device]):
+            longest = max(lengths[index] for index in group)
+            padded += len(group) * longest
+            squares += len(group) * longest * (longest + 1)
+            largest = max(largest, len(group) * longest)
+            most = max(most, count_targets([chosen[index] for index in group]))
+    again = recipe.gradient_checkpointing  # forward, through the activations backward, forward again
+    operations = (
+        2.0 * padded * shape.block_weights * (1 + shape.reach * (1 + again))
+        + (4.0 if shape.combines else 6.0) * padded * shape.adapter_weights
+        + 2.0 * squares * shape.attention * (1 + shape.reach * (2 + again))  # backward costs twice the forward
+        + 4.0 * targets * shape.head_weights
+    )
+    left = 4 * shape.adapter_weights
+    return Work(tokens, padded, targets, steps, operations, bytes=left, batch=largest, batch_targets=most)
+
+
+def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool) -> Work:
+    """Return the work of running the model over `examples` once: for the loss of its targets, else to represent."""
+    budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
+    shared = 0 if judged else common_beginning([example.tokens for example in examples])
+    lengths = [len(example.tokens) - shared for example in examples]
+    groups = [(len(group), max(lengths[index] for index in group)) for group in by_length(lengths, budget)]
+    padded = shared + sum(count * longest for count, longest in groups)
+    squares = shared * (shared + 1) + sum(count * longest * (longest + 1 + 2 * shared) for count, longest in groups)
+    targets = count_targets(examples) if judged else 0
+    weights = shape.block_weights + (adapted and not shape.combines) * shape.adapter_weights
+    operations = 2.0 * padded * weights + 2.0 * squares * shape.attention
+    return Work(
+        shared + sum(lengths),
+        padded,
+        targets,
+        operations=operations + 2.0 * targets * shape.head_weights,
+        bytes=0 if judged else 4 * len(examples) * shape.layers * shape.width,
+        batch=max((count * longest for count, longest in groups), default=0),
+        batch_targets=targets,
+    )
+
+
+def compared_products(n: int, d: int, models: int) -> float:
+    """Return the operations of comparing one control with some models at one layer, in the cheaper space."""
+    if cheaper_in_features(n, d, models):
+        return 2.0 * n * d * d * (1 + 3 * models)
+    return float(n) * n * d * (1 + models)

@@ -1,1 +1,0 @@
-"""Study -> units, run on an engine, resumed; knows the steps and nothing of their insides."""

@@ -1,0 +1,145 @@
+"""Looks for everything that would go wrong with a study before it runs: every problem at once, each with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mossa.errors import DataError, MossaError
+from mossa.study.loading import Problem, ReadStudy
+from mossa.study.schema import Study
+from mossa.tasks.task import Task
+
+
+def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
+    """Return the problems of a study that was read, and what was looked at and found right.
+
+    Reads every task, the base's configuration and tokenizer, builds the model without weights to find the adapter's
+    targets, and tokenizes the test prompts to see that they fit.
+    """
+    if read.study is None:
+        return read.problems, []
+    study = read.study
+    problems: list[Problem] = []
+    found: list[str] = []
+    tasks: list[Task] = []
+
+    def attempt(place: tuple[str, ...], check: Callable[[], str]) -> None:
+        try:
+            found.append(check())
+        except MossaError as error:
+            problems.extend(read.problem(place, line) for line in str(error).splitlines())
+
+    def read_tasks() -> str:
+        from mossa.tasks.collections import left_out, load_tasks
+
+        tasks.extend(load_tasks(study.tasks))
+        clusters = len({task.cluster for task in tasks})
+        examples = sum(len(task.train) + len(task.validation) + len(task.test) for task in tasks)
+        counted = f"; {left}" if (left := left_out(tasks)) else ""
+        return f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples{counted}"
+
+    attempt(("tasks", "source"), read_tasks)
+    attempt(("similarity", "estimators"), lambda: _estimators(study))
+    for name in study.experimental if tasks else ():
+        attempt(("experimental", name), lambda name=name: _experimental(study, tasks, name))
+    if tasks:
+        attempt(("control", "existing"), lambda: _controls(study, tasks))
+    attempt(("base", "model"), lambda: _base(study))
+    if tasks and not any(problem.place == "base.model" for problem in problems):
+        attempt(("prompt",), lambda: _prompts_fit(study, tasks))
+        attempt(("recipe", "lora", "targets"), lambda: _targets(study))
+    return problems, found
+
+
+def _estimators(study: Study) -> str:
+    from mossa.similarity.registry import estimator
+
+    for identifier in study.similarity.estimators:
+        estimator(identifier)
+    return f"estimators: {', '.join(study.similarity.estimators)}"
+
+
+def _experimental(study: Study, tasks: list[Task], name: str) -> str:
+    from mossa.units.plan import saw
+
+    model = study.experimental[name]
+    seen = len(saw(study, tasks, name))
+    for kind in ("adapter", "checkpoint"):
+        if (given := getattr(model, kind)) is not None:
+            _existing(study, kind, given)
+    return f"{name}: the base" if model.base else f"{name}: tuned on {seen} of {len(tasks)} tasks"
+
+
+def _controls(study: Study, tasks: list[Task]) -> str:
+    from mossa.units.plan import control_name, existing_models
+
+    names = [control_name(task.name, seed) for task in tasks for seed in study.control.seeds]
+    given = {name: found for name, found in existing_models(study, tasks).items() if name in names}
+    for kind, source in given.values():
+        _existing(study, kind, source)
+    return f"controls: {len(names) - len(given)} to train, {len(given)} there already"
+
+
+def _existing(study: Study, kind: str, source: str) -> None:
+    from mossa.models.base import check_vocabulary, load_config, load_tokenizer
+    from mossa.models.files import adapter_fingerprint, base_fingerprint
+
+    if kind == "adapter":
+        adapter_fingerprint(source)
+        return
+    settings = study.base.model_copy(update={"model": source, "revision": None})
+    base_fingerprint(settings, kind)
+    check_vocabulary(load_config(settings, kind), load_tokenizer(study.base), f"{kind} {source}")
+
+
+def _base(study: Study) -> str:
+    from mossa.models.access import check_access
+    from mossa.models.base import check_vocabulary, load_config, load_tokenizer, longest_input
+    from mossa.models.files import folder_hash
+    from mossa.models.quantise import quantisation
+
+    check_access(study.base)
+    config = load_config(study.base)
+    quantisation(study.base, config)
+    if Path(study.base.model).is_dir():
+        folder_hash(Path(study.base.model))
+    tokenizer = load_tokenizer(study.base)
+    check_vocabulary(config, tokenizer, study.base.model)
+    text = config.get_text_config()
+    size = f"{text.num_hidden_layers} layers of width {text.hidden_size}"
+    return f"base: {config.model_type}, {size}, up to {longest_input(config, tokenizer):,} tokens"
+
+
+def _prompts_fit(study: Study, tasks: list[Task]) -> str:
+    from mossa.models.base import load_config, load_tokenizer, longest_input
+    from mossa.models.prompts import make_format
+
+    tokenizer = load_tokenizer(study.base)
+    form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
+    too_few: list[str] = []
+    skipped = shortened = total = 0
+    for task in tasks:
+        encoded = form.encode(task.test, f"task {task.name!r}, test", with_target=False)
+        skipped += len(task.test) - len(encoded)
+        shortened += sum(prompt.shortened for prompt in encoded)
+        total += len(task.test)
+        trainable = form.encode(task.train[:64], f"task {task.name!r}, train", with_target=True)
+        if len(encoded) < 4 or not trainable:
+            too_few.append(f"{task.name} ({len(encoded)} of {len(task.test)} test prompts)")
+    if too_few:
+        raise DataError(
+            f"too few examples fit the model's {form.cutoff} tokens: {', '.join(too_few)}. Set prompt.too_long to "
+            "shorten-start or shorten-middle, or leave these tasks out with tasks.only."
+        )
+    return f"test prompts: {total:,}, of which {skipped:,} do not fit and are skipped, {shortened:,} are shortened"
+
+
+def _targets(study: Study) -> str:
+    from mossa.models.adapters import lora_config
+    from mossa.models.base import without_storage
+
+    config = lora_config(without_storage(study.base), study.recipe.lora)
+    names = config.target_modules or ()
+    layers = f" of the layers {', '.join(map(str, study.recipe.lora.layers))}" if study.recipe.lora.layers else ""
+    return f"adapters on: {names if isinstance(names, str) else ', '.join(sorted(names))}{layers}"

@@ -1,0 +1,154 @@
+"""The local engine: this process, or N processes with a base each."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+
+from mossa.errors import MossaError
+from mossa.run.deaths import Deaths
+from mossa.run.events import Advanced, Event, Outcome, Started
+from mossa.run.perform import perform
+from mossa.run.queue import Queue
+from mossa.run.worker import threads_limited, work
+from mossa.steps.workbench import Job, Workbench
+from mossa.units.unit import Unit
+
+PATIENCE = 5.0  # seconds that workers have to stop by themselves
+
+
+def run_here(job: Job, queue: Queue, device: str, threads: int, on_event: Callable[[Event], None]) -> None:
+    """Do all units of `queue` in this process; `on_event` hears of everything and settles the queue."""
+    with threads_limited(threads):
+        bench = Workbench(job, device)
+        loaded: str | None = None
+        while (unit := queue.next(loaded)) or queue.wait():
+            if unit is None:
+                continue
+            on_event(Started(unit, 0))
+            bench.on_progress = lambda done, total, name=unit.id: on_event(Advanced(name, done, total))
+            loaded = unit.model
+            on_event(perform(unit, bench))
+
+
+def run_in_processes(
+    job: Job,
+    queue: Queue,
+    devices: list[str],
+    threads: int,
+    on_event: Callable[[Event], None],
+    say: Callable[[str], None],
+) -> None:
+    """Do all units of `queue` in one process per entry of `devices`; `on_event` hears of everything and settles it.
+
+    A process that dies is replaced, which is said, and its unit done again, up to three times. Raises `MossaError`
+    that a worker met outside of a unit.
+    """
+    given = pickle.dumps(job)
+    crew = [_Worker(number, given, device, threads) for number, device in enumerate(devices)]
+    deaths = Deaths(job, queue, on_event, say)
+    try:
+        while True:
+            for worker in crew:
+                if worker.unit is None and (unit := queue.next(worker.loaded)):
+                    worker.give(unit)
+                    on_event(Started(unit, worker.number))
+            busy = [worker for worker in crew if worker.unit is not None]
+            if not busy:
+                if queue.wait():
+                    continue
+                return
+            for ready in wait([worker.pipe for worker in busy], queue.pause):
+                worker = next(worker for worker in busy if worker.pipe is ready)
+                try:
+                    event = worker.pipe.recv()
+                except (EOFError, OSError):
+                    unit, code = worker.replace()
+                    deaths.over(unit, f"exit code {code}; -9 often means: out of memory")
+                    continue
+                if isinstance(event, MossaError):
+                    raise event
+                if isinstance(event, Outcome):
+                    worker.unit = None
+                on_event(event)
+    finally:
+        for worker in crew:
+            worker.ask_to_stop()
+        deadline = time.monotonic() + PATIENCE
+        for worker in crew:
+            worker.stop(deadline)
+
+
+class _Worker:
+    """A process that does one unit after the other, and the pipe to it."""
+
+    def __init__(self, number: int, job: bytes, device: str, threads: int) -> None:
+        self.number, self.job, self.device, self.threads = number, job, device, threads
+        self.unit: Unit | None = None
+        self.loaded: str | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the process; it is a fresh interpreter, so nothing of this one can differ between workers."""
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process: BaseProcess = context.Process(target=work, args=(other, self.device, self.threads), daemon=True)
+        with _without_main():
+            self.process.start()
+        other.close()
+        with contextlib.suppress(OSError):
+            self.pipe.send_bytes(self.job)
+        self.unit = self.loaded = None
+
+    def replace(self) -> tuple[Unit, int | None]:
+        """Start another process in the place of one that died; return the unit and the exit code of that one."""
+        unit = self.unit
+        assert unit is not None
+        self.process.join()
+        self.pipe.close()
+        code = self.process.exitcode
+        self.start()
+        return unit, code
+
+    def give(self, unit: Unit) -> None:
+        """Send a unit; a process that died meanwhile is noticed when its answer is waited for."""
+        self.unit, self.loaded = unit, unit.model
+        with contextlib.suppress(OSError):
+            self.pipe.send(unit)
+
+    def ask_to_stop(self) -> None:
+        """Let an idle process end, and interrupt one at work; it removes its temporary folder on the way out."""
+        if self.unit is None:
+            with contextlib.suppress(OSError):
+                self.pipe.send(None)
+        else:
+            self.process.terminate()
+
+    def stop(self, deadline: float) -> None:
+        """Wait for the end of the process until `deadline` (monotonic clock), then end it by force."""
+        self.process.join(timeout=max(0.0, deadline - time.monotonic()))
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the program that runs us from `multiprocessing`, which would run it again in every worker.
+
+    A script that runs a study needs no `if __name__ == "__main__"` for it, and a worker has nothing to look for there.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program

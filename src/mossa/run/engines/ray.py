@@ -1,0 +1,258 @@
+"""The Ray engine: one actor per GPU, or per few cores, anywhere in a cluster; each keeps the base and does units.
+
+The run folder, the base and existing adapters must be reachable by the same paths on every node. Data travel with the
+job. Placement, transport and noticing what died are Ray's; which unit is next, and what a death means, are ours.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray as ray_library
+from ray.exceptions import RayError
+
+from mossa.errors import MossaError, RunFolderError
+from mossa.run.deaths import MOST_DEATHS, Deaths
+from mossa.run.events import Advanced, Event, Outcome, Started
+from mossa.run.queue import Queue
+from mossa.run.worker import threads_limited
+from mossa.steps.workbench import Job, Workbench
+from mossa.store.folder import RunFolder
+from mossa.store.provenance import provenance
+from mossa.units.unit import Unit
+
+ray: Any = ray_library  # its own annotations know neither concurrency groups nor what an actor's methods take
+LOOK = 1.0  # seconds between two looks at how the units under way go
+SLOW_START = 60.0  # seconds without any actor after which this is said
+
+
+class Hand:
+    """An actor: it keeps the base in memory and does one unit after the other."""
+
+    def __init__(self, job: Job, device: str, threads: int) -> None:
+        self.job, self.threads = job, threads
+        self.bench = Workbench(job, device)
+        self.bench.on_progress = self._note
+        self.at: tuple[int, int] | None = None
+
+    def introduce(self) -> tuple[str, dict[str, Any], bool]:
+        """Return where it is, the versions of its libraries, and whether it sees the run folder."""
+        run = self.job.run
+        return ray.util.get_node_ip_address(), provenance()["versions"], (run.runners / run.token).is_file()
+
+    def perform(self, unit: Unit) -> Outcome | RunFolderError:
+        """Do a unit and land it."""
+        from mossa.run.perform import perform
+
+        self.at = None
+        try:
+            with threads_limited(self.threads):
+                return perform(unit, self.bench)
+        except RunFolderError as error:
+            return error
+
+    def progress(self) -> tuple[int, int] | None:
+        """Return how far the unit under way is."""
+        return self.at
+
+    def _note(self, done: int, total: int) -> None:
+        self.at = done, total
+
+
+class _Member:
+    """An actor as this process sees it: starting, idle, or at work on `unit`."""
+
+    def __init__(self, number: int, start: Callable[[], Any]) -> None:
+        self.number, self.start = number, start
+        self.failed_starts = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Ask Ray for an actor; it may have to wait for a place."""
+        self.actor = self.start()
+        self.answer: Any = self.actor.introduce.remote()
+        self.here = False
+        self.unit: Unit | None = None
+        self.loaded: str | None = None
+        self.news: Any = None
+
+    def give(self, unit: Unit) -> None:
+        """Send a unit."""
+        self.unit, self.loaded, self.answer = unit, unit.model, self.actor.perform.remote(unit)
+
+    def replace(self) -> Unit | None:
+        """Ask for another actor in the place of this one; return the unit that it had."""
+        unit = self.unit
+        ray.kill(self.actor)
+        self.begin()
+        return unit
+
+
+def run_on_ray(
+    job: Job,
+    queue: Queue,
+    address: str | None,
+    device: str,
+    workers: int | None,
+    small: bool,
+    on_event: Callable[[Event], None],
+    say: Callable[[str], None],
+) -> None:
+    """Do all units of `queue` on the Ray cluster at `address`, else the one found, else one started here.
+
+    An actor or node that is lost is replaced, which is said, and its unit done again elsewhere, up to three times; a
+    slow node delays only the unit it has. Raises `MossaError` if there is no such cluster, or its nodes do not see the
+    run folder or have other versions of the libraries.
+    """
+    job = Job(job.study, job.tasks, RunFolder(job.run.path.resolve(), job.run.token), job.marks)
+    with _connected(address, say):
+        kind, count, threads = _places(device, workers, small)
+        share = "a GPU" if kind == "cuda" else f"{threads} CPU"
+        say(f"Ray: {count} actors with {share} each, on {len(_nodes())} nodes.")
+        hand: Any = ray.remote(
+            num_cpus=threads, num_gpus=int(kind == "cuda"), max_restarts=0, concurrency_groups={"news": 1}
+        )(Hand)
+        given = ray.put(job)
+        members = [
+            _Member(number, lambda: hand.remote(given, kind, threads)) for number in range(min(count, len(queue.todo)))
+        ]
+        try:
+            _work_off(members, queue, Deaths(job, queue, on_event, say), on_event, say)
+        finally:
+            for member in members:
+                ray.kill(member.actor)
+
+
+def _work_off(
+    members: list[_Member],
+    queue: Queue,
+    deaths: Deaths,
+    on_event: Callable[[Event], None],
+    say: Callable[[str], None],
+) -> None:
+    started = time.monotonic()
+    while queue.todo:
+        for member in members:
+            if member.here and member.unit is None and (unit := queue.next(member.loaded)):
+                member.give(unit)
+                on_event(Started(unit, member.number))
+        expected = {member.answer: member for member in members if member.unit is not None or not member.here}
+        ready, _ = ray.wait(list(expected), timeout=LOOK)
+        for answer in ready:
+            _hear(expected[answer], deaths, on_event, say)
+        for member in members:
+            _ask_for_news(member, on_event)
+        if started and any(member.here for member in members):
+            started = 0.0
+        if started and time.monotonic() - started > SLOW_START:
+            say(f"Still waiting for a place in the Ray cluster; it has {_resources(ray.available_resources())} free.")
+            started = 0.0
+
+
+def _hear(member: _Member, deaths: Deaths, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
+    try:
+        answer = ray.get(member.answer)
+    except RayError as error:
+        how = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        if not member.here:
+            member.failed_starts += 1
+            if member.failed_starts == MOST_DEATHS:
+                raise MossaError(f"Ray could not start an actor {MOST_DEATHS} times. {error}") from error
+        unit = member.replace()
+        if unit:
+            deaths.over(unit, how)
+        else:
+            say(f"An actor was lost before it had a unit ({how}). It is replaced.")
+        return
+    if isinstance(answer, RunFolderError):
+        raise answer
+    if isinstance(answer, Outcome):
+        member.unit = member.news = None
+        on_event(answer)
+        return
+    node, versions, sees = answer
+    _check(node, versions, sees, deaths.job.run)
+    member.here, member.failed_starts = True, 0
+
+
+def _check(node: str, versions: dict[str, Any], sees: bool, run: RunFolder) -> None:
+    if not sees:
+        raise MossaError(
+            f"Ray node {node} does not see {run.path}. Give a folder that all nodes share, under the same path, with "
+            "--runs."
+        )
+    own = provenance()["versions"]
+    if versions != own:
+        other = ", ".join(
+            f"{name} {versions.get(name)} (here {own[name]})" for name in own if versions.get(name) != own[name]
+        )
+        raise MossaError(f"Ray node {node} has {other}. Results would differ; install the same versions everywhere.")
+
+
+def _ask_for_news(member: _Member, on_event: Callable[[Event], None]) -> None:
+    """Hear how far the unit is, without ever waiting for an answer."""
+    if member.unit is None:
+        return
+    if member.news is None:
+        member.news = member.actor.progress.options(concurrency_group="news").remote()
+        return
+    if not ray.wait([member.news], timeout=0)[0]:
+        return
+    try:
+        at = ray.get(member.news)
+    except RayError:
+        return  # heard where the unit's own answer is waited for
+    member.news = None
+    if at:
+        on_event(Advanced(member.unit.id, *at))
+
+
+@contextmanager
+def _connected(address: str | None, say: Callable[[str], None]) -> Iterator[None]:
+    if address and address.startswith("ray://"):
+        raise MossaError(f"--address {address}: start mossa on a machine of the cluster, with --address HOST:PORT.")
+    if ray.is_initialized():
+        yield
+        return
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a cluster started here reports to nobody
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address or "auto", logging_level="WARNING")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address:
+            raise MossaError(f"--address {address}: there is no Ray cluster ({str(error).splitlines()[0]})") from error
+        say("No Ray cluster was found; one is started on this machine.")
+        ray.init(address="local", include_dashboard=False, logging_level="WARNING")
+    signal.signal(signal.SIGTERM, before)  # Ray puts its own in its place
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _places(device: str, workers: int | None, small: bool) -> tuple[str, int, int]:
+    """Return what the actors compute on (`cuda` or `cpu`), how many there are, and the cores of each."""
+    total = ray.cluster_resources()
+    gpus = int(total.get("GPU", 0))
+    if device not in ("auto", "cpu", "cuda"):
+        raise MossaError(f"--device {device}: with --engine ray it is auto, cpu or cuda; Ray deals out the GPUs.")
+    if device == "cuda" and not gpus:
+        raise MossaError(f"--device cuda: the Ray cluster has no GPU ({_resources(total)}).")
+    if gpus and device != "cpu":
+        return "cuda", workers or gpus, 1
+    smallest = int(min(node["Resources"].get("CPU", 0) for node in _nodes())) or 1
+    threads = 1 if small else min(smallest, max(1, int(total.get("CPU", 1) // workers))) if workers else smallest
+    return "cpu", workers or max(1, int(total.get("CPU", 1) // threads)), threads
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _resources(found: dict[str, float]) -> str:
+    return ", ".join(f"{found.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

@@ -1,0 +1,80 @@
+"""Where the units of a run are done: on this machine, on a Ray cluster, or by an engine of your own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mossa.errors import StudyError
+from mossa.run.devices import find_device
+from mossa.run.events import Event
+from mossa.run.queue import Queue
+from mossa.similarity.registry import SHIPPED
+from mossa.study.schema import Study
+
+if TYPE_CHECKING:
+    from mossa.run.run import Means
+    from mossa.steps.workbench import Job
+
+SMALL_BASE = 400_000_000  # bytes of weights below which one thread per process is fastest
+
+
+def local(job: Job, queue: Queue, means: Means, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
+    """Do all units of `queue` in this process, or in several on this machine."""
+    from mossa.run.engines.local import run_here, run_in_processes
+
+    devices, threads = choose_devices(job.study, means.device, means.workers)
+    devices = devices[: len(queue.todo)]
+    own = [name for name in job.study.similarity.estimators if name not in SHIPPED]
+    if own and len(devices) > 1:
+        say(f"One worker does everything, because only this process knows the estimator {', '.join(own)}.")
+        devices = devices[:1]
+    if len(devices) == 1:
+        run_here(job, queue, devices[0], threads, on_event)
+    else:
+        run_in_processes(job, queue, devices, threads, on_event, say)
+
+
+def ray(job: Job, queue: Queue, means: Means, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
+    """Do all units of `queue` on a Ray cluster."""
+    from mossa.run.engines.ray import run_on_ray
+
+    small = _weight_bytes(job.study) < SMALL_BASE
+    run_on_ray(job, queue, means.address, means.device, means.workers, small, on_event, say)
+
+
+# An engine takes units from the queue until none is left, does each with `perform`, and tells `on_event` of it, which
+# settles the queue.
+ENGINES: dict[str, Callable[[Job, Queue, Means, Callable[[Event], None], Callable[[str], None]], None]] = {
+    "local": local,
+    "ray": ray,
+}
+
+
+def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list[str], int]:
+    """Return the device of each worker, and the threads of each.
+
+    A small base in a local folder gets one thread, whose sums are the same to the bit however many processes share the
+    work; a larger one gets the cores divided by the workers. Raises `StudyError` for a device that is not there.
+    """
+    import torch
+
+    from mossa.models.placement import is_split
+
+    device = find_device(device)
+    gpus = torch.cuda.device_count()
+    if device == "cuda":
+        return [f"cuda:{number % gpus}" for number in range(workers or gpus)], 1
+    cores = len(os.sched_getaffinity(0))
+    if is_split(device) and workers not in (None, 1):
+        raise StudyError(f"--workers {workers}: a base that is dealt out over {device} is loaded once; give 1.")
+    small = _weight_bytes(study) < SMALL_BASE
+    count = workers or (cores if small and device == "cpu" else 1)
+    return [device] * count, 1 if small else max(1, cores // count)
+
+
+def _weight_bytes(study: Study) -> int:
+    folder = Path(study.base.model)
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else SMALL_BASE

@@ -1,0 +1,40 @@
+"""What an engine tells about the units it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mossa.units.unit import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a unit ended: done, failed with a reason, or waiting for `damaged`, an input that must be done again."""
+
+    identifier: str
+    state: Literal["done", "failed", "damaged"]
+    reason: str = ""
+    damaged: str = ""
+    seconds: float = 0.0
+    counts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A unit was begun by worker `worker`."""
+
+    unit: Unit
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """A unit is `done` of `total` steps or prompts along."""
+
+    identifier: str
+    done: int
+    total: int
+
+
+Event = Started | Advanced | Outcome

@@ -1,0 +1,71 @@
+"""Does one unit and lands it."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from mossa.errors import MossaError, RunFolderError
+from mossa.run.events import Outcome
+from mossa.steps.steps import STEPS
+from mossa.steps.workbench import DamagedUnit, Workbench
+from mossa.store.provenance import provenance
+from mossa.units.unit import Unit
+
+
+def perform(unit: Unit, bench: Workbench) -> Outcome:
+    """Do `unit` and land it in the run folder.
+
+    What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
+    error of the whole run (`RunFolderError`).
+    """
+    start, processor = time.perf_counter(), time.process_time()
+    fingerprint = bench.marks[unit.id]
+    manifest = provenance()
+    try:
+        with bench.run.landing(unit, fingerprint, manifest) as folder:
+            bench.begin()
+            counts = STEPS[unit.step](unit, bench, folder)
+            counts |= {"halvings_for_want_of_memory": bench.allowance.halvings} if bench.allowance.halvings else {}
+            seconds = time.perf_counter() - start
+            manifest |= {
+                "counts": counts,
+                "seconds": round(seconds, 3),
+                "processor_seconds": round(time.process_time() - processor, 3),
+                "preparation": {
+                    clock: round(spent, 3) for clock, spent in bench.preparation.items()
+                },  # model made ready
+                "peak_memory": _peak_memory(),
+            }
+    except DamagedUnit as damage:
+        return Outcome(unit.id, "damaged", damage.what, damage.identifier)
+    except RunFolderError:
+        raise
+    except MossaError as error:
+        reason = str(error)
+    except Exception as error:  # a bug of ours or of a library: the study goes on without this unit
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = (
+            f"unexpected {type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}, line {where.lineno})"
+        )
+        bench.detach()
+    else:
+        return Outcome(unit.id, "done", seconds=seconds, counts=counts)
+    bench.run.record_failure(unit, fingerprint, reason)
+    return Outcome(unit.id, "failed", reason, seconds=time.perf_counter() - start)
+
+
+def _peak_memory() -> int:
+    """Return the most bytes that this process has held until now.
+
+    On Linux from the program's own account: the system's `ru_maxrss` begins at the size of whoever started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found[1]) * 1024
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held if sys.platform == "darwin" else held * 1024

@@ -1,0 +1,228 @@
+"""Runs a study: plans, does what is missing or changed, gathers the tables, writes the report."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from mossa.errors import StudyError, choices
+from mossa.models.access import check_access
+from mossa.models.quantise import check_quantiser
+from mossa.run.devices import find_device
+from mossa.run.engines.claims import Claims
+from mossa.run.engines.registry import ENGINES
+from mossa.run.engines.runners import at_work
+from mossa.run.engines.shared_queue import SharedQueue, falls_to
+from mossa.run.events import Event, Outcome
+from mossa.run.queue import Queue, needed
+from mossa.store.folder import RunFolder, Status
+from mossa.store.record import Record, write_record
+from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
+from mossa.study.schema import Study
+from mossa.tasks.collections import load_tasks
+from mossa.tasks.task import Task
+from mossa.units.plan import plan
+from mossa.units.unit import Unit, fingerprints
+
+CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
+SHOWN_PROMPTS = 3  # per task, in the report
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A study ready to run: its tasks, its units in order, their fingerprints and where each stands."""
+
+    study: Study
+    tasks: list[Task]
+    run: RunFolder
+    units: dict[str, Unit]
+    fingerprints: dict[str, str]
+    status: dict[str, Status]
+
+    @property
+    def plan(self) -> str:
+        """Return a hash of all units with their fingerprints."""
+        return hashlib.sha256("\n".join(self.fingerprints.values()).encode()).hexdigest()
+
+    @property
+    def record(self) -> Record:
+        """Return what stays of this in the run folder."""
+        shown = {task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in self.tasks}
+        return Record(self.study, self.run, self.units, self.fingerprints, shown)
+
+    @property
+    def todo(self) -> list[str]:
+        """Return the ids of the units that a run would do, in order; what depends on one of them is among them."""
+        return needed(self.units, {name for name, status in self.status.items() if status.state != "done"})
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a run did: units done in this run, failed (with the reason), and `kept`: those that others did.
+
+    `tables` is None if another shard has put them together.
+    """
+
+    prepared: Prepared
+    done: list[str]
+    failed: dict[str, str]
+    kept: int
+    tables: dict[str, pd.DataFrame] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """With what a study is run: nothing here changes a result.
+
+    `device` is auto, cpu, cuda or cuda:i; `workers` defaults to one process per core for a small base on the CPU, one
+    per GPU, else one. `shard` (k, n) makes this run the k-th of n that share the folder. `engine` is local or ray, and
+    `address` that of the Ray cluster. Raises `StudyError` if these do not go together, or Ray is not installed.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    shard: tuple[int, int] | None = None
+    engine: str = "local"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise StudyError(f"--workers {self.workers}: give 1 or more.")
+        if self.engine not in ENGINES:
+            raise StudyError(f"--engine {self.engine}: there is no such engine. {choices(self.engine, ENGINES)}")
+        if self.address and self.engine != "ray":
+            raise StudyError(f"--address {self.address} is that of a Ray cluster: add --engine ray.")
+        if self.shard and self.engine == "ray":
+            raise StudyError("--shard and --engine ray are two ways to share the work: give one of them.")
+        if self.engine == "ray" and importlib.util.find_spec("ray") is None:
+            raise StudyError("--engine ray needs Ray. Install it with: pip install 'mossa[ray]'")
+
+
+def prepare(study: Study, runs: Path, steps: Collection[str] | None = None) -> Prepared:
+    """Load the tasks, plan the units and look where each stands; nothing is written.
+
+    With `steps`, only the units of these steps, which must not read those of others. Raises `MossaError` for whatever
+    is wrong with the study.
+    """
+    check_access(study.base)
+    tasks = load_tasks(study.tasks)
+    units = {name: unit for name, unit in plan(study, tasks).items() if steps is None or unit.step in steps}
+    marks = fingerprints(units)
+    run = RunFolder(runs / study.name)
+    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks))
+
+
+def _statuses(run: RunFolder, units: dict[str, Unit], marks: dict[str, str]) -> dict[str, Status]:
+    return {name: run.status(unit, marks[name]) for name, unit in units.items()}
+
+
+def run_study(
+    prepared: Prepared,
+    means: Means | None = None,
+    on_event: Callable[[Event, Queue], None] | None = None,
+    say: Callable[[str], None] = print,
+    conclude: Callable[[Finished], None] | None = None,
+) -> Finished:
+    """Do every unit that is missing or changed, write the tables, and `conclude` with them.
+
+    A unit that fails is marked with its reason and the rest goes on. Of several shards the one that finds the tables
+    old writes them and concludes. Raises `RunFolderError` if the folder is in use, of another version or cannot be
+    written.
+    """
+    means = means or Means()
+    run = prepared.run
+    if prepared.todo and means.engine == "local":
+        find_device(means.device)  # what is not there is said before anything is written
+    with at_work(run, prepared.plan, means.shard is None, say) as runner:
+        write_record(prepared.record)
+        prepared = replace(prepared, status=_statuses(run, prepared.units, prepared.fingerprints))  # now that we are in
+        for name, status in prepared.status.items():
+            if status.state == "done":
+                run.forget_checkpoints(prepared.units[name])
+        claims = Claims(runner) if means.shard else None
+        queue = _shared_queue(prepared, means.shard, claims, say) if means.shard and claims else _queue(prepared, say)
+        done: list[str] = []
+
+        def settle(event: Event) -> None:
+            if isinstance(event, Outcome):
+                _settle(event, queue, done, prepared.units, say)
+            if on_event:
+                on_event(event, queue)
+
+        if queue.todo:
+            check_quantiser(prepared.study.base)
+            from mossa.steps.workbench import Job  # torch and the rest, needed from here on
+
+            job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints)
+            ENGINES[means.engine](job, queue, means, settle, say)
+        finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
+        with claims.held_alone("tables") if claims else nullcontext():
+            if claims and is_gathered(run, prepared.units, prepared.fingerprints):
+                return finished
+            finished = replace(finished, tables=gather(run, prepared.units, prepared.fingerprints))
+            write_tables(finished.tables or {}, run.path / "results", run)
+            if conclude:
+                conclude(finished)
+            mark_gathered(run, prepared.units, prepared.fingerprints)
+    return finished
+
+
+def _queue(prepared: Prepared, say: Callable[[str], None]) -> Queue:
+    """Return what is to do: all that is not done, or is damaged, or is made from that."""
+    damaged = _find_damage(prepared, prepared.units)
+    for name, what in damaged.items():
+        say(f"{prepared.units[name].title} is damaged and will be done again: {what}")
+    return Queue(prepared.units, needed(prepared.units, {*prepared.todo, *damaged}))
+
+
+def _shared_queue(prepared: Prepared, shard: tuple[int, int], claims: Claims, say: Callable[[str], None]) -> Queue:
+    """Return all that is not done; damage is looked for, and failures are tried once more, by one shard each."""
+    units, status = prepared.units, prepared.status
+    mine = [name for name in units if falls_to(name, *shard)]
+    damaged = _find_damage(prepared, mine)
+    todo = {name for name in units if status[name].state != "done"} | damaged.keys()
+
+    def say_failed(name: str, why: str) -> None:
+        say(f"{units[name].title} failed in another shard or an earlier run: {why}")
+
+    queue = SharedQueue(units, todo, prepared.fingerprints, claims, shard[0], say_failed)
+    queue.damaged |= damaged.keys()
+    queue.retried |= {name for name in mine if status[name].state == "failed"}
+    return queue
+
+
+def _settle(
+    outcome: Outcome, queue: Queue, done: list[str], units: dict[str, Unit], say: Callable[[str], None]
+) -> None:
+    name = outcome.identifier
+    if outcome.state == "done":
+        queue.done(name)
+        done.append(name)
+    elif outcome.state == "damaged":
+        say(f"{units[outcome.damaged].title} is damaged and will be done again: {outcome.reason}")
+        queue.again(name, outcome.damaged)
+    else:
+        blocked = Counter(units[other].step for other in queue.fail(name, outcome.reason))
+        after = ", ".join(f"{count} x {step}" for step, count in blocked.items())
+        say(f"{units[name].title} failed: {outcome.reason}" + (f" (so these are left out: {after})" if after else ""))
+
+
+def _find_damage(prepared: Prepared, names: Iterable[str]) -> dict[str, str]:
+    """Return those of the landed units whose small files are not as they were written, and what is wrong with them."""
+    found: dict[str, str] = {}
+    for name in names:
+        manifest = prepared.run.manifest(name)
+        if manifest is None or prepared.status[name].state != "done":
+            continue
+        if sum(size for size, _ in manifest["files"].values()) <= CHECKED_AT_START:
+            damage = prepared.run.damage(name)
+            if damage:
+                found[name] = damage
+    return found

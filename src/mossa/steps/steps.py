@@ -1,0 +1,187 @@
+"""What each kind of unit does: reads its inputs, calls one room, writes tables and tensors into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file, save_file
+
+from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
+from mossa.models.placement import device_of
+from mossa.models.prompts import tokenize
+from mossa.representations import represent_tokens
+from mossa.steps.compare import compare_task
+from mossa.steps.workbench import Workbench
+from mossa.study.schema import BASE
+from mossa.tasks.mixture import mix
+from mossa.training.evaluate import evaluate
+from mossa.training.train import train_adapter
+from mossa.units.plan import role
+from mossa.units.unit import Unit, fingerprint
+
+Counts = dict[str, Any]
+PROJECTED_PROMPTS = 40  # per task in the t-SNE
+COMMON_PROMPTS = 256  # over all tasks, for the affinity of controls
+
+
+def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+    """Train one adapter: a control model on its task, an experimental model on its mixture."""
+    bench.detach()
+    names = list(unit.settings["train"])
+    mixed = mix([bench.tasks[name] for name in names], unit.settings.get("cap_per_cluster"), unit.settings["seed"])
+    what = f"{unit.key}, train"
+    examples = bench.format.encode(mixed, what, with_target=True)
+    validation = [example for name in names for example in bench.encoded(name, "validation", True)]
+    experimental = bench.study.experimental.get(unit.key)
+    own = experimental.budget if experimental else bench.study.control.budget
+    trained = train_adapter(
+        bench.base,
+        examples,
+        validation,
+        bench.study.recipe,
+        own or bench.study.recipe.budget,
+        unit.settings["seed"],
+        folder / "adapter",
+        checkpoints=bench.run.checkpoints(unit),
+        fingerprint=fingerprint(unit, {}),
+        on_step=bench.on_progress,
+        allowance=bench.allowance,
+    )
+    kind = unit.settings["role"]
+    row = {
+        "adapter": unit.key,
+        "role": kind,
+        "task": names[0] if kind == "control" else None,
+        "seed": unit.settings["seed"],
+    }
+    _write(folder, "adapters", [{**row, **trained.as_dict()}])
+    return {"skipped": len(mixed) - len(examples), "shortened": sum(example.shortened for example in examples)}
+
+
+def represent(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+    """Take one model's representations of one task's test prompts."""
+    name, task = unit.key.split("@")
+    prompts = bench.encoded(task, "test", False)
+    tensor = _represent(bench, name, [prompt.tokens for prompt in prompts])
+    index = np.array([prompt.index for prompt in prompts], dtype=np.int64)
+    save_file({"representations": tensor, "index": index}, folder / "representations.safetensors")
+    finite = np.isfinite(tensor).all(axis=(1, 2))
+    skipped = len(bench.tasks[task].test) - len(prompts)
+    return {"prompts": len(prompts), "skipped": skipped, "non_finite": int((~finite).sum())}
+
+
+def judge(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+    """Measure one model's loss and exact match on one task's test set."""
+    name, task = unit.key.split("@")
+    examples = bench.encoded(task, "test", True)
+    model = bench.model(name)
+    found = evaluate(model, examples, device_of(model), bench.allowance)
+    skipped = len(bench.tasks[task].test) - found.n
+    row = {"model": name, "role": role(bench.study, name), "task": task, "cluster": bench.tasks[task].cluster}
+    _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
+    return {"skipped": skipped}
+
+
+def describe(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+    """Count one task's examples, tokens and templates, and measure how hard its test prompts are to read."""
+    task = bench.tasks[unit.key]
+    used = bench.encoded(task.name, "test", False)
+    examples = [task.test[encoded.index] for encoded in used]
+    bare = tokenize(bench.tokenizer, [example.target for example in examples])
+    templates = {example.template for split in (task.train, task.validation, task.test) for example in split}
+    grade, index = readability([example.prompt for example in examples]) if examples else (None, None)
+    row = {
+        "task": task.name,
+        "cluster": task.cluster,
+        "hash": task.content_hash,
+        "train": len(task.train),
+        "validation": len(task.validation),
+        "test": len(task.test),
+        "left_out": sum(task.left_out.values()),
+        "templates": None if None in templates else len(templates),
+        "skipped": len(task.test) - len(used),
+        "shortened": sum(encoded.shortened for encoded in used),
+        "prompt_tokens": _mean([encoded.prompt_length for encoded in used]),
+        "prompt_characters": _mean([len(example.prompt) for example in examples]),
+        "target_tokens": _mean([len(tokens) + 1 for tokens in bare]),
+        "flesch_kincaid": grade,
+        "coleman_liau": index,
+    }
+    _write(folder, "tasks", [row])
+    return {"skipped": row["skipped"]}
+
+
+def overview(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+    """Look at one model over all tasks: projection, separability, and its layers against the base's."""
+    found = {task: bench.representations(unit.key, task) for task in bench.tasks}
+    arrays = {task: stored["representations"] for task, stored in found.items()}
+    clusters = {task: bench.tasks[task].cluster for task in arrays}
+    layers = next(iter(arrays.values())).shape[1]
+    chosen = sorted({max(1, round(share * layers)) for share in unit.settings["projected_depths"]})
+    _write(folder, "projection", projection(arrays, clusters, chosen, unit.key, per_task=PROJECTED_PROMPTS))
+    templates = {
+        task: [str(bench.tasks[task].test[index].template) for index in stored["index"]]
+        for task, stored in found.items()
+        if all(example.template is not None for example in bench.tasks[task].test)
+    }
+    _write(folder, "separability", separability(arrays, clusters, unit.key, templates))
+    if unit.key != BASE:
+        maps = [
+            layer_map(bench.representations(BASE, task)["representations"], array, BASE, unit.key, task)
+            for task, array in arrays.items()
+        ]
+        _write(folder, "layer_map", pd.concat(maps, ignore_index=True))
+    return {"prompts": sum(map(len, arrays.values()))}
+
+
+def common(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+    """Take one control's representations of prompts common to all controls: a few from every task."""
+    each = max(1, COMMON_PROMPTS // len(bench.tasks))
+    prompts = [prompt.tokens for task in bench.tasks for prompt in bench.encoded(task, "test", False)[:each]]
+    save_file({"representations": _represent(bench, unit.key, prompts)}, folder / "representations.safetensors")
+    return {"prompts": len(prompts)}
+
+
+def relate(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+    """Compare every control with every other on the common prompts: the one step that is quadratic in tasks."""
+    arrays = {
+        identifier.removeprefix("common/"): load_file(bench.sound_folder(identifier) / "representations.safetensors")
+        for identifier in unit.inputs
+    }
+    named = {unit.settings["tasks"][name]: stored["representations"] for name, stored in arrays.items()}
+    related = affinity(named)
+    _write(folder, "affinity", related)
+    _write(folder, "dendrogram", dendrogram(related))
+    return {"controls": len(named)}
+
+
+STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
+    "describe": describe,
+    "train": train,
+    "represent": represent,
+    "evaluate": judge,
+    "compare": compare_task,
+    "overview": overview,
+    "common": common,
+    "affinity": relate,
+}
+
+
+def _represent(bench: Workbench, name: str, prompts: list[Sequence[int]]) -> np.ndarray[Any, Any]:
+    last_layer = bench.study.representations.last_layer
+    return represent_tokens(
+        bench.model(name), prompts, last_layer, on_prompts=bench.on_progress, allowance=bench.allowance
+    ).numpy()
+
+
+def _mean(values: list[int]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _write(folder: Path, table: str, rows: list[dict[str, Any]] | pd.DataFrame) -> None:
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+    frame.to_parquet(folder / f"{table}.parquet", index=False)

@@ -1,0 +1,139 @@
+"""What one process keeps in memory between units: the tasks as tokens, the base, and the adapter that is on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mossa.models.base import LoadedBase
+from mossa.models.batches import Allowance
+from mossa.models.prompts import Encoded, PromptFormat
+from mossa.models.shelf import Shelf
+from mossa.store.folder import RunFolder
+from mossa.store.tensors import map_tensors
+from mossa.study.schema import BASE, Kind, Study
+from mossa.tasks.task import Example, Task
+from mossa.units.plan import existing_models
+
+Split = Literal["train", "validation", "test"]
+
+
+class DamagedUnit(Exception):
+    """A landed unit is not as it was written; it must be done again before anything is made from it."""
+
+    def __init__(self, identifier: str, what: str) -> None:
+        super().__init__(identifier, what)
+        self.identifier, self.what = identifier, what
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker of a run is given: the study, its tasks as they were planned, and the folder.
+
+    The tasks travel with it, so that no worker can read other data than those the units were planned with. `marks`
+    maps the units to their fingerprints.
+    """
+
+    study: Study
+    tasks: list[Task]
+    run: RunFolder
+    marks: dict[str, str]
+
+
+class Workbench:
+    """Loads each thing once, when it is first needed."""
+
+    def __init__(self, job: Job, device: str) -> None:
+        self.study, self.run, self.marks, self.device = job.study, job.run, job.marks, device
+        self.tasks = {task.name: task for task in job.tasks}
+        self.on_progress: Callable[[int, int], None] | None = None
+        self.begin()
+        self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
+        self._attached: str | None = None
+        self._shelf = Shelf(job.study.base, device)
+        self._model: Any = None
+        self._sound: set[str] = set()
+
+    @cached_property
+    def _existing(self) -> dict[str, tuple[Kind, str]]:
+        return existing_models(self.study, list(self.tasks.values()))
+
+    @property
+    def tokenizer(self) -> Any:
+        """Return the base's tokenizer, which feeds all models."""
+        return self._shelf.tokenizer
+
+    @property
+    def base(self) -> LoadedBase:
+        """Return the base, loaded once for all adapters."""
+        with self._preparing():
+            return self._shelf.base
+
+    @cached_property
+    def format(self) -> PromptFormat:
+        """Return how prompts become tokens."""
+        return self._shelf.format(self.study.prompt)
+
+    def encoded(self, task: str, split: Split, with_target: bool) -> list[Encoded]:
+        """Return a task's examples as tokens; those that do not fit are absent, their `index` tells which."""
+        key = (task, split, with_target)
+        if key not in self._encoded:
+            examples: tuple[Example, ...] = getattr(self.tasks[task], split)
+            self._encoded[key] = self.format.encode(examples, f"task {task!r}, {split}", with_target)
+        return self._encoded[key]
+
+    def model(self, name: str) -> Any:
+        """Return the model called `name` in the study, attached and in evaluation mode, until another is asked for."""
+        if self._attached != name:
+            self.detach()
+            with self._preparing():
+                self._model = self._attach(name)
+            self._attached = name
+        return self._model
+
+    def detach(self) -> None:
+        """Take off whatever adapter is on the base."""
+        self._attached = self._model = None
+        self._shelf.put_back()
+
+    def sound_folder(self, identifier: str) -> Path:
+        """Return the folder of a landed unit; raises `DamagedUnit` if it is not as planned or not as it was written."""
+        if identifier not in self._sound:
+            damage = self.run.damage(identifier, self.marks[identifier])
+            if damage:
+                raise DamagedUnit(identifier, damage)
+            self._sound.add(identifier)
+        return self.run.folder(identifier)
+
+    def representations(self, name: str, task: str) -> dict[str, np.ndarray[Any, Any]]:
+        """Return `representations` [n, L, d] and `index` [n] (places in the test split) of a model on a task."""
+        return map_tensors(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
+
+    @contextmanager
+    def _preparing(self) -> Iterator[None]:
+        """Add what the block takes to the time in which the model of the unit was made ready."""
+        start = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.preparation["seconds"] += time.perf_counter() - start[0]
+            self.preparation["processor_seconds"] += time.process_time() - start[1]
+
+    def begin(self) -> None:
+        """Begin with a unit: what it gives depends on none before it."""
+        self.allowance = Allowance()
+        self.preparation = {"seconds": 0.0, "processor_seconds": 0.0}
+
+    def _attach(self, name: str) -> Any:
+        if name == BASE:
+            return self._shelf.take("base", "")
+        if name in self._existing:
+            return self._shelf.take(*self._existing[name])
+        return self._shelf.take("adapter", self.sound_folder(f"train/{name}") / "adapter")

@@ -1,0 +1,240 @@
+"""Turns a study into its units."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from mossa.errors import StudyError, choices
+from mossa.models.files import adapter_fingerprint, base_fingerprint
+from mossa.similarity.registry import estimator
+from mossa.study.recipe import Budget
+from mossa.study.schema import BASE, Existing, Experimental, Kind, Study
+from mossa.tasks.mixture import chosen_tasks, named_tasks
+from mossa.tasks.task import Task, hash_examples
+from mossa.units.unit import Unit
+
+# Raised whenever a step would give another result from the same settings; units of an older version are redone.
+VERSIONS = {
+    "describe": 2,
+    "train": 3,
+    "represent": 3,
+    "evaluate": 2,
+    "compare": 2,
+    "overview": 2,
+    "common": 3,
+    "affinity": 2,
+}
+PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
+
+
+def control_name(task: str, seed: int) -> str:
+    """Return the name of the control model of `task` trained with `seed`."""
+    return f"control-{task}-seed{seed}"
+
+
+def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
+    """Return all units of the study by id, in an order in which inputs come before what reads them.
+
+    Raises `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
+    """
+    for identifier in study.similarity.estimators:
+        estimator(identifier)
+    base = {"weights": base_fingerprint(study.base), "dtype": study.base.dtype}
+    if study.base.quantise:
+        base["quantise"] = study.base.quantise
+    context = {
+        "base": base,
+        "prompt": study.prompt.model_dump(mode="json"),
+    }
+    seeds = study.control.seeds
+    units: list[Unit] = []
+    for name, model in study.experimental.items():  # the longest trainings first: no worker waits for them at the end
+        if model.mixture is not None:
+            units.append(_train_mixture(study, tasks, name, model, context))
+    existing = {name: _identity(study, kind, source) for name, (kind, source) in existing_models(study, tasks).items()}
+    existing[BASE] = {}  # represented in any case: controls are judged and changes measured against it
+    units += [
+        _train_control(study, task, seed, context)
+        for seed in seeds
+        for task in tasks
+        if control_name(task.name, seed) not in existing
+    ]
+    controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
+    others = {task.name: _other_controls(study, tasks, task) for task in tasks}
+    for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
+        everywhere = name == BASE or name in study.experimental
+        for task in tasks:
+            if everywhere or name in controls[task.name] + others[task.name]:
+                units.append(_on_task("represent", name, task, study, context, existing))
+            if everywhere or name in controls[task.name]:
+                units.append(_on_task("evaluate", name, task, study, context, existing))
+    units += [_compare(study, tasks, task, controls[task.name], others[task.name]) for task in tasks]
+    units += [_overview(name, tasks) for name in dict.fromkeys([BASE, *study.experimental])]
+    if study.similarity.affinity:
+        units += _affinity(study, tasks, context, existing)
+    units += [_describe(task, context) for task in tasks]
+    return {unit.id: unit for unit in units}
+
+
+def role(study: Study, name: str) -> str:
+    """Return what a model is in the study: `base`, `experimental` or `control`."""
+    return "base" if name == BASE else "experimental" if name in study.experimental else "control"
+
+
+def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
+    """Return (`adapter` or `checkpoint`, folder or hub id) of every model that is there already, by its name in tables.
+
+    Raises `StudyError` if control.existing names a task that the study has not.
+    """
+    names = [task.name for task in tasks]
+    given: dict[str, Existing | Experimental] = {
+        name: model for name, model in study.experimental.items() if model.adapter or model.checkpoint
+    }
+    for task, models in study.control.existing.items():
+        if task not in names:
+            raise StudyError(f"control.existing: the study has no task {task!r}. {choices(task, names)}")
+        given |= {control_name(task, seed): model for seed, model in zip(study.control.seeds, models, strict=True)}
+    return {
+        name: ("adapter", model.adapter) if model.adapter else ("checkpoint", str(model.checkpoint))
+        for name, model in given.items()
+    }
+
+
+def saw(study: Study, tasks: Sequence[Task], name: str) -> set[str]:
+    """Return the names of the tasks that experimental model `name` was tuned on; all of them for the base."""
+    model = study.experimental[name]
+    if model.mixture is not None:
+        return {task.name for task in chosen_tasks(tasks, model.mixture, model.hold_out, f"experimental.{name}")}
+    if model.base or model.saw == "all":
+        return {task.name for task in tasks}
+    return named_tasks(tasks, model.saw, f"experimental.{name}.saw")
+
+
+def _train_mixture(
+    study: Study, tasks: Sequence[Task], name: str, model: Experimental, context: dict[str, Any]
+) -> Unit:
+    mixed = chosen_tasks(tasks, model.mixture or "all", model.hold_out, f"experimental.{name}")
+    budget = model.budget or study.recipe.budget
+    settings = {
+        **_training(study, budget, mixed, model.seed, context),
+        "cap_per_cluster": model.cap_per_cluster,
+        "clusters": {task.name: task.cluster for task in mixed},
+        "role": "experimental",
+    }
+    return Unit("train", name, settings)
+
+
+def _train_control(study: Study, task: Task, seed: int, context: dict[str, Any]) -> Unit:
+    budget = study.control.budget or study.recipe.budget
+    settings = {**_training(study, budget, [task], seed, context), "role": "control"}
+    return Unit("train", control_name(task.name, seed), settings)
+
+
+def _training(
+    study: Study, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
+) -> dict[str, Any]:
+    recipe = study.recipe.model_dump(mode="json", exclude={"checkpoint_every", "budget"})
+    if study.recipe.lora.layers is None:
+        del recipe["lora"]["layers"]  # an adapter on all layers is what it was before layers could be chosen
+    settings: dict[str, Any] = {
+        **context,
+        "version": VERSIONS["train"],
+        "recipe": recipe,
+        "budget": budget.model_dump(mode="json", exclude_none=True),
+        "seed": seed,
+        "train": {task.name: hash_examples(task.train) for task in tasks},
+    }
+    if budget.until is not None:
+        settings["validation"] = {task.name: hash_examples(task.validation) for task in tasks}
+    return settings
+
+
+def _on_task(
+    step: str, name: str, task: Task, study: Study, context: dict[str, Any], existing: dict[str, dict[str, Any]]
+) -> Unit:
+    settings: dict[str, Any] = {**context, "version": VERSIONS[step], "test": hash_examples(task.test)}
+    settings |= existing.get(name, {})
+    if step == "evaluate":
+        settings["cluster"] = task.cluster
+    if step == "represent":
+        settings["last_layer"] = study.representations.last_layer
+    inputs = () if name in existing else (f"train/{name}",)
+    return Unit(step, f"{name}@{task.name}", settings, inputs, model=name)
+
+
+def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str]) -> Unit:
+    names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others]))
+    settings = {
+        "version": VERSIONS["compare"],
+        "cluster": task.cluster,
+        "similarity": study.similarity.model_dump(mode="json", include={"estimators", "shift"}),
+        "experimental": {name: task.name not in saw(study, tasks, name) for name in study.experimental},
+        "controls": controls,
+        "others": others,
+        "templates": _templates(task),
+    }
+    return Unit("compare", task.name, settings, tuple(f"represent/{name}@{task.name}" for name in names))
+
+
+def _overview(name: str, tasks: Sequence[Task]) -> Unit:
+    inputs = [f"represent/{model}@{task.name}" for model in dict.fromkeys([name, BASE]) for task in tasks]
+    settings = {
+        "version": VERSIONS["overview"],
+        "projected_depths": list(PROJECTED_DEPTHS),
+        "tasks": {task.name: task.cluster for task in tasks},
+        "templates": {task.name: _templates(task) for task in tasks},
+    }
+    return Unit("overview", name, settings, tuple(inputs))
+
+
+def _affinity(
+    study: Study, tasks: Sequence[Task], context: dict[str, Any], existing: dict[str, dict[str, Any]]
+) -> list[Unit]:
+    names = {control_name(task.name, study.control.seeds[0]): task.name for task in tasks}
+    settings = {
+        **context,
+        "version": VERSIONS["common"],
+        "test": {task.name: hash_examples(task.test) for task in tasks},
+        "last_layer": study.representations.last_layer,
+    }
+    units = [
+        Unit("common", name, settings | existing.get(name, {}), () if name in existing else (f"train/{name}",), name)
+        for name in names
+    ]
+    related = {"version": VERSIONS["affinity"], "tasks": names}
+    return [*units, Unit("affinity", "controls", related, tuple(unit.id for unit in units))]
+
+
+def _describe(task: Task, context: dict[str, Any]) -> Unit:
+    settings = {**context, "version": VERSIONS["describe"], "hash": task.content_hash, "cluster": task.cluster}
+    settings["left_out"] = dict(task.left_out)
+    return Unit("describe", task.name, settings)
+
+
+def _other_controls(study: Study, tasks: Sequence[Task], task: Task) -> list[str]:
+    """Return controls of other tasks, drawn by seed; from other clusters as far as there are any.
+
+    The draw is by a hash of the names, so a task that joins the study changes few of the others' nulls.
+    """
+
+    def draw(other: Task) -> tuple[bool, str]:
+        drawn = hashlib.sha256(f"{study.similarity.seed} {task.name} {other.name}".encode()).hexdigest()
+        return other.cluster == task.cluster, drawn
+
+    others = sorted((other for other in tasks if other.name != task.name), key=draw)
+    return [control_name(other.name, study.control.seeds[0]) for other in others[: study.similarity.other_controls]]
+
+
+def _templates(task: Task) -> str | None:
+    """Return a hash of the templates of the task's test prompts, None where one is not known."""
+    templates = [example.template for example in task.test]
+    return None if None in templates else hashlib.sha256(repr(templates).encode()).hexdigest()
+
+
+def _identity(study: Study, kind: str, source: str) -> dict[str, Any]:
+    """Return what identifies a model that is there already: the content of its files, or its commit on the hub."""
+    if kind == "adapter":
+        return {kind: adapter_fingerprint(source)}
+    return {kind: base_fingerprint(study.base.model_copy(update={"model": source, "revision": None}), "checkpoint")}

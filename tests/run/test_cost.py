@@ -1,0 +1,137 @@
+"""What `mossa plan` says: tokens as training counts them, operations as torch counts them, schedules within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments.advice.saving import backward, saving
+from mossa.cost.estimate import estimate
+from mossa.cost.gpus import named_gpu
+from mossa.cost.schedule import longest_chain, makespan
+from mossa.cost.tokenized import Tokenized
+from mossa.cost.work import Counter
+from mossa.errors import StudyError
+from mossa.models import prompts
+from mossa.models.adapters import new_adapter
+from mossa.models.base import load_base
+from mossa.models.shape import shape_of
+from mossa.representations import represent_tokens
+from mossa.run.perform import perform
+from mossa.run.run import prepare
+from mossa.steps.workbench import Job, Workbench
+from mossa.study.recipe import Lora
+from mossa.study.schema import Base, Study
+from mossa.units.unit import Unit
+
+
+def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_folder: Path, tmp_path: Path) -> None:
+    study = Study.model_validate(
+        {
+            "name": "counted",
+            "base": {"model": str(base_folder("llama"))},
+            "tasks": {"source": str(task_folder), "train": 20, "validation": 4, "test": 12},
+            "recipe": {"preset": "small", "batch_size": 6, "budget": {"steps": 4}},
+            "experimental": {"pretrained": "base", "sft": {"mixture": "all", "cap_per_cluster": 13}},
+        }
+    )
+    prepared = prepare(study, tmp_path)
+    prepared.run.prepare()
+    bench = Workbench(Job(study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
+    shape = shape_of(study.base, study.recipe.lora)
+    counter = Counter(study, prepared.tasks, Tokenized(bench.format), shape, "cpu")
+    for name in ("train/sft", "train/control-first-seed0", "represent/pretrained@first"):
+        unit = prepared.units[name]
+        assert perform(unit, bench).state == "done"
+        work = counter.work(unit)
+        folder = prepared.run.folder(name)
+        if unit.step == "train":
+            row = pd.read_parquet(folder / "adapters.parquet").iloc[0]
+            assert (work.steps, work.targets) == (row["steps"], row["target_tokens"])
+            assert 0 < work.bytes <= (folder / "adapter/adapter_model.safetensors").stat().st_size
+        else:
+            assert 0 <= (folder / "representations.safetensors").stat().st_size - work.bytes < 1000
+    weights = [parameter for parameter in bench.base.model.parameters() if parameter.dim() == 2]
+    assert shape.weights == sum(parameter.numel() for parameter in bench.base.model.parameters())
+    assert shape.block_weights + 2 * shape.head_weights == sum(weight.numel() for weight in weights)
+    prompts = [prompt.tokens for prompt in bench.encoded("first", "test", False)]
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        represent_tokens(bench.base.model, prompts)
+    products = sum(flop for op, flop in counted.get_flop_counts()["Global"].items() if "attention" not in str(op))
+    work = counter.work(prepared.units["represent/pretrained@first"])
+    assert work.tokens == sum(map(len, prompts)) <= work.padded
+    assert products == 2 * work.padded * shape.block_weights
+
+
+def products(adapted: Any, tokens: int) -> int:
+    """Return the operations of all products of one backward pass, attention apart."""
+    hidden = adapted.get_base_model().get_decoder()(input_ids=torch.arange(3, 3 + tokens)[None]).last_hidden_state
+    with FlopCounterMode(display=False) as counter:
+        hidden.sum().backward()
+    flops = counter.get_flop_counts()["Global"].items()
+    return sum(flop for op, flop in flops if "attention" not in str(op))
+
+
+def test_what_an_adapter_on_some_layers_saves_is_what_torch_counts(base_folder) -> None:
+    settings, lora = Base(model=str(base_folder("llama"))), Lora(rank=4, targets="all-linear")
+    counted: dict[str, int] = {}
+    for name, layers in (("some", [3]), ("every", None)):
+        base = load_base(settings)
+        with new_adapter(base, lora.model_copy(update={"layers": layers}), 0) as adapted:
+            counted[name] = (products(adapted, 64) - products(adapted, 32)) // 32  # per token, W + B A apart
+    found = saving(settings, lora, [3])
+    assert found.some.adapter_weights * 3 == found.every.adapter_weights
+    assert found.some.kept_per_token < 0.5 * found.every.kept_per_token
+    for name, shape in (("some", found.some), ("every", found.every)):
+        # of the lowest adapted block, torch takes the gradient only as far as its adapters need it; we count it whole
+        assert 0 <= backward(shape) - counted[name] <= 2 * shape.block_weights / shape.layers, name
+
+
+@given(
+    costs=st.lists(st.tuples(st.floats(0, 100), st.integers(0, 5)), min_size=1, max_size=30), workers=st.integers(1, 8)
+)
+def test_no_schedule_is_shorter_than_its_chain_or_its_share(costs: list[tuple[float, int]], workers: int) -> None:
+    units: dict[str, Unit] = {}
+    for number, (_, back) in enumerate(costs):
+        inputs = (f"step/{number - back}",) if 0 < back <= number else ()
+        units[f"step/{number}"] = Unit("step", str(number), {}, inputs)
+    seconds = {f"step/{number}": cost for number, (cost, _) in enumerate(costs)}
+    total, (chain, names) = sum(seconds.values()), longest_chain(units, units, seconds)
+    found = makespan(units, units, seconds, workers)
+    assert sum(seconds[name] for name in names) == pytest.approx(chain)
+    assert max(chain, total / workers) <= found * (1 + 1e-9) + 1e-9
+    assert found <= total / workers + chain * (1 + 1e-9) + 1e-9  # Graham's bound of list scheduling
+    assert makespan(units, units, seconds, 1) == pytest.approx(total)
+
+
+def test_an_unknown_gpu_lists_the_choices() -> None:
+    with pytest.raises(StudyError, match=r"--gpu h10: .* Did you mean 'h100'\?"):
+        named_gpu("h10")
+
+
+def test_an_example_becomes_tokens_once_whoever_asks(
+    base_folder: Any, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study.model_validate(
+        {
+            "name": "once",
+            "base": {"model": str(base_folder("llama"))},
+            "tasks": {"source": str(task_folder), "train": 20, "validation": 4, "test": 12},
+            "recipe": {"preset": "small", "budget": {"steps": 4}},
+            "experimental": {"pretrained": "base", "sft": {"mixture": "all"}, "more": {"mixture": "all"}},
+        }
+    )
+    texts: list[str] = []
+    tokenize = prompts.tokenize
+    monkeypatch.setattr(prompts, "tokenize", lambda model, some: texts.extend(some) or tokenize(model, some))
+    prepared = prepare(study, tmp_path)
+    estimate(prepared, gpu="h100")
+    sizes = [len(task.train) * 2 + len(task.test) * 3 for task in prepared.tasks]  # prompts and targets; prompts alone
+    assert len(texts) == sum(sizes)
