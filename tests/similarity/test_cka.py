@@ -66,7 +66,7 @@ def test_within_groups_follows_its_definition_and_leaves_one_out_exactly(debiase
         values = reference.left_out(lambda y, z, g: reference.within_cka(y, z, g, debiased), Y, Z, groups)
     if found.standard_error is not None and np.isfinite(values).all():
         strata = [values[groups == g] for g in range(len(sizes))]
-        variance = sum((len(v) - 1) / len(v) * ((v - v.mean()) ** 2).sum() for v in strata)
+        variance = sum(reference.variance_within(v, float(found.value)) for v in strata)
         assert found.standard_error == pytest.approx(np.sqrt(variance), rel=1e-5, abs=1e-8)
 
 

@@ -71,8 +71,16 @@ def hsic(sums: PairSums, groups: Groups, *, debiased: bool) -> tuple[float, Vect
     return float(value), left_out + (correction.sum() - correction[mine]) + without
 
 
+def unbiased(n: Any, total: Any, diagonal: Any, traces: Any) -> Any:
+    """Return the unbiased HSIC (Song et al. 2012, equation 5) times n (n - 3), from centred Gram matrices K and L.
+
+    `total` is Σ K_ij L_ij, `diagonal` Σ K_ii L_ii and `traces` tr K tr L; numbers, or arrays or tensors of them.
+    """
+    return total - n / (n - 2) * diagonal + traces / ((n - 1) * (n - 2))
+
+
 def _correction(n: Vector, own: Vector, diagonal: Vector, left_trace: Vector, right_trace: Vector) -> Vector:
     """Return what turns the square of a group's scatter matrix into its unbiased estimate; groups under 4 lose it."""
     m = np.maximum(n, 4)
-    unbiased = own - m / (m - 2) * diagonal + left_trace * right_trace / ((m - 1) * (m - 2))
-    return np.where(n >= 4, (m - 1) ** 2 / (m * (m - 3)) * unbiased, 0.0) - own
+    found = unbiased(m, own, diagonal, left_trace * right_trace)
+    return np.where(n >= 4, (m - 1) ** 2 / (m * (m - 3)) * found, 0.0) - own

@@ -74,7 +74,7 @@ def _compare(
     estimators = list(chosen)
     if settings["similarity"]["shift"]:
         estimators += [f"shift-{name}" for name in chosen if name.startswith("cka-")]
-    found = compare(control, models, estimators, groups=groups, origin=base, baseline=BASE, non_finite="drop")
+    found = compare(models, control, estimators, groups=groups, origin=base, baseline=BASE, non_finite="drop")
     # The base has not changed from itself: its shift rows would say nothing but that.
     kept = [row for row in found.similarity if row["model"] != BASE or not row["estimator"].startswith("shift-")]
     changes = [row for row in found.difference if not row["estimator"].startswith("shift-")]
