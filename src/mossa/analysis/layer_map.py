@@ -26,7 +26,10 @@ def layer_map(
     finite = finite_prompts({model: representations, other: others})
     chosen = np.flatnonzero(finite)
     chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(MOST_PROMPTS, len(chosen))).round().astype(int))]
-    sides = [as_layers(side[chosen], name).unbind(1) for side, name in ((representations, model), (others, other))]
+    sides = [
+        as_layers(side[chosen].astype(np.float64), name).unbind(1)
+        for side, name in ((representations, model), (others, other))
+    ]
     values, reasons = pairwise(*sides)
     rows = [
         {

@@ -36,7 +36,7 @@ def compare(
 
     `models`, `control`, `origin`: [n, L, d] or [n, d], row i of each the same prompt; d may differ, except for a
     shift. `groups`: n labels, such as templates, needed by the `-within`, `-sampled` and `-means` estimators; for the
-    others they are strata if there are 10 prompts or more of each and about as many of each. `origin`: what the
+    others they are strata if there are 4 prompts or more of each and about as many of each. `origin`: what the
     `shift-` estimators subtract from both sides, the base model on the same prompts. `baseline`: the model that the
     others are compared with in `difference`, paired over prompts. `ids`: the prompts' ids under `control`, `origin` and
     each model's name; any difference is refused. With `non_finite="drop"` a prompt that is not finite in any of these
@@ -55,9 +55,7 @@ def compare(
     n, layers, _ = sides["control"].shape
     lacking = [e.id for e in wanted if groups is None and e.view and e.view.grouping != "fixed"]
     if lacking:
-        raise SimilarityError(
-            f"Estimators that need `groups`, one label (its template) per prompt: {', '.join(lacking)}."
-        )
+        raise SimilarityError(f"Some need `groups`, one label (such as its template) per prompt: {', '.join(lacking)}.")
     if ids is not None:
         for name in sides:
             if name not in ids:

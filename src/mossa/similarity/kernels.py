@@ -71,16 +71,15 @@ def centre_gram(K: Tensor, groups: Groups) -> Tensor:
 
 
 def gram_products(
-    grams: Sequence[Tensor], pairs: Sequence[tuple[int, int]], groups: Groups
-) -> tuple[RowProducts, RowProducts]:
-    """Return the sums per prompt of centred Gram matrices over all prompts, and over the prompt's own group."""
+    grams: Sequence[Tensor], pairs: Sequence[tuple[int, int]], groups: Groups | None = None
+) -> RowProducts:
+    """Return the sums per prompt of centred Gram matrices over all prompts, or over the prompt's own group."""
     import torch
 
-    labels = torch.from_numpy(groups.labels).to(grams[0].device)
-    same = (labels[:, None] == labels).to(grams[0].dtype)
     norms = torch.stack([K.diagonal() for K in grams])
-    everyone = torch.stack([torch.linalg.vecdot(grams[p], grams[q]) for p, q in pairs])
-    blocks = [K * same for K in grams]
-    own = torch.stack([torch.linalg.vecdot(blocks[p], blocks[q]) for p, q in pairs])
-    crosses = torch.stack([norms @ K for K in blocks])
-    return RowProducts(norms, everyone, crosses), RowProducts(norms, own, crosses)
+    if groups is not None:
+        labels = torch.from_numpy(groups.labels).to(norms.device)
+        same = (labels[:, None] == labels).to(norms.dtype)
+        grams = [K * same for K in grams]
+    products = torch.stack([torch.linalg.vecdot(grams[p], grams[q]) for p, q in pairs])
+    return RowProducts(norms, products, torch.stack([norms @ K for K in grams]))

@@ -94,9 +94,7 @@ def _cka() -> list[Estimator]:
         found.append(
             Estimator(
                 cka_id(view, debiased),
-                SOURCES.get(
-                    kernel, "Song et al. 2012, equation 5" if debiased else "Kornblith et al. 2019, equation 3"
-                ),
+                SOURCES.get(kernel, SOURCES["debiased" if debiased else "plain"]),
                 frozenset({"translation", "isotropic scaling", "dimension scaling"}) if zscored else SHAPE,
                 view=view,
                 debiased=debiased,
@@ -124,9 +122,10 @@ def _relatives() -> list[Estimator]:
         ),
         Estimator(
             "cka-linear-calibrated",
-            "Gröger et al. 2026 (arXiv 2602.14486), algorithm 1, 200 permutations",
+            "Gröger et al. 2026 (arXiv 2602.14486), 200 permutations",
             SHAPE,
             calibrated,
+            symmetric=False,
         ),
         Estimator("procrustes", "Williams et al. 2021", SHAPE, relatives.procrustes, higher_is_closer=False),
         Estimator(

@@ -19,6 +19,7 @@ class Value:
 
     Units are prompts, or groups of them where groups are the sample. `strata` are the groups that the units were
     sampled within, None for one; `within` says that each stratum's own mean was removed from the representations.
+    `middle` is the value with every stratum at its share, where the interval belongs if that is not the value.
     """
 
     value: float | None
@@ -26,6 +27,7 @@ class Value:
     reason: str | None = None
     strata: Groups | None = None
     within: bool = False
+    middle: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def minus(one: Value, other: Value, name: str) -> Value:
         return Value(None, reason=other.reason if str(other.reason).startswith(name) else f"{name}: {other.reason}")
     if one.left_out is None or other.left_out is None:
         return Value(one.value - other.value, reason=one.reason or other.reason)
-    return Value(one.value - other.value, one.left_out - other.left_out, None, one.strata, one.within)
+    middle = None if one.middle is None or other.middle is None else one.middle - other.middle
+    return Value(one.value - other.value, one.left_out - other.left_out, None, one.strata, one.within, middle)
 
 
 def jackknife(found: Value) -> tuple[float, int]:
@@ -75,11 +78,12 @@ def jackknife(found: Value) -> tuple[float, int]:
 
 
 def estimate(found: Value, confidence: float) -> Estimate:
-    """Return the value with its jackknife standard error and Student's interval."""
+    """Return the value with its jackknife error and Student's interval, around `middle` and with the value in it."""
     if found.value is None or found.left_out is None:
         return Estimate(found.value, reason=found.reason)
     from scipy.special import stdtrit
 
     error, freedom = jackknife(found)
     half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-    return Estimate(found.value, error, found.value - half, found.value + half)
+    middle = found.value if found.middle is None else found.middle
+    return Estimate(found.value, error, min(middle - half, found.value), max(middle + half, found.value))

@@ -12,7 +12,7 @@ import numpy as np
 from mossa.errors import SimilarityError
 from mossa.similarity.arrays import FEWEST
 from mossa.similarity.features import Groups, centre, zscore
-from mossa.similarity.hsic import PairSums, hsic
+from mossa.similarity.hsic import PairSums, hsic, stratified
 from mossa.similarity.kernels import centre_gram, gram, gram_products
 from mossa.similarity.products import RowProducts, row_products
 from mossa.similarity.registry import View
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-FEWEST_IN_STRATUM = 10  # of a fixed group: with fewer, the interval covers less than it says (docs/similarity.md)
+FEWEST_IN_STRATUM = 4  # prompts of a fixed group: with 2, standard errors are a tenth too small
 BALANCED = 0.8  # smallest over largest fixed group; groups that differ more were hardly drawn with fixed sizes
 
 
@@ -97,11 +97,14 @@ def _values(
     found = {(name, kind): Value(None, reason=reasons[name]) for name in reasons for kind in kinds}
     present = [name for name in names if name in sides]
     if present:
-        sums = _sums([sides[name] for name in ("control", *present)], view, groups)
+        sums = _sums([sides[name] for name in ("control", *present)], view, groups, strata)
         for kind in kinds:
             own = [hsic(sums[i, i], groups, debiased=kind) for i in range(len(present) + 1)]
             for i, name in enumerate(present, 1):
-                value = _ratio(hsic(sums[0, i], groups, debiased=kind), own[0], own[i], view)
+                cross = hsic(sums[0, i], groups, debiased=kind)
+                value = _ratio(cross, own[0], own[i], view)
+                if strata and kind and view.grouping == "fixed" and value.left_out is not None:
+                    value = replace(value, middle=_stratified(sums, i, (cross[0], own[0][0], own[i][0]), strata))
                 found[name, kind] = replace(value, strata=strata, within=view.grouping == "within")
     return found
 
@@ -114,27 +117,55 @@ def _side(view: View, X: Tensor, origin: Tensor | None, groups: Groups) -> Tenso
     return features if view.kernel == "linear" else centre_gram(gram(features, view), groups)
 
 
-def _sums(sides: Sequence[Tensor], view: View, groups: Groups) -> dict[tuple[int, int], PairSums]:
+def _sums(
+    sides: Sequence[Tensor], view: View, groups: Groups, strata: Groups | None
+) -> dict[tuple[int, int], PairSums]:
     """Return the sums per prompt of the control (0) with itself and each model, and of each model with itself."""
-    import torch
-
     models = range(len(sides))
     pairs = [(i, i) for i in models] + [(0, i) for i in models if i]
-    if view.kernel != "linear":
-        everyone, own = gram_products(sides, pairs, groups)
-    else:
-        everyone = row_products(sides, pairs)
-        own = everyone
-        if len(groups) > 1:
-            members = [torch.from_numpy(rows).to(sides[0].device) for rows in groups.rows()]
-            own = RowProducts.joined([row_products([X[rows] for X in sides], pairs) for rows in members], groups.rows())
+    everyone = _products(sides, pairs, view)
+    own = everyone if len(groups) == 1 else _own_products(sides, pairs, view, groups)
     products, within, norms, crosses = (
         sums.cpu().numpy() for sums in (everyone.products, own.products, own.norms, own.crosses)
     )
+    stratum = None
+    if strata and len(groups) == 1:
+        stratum = _own_products(sides, pairs, view, strata).products.cpu().numpy()
     return {
-        (p, q): PairSums(products[row], within[row], crosses[p, q], crosses[q, p], norms[p], norms[q])
+        (p, q): PairSums(
+            products[row],
+            within[row],
+            crosses[p, q],
+            crosses[q, p],
+            norms[p],
+            norms[q],
+            None if stratum is None else stratum[row],
+        )
         for row, (p, q) in enumerate(pairs)
     }
+
+
+def _products(sides: Sequence[Tensor], pairs: Sequence[tuple[int, int]], view: View) -> RowProducts:
+    return row_products(sides, pairs) if view.kernel == "linear" else gram_products(sides, pairs)
+
+
+def _own_products(sides: Sequence[Tensor], pairs: Sequence[tuple[int, int]], view: View, groups: Groups) -> RowProducts:
+    """Return the sums per prompt over its own group."""
+    if view.kernel != "linear":
+        return gram_products(sides, pairs, groups)
+    import torch
+
+    members = [torch.from_numpy(rows).to(sides[0].device) for rows in groups.rows()]
+    return RowProducts.joined([row_products([X[rows] for X in sides], pairs) for rows in members], groups.rows())
+
+
+def _stratified(
+    sums: Mapping[tuple[int, int], PairSums], i: int, values: tuple[float, float, float], strata: Groups
+) -> float | None:
+    """Return debiased CKA of the control and model i with every stratum at its share, None where it has none."""
+    pairs = ((0, i), (0, 0), (i, i))
+    cross, one, other = (v + stratified(sums[pair], strata) for v, pair in zip(values, pairs, strict=True))
+    return cross / math.sqrt(one * other) if one > 0 and other > 0 else None
 
 
 def _ratio(cross: tuple[float, Vector], one: tuple[float, Vector], other: tuple[float, Vector], view: View) -> Value:
