@@ -13,8 +13,8 @@ from mossa.similarity import ESTIMATORS, cka, compare, similarity
 from tests.similarity import reference
 
 NIGHTLY = bool(os.environ.get("MOSSA_NIGHTLY"))
-DRAWS = 2000 if NIGHTLY else 200
-SLACK = 0 if NIGHTLY else 0.025  # three standard errors of a share of 200 draws at 95 %, beyond what is claimed
+DRAWS = 2000 if NIGHTLY else 120
+SLACK = 0 if NIGHTLY else 0.04  # two standard errors of a share of 120 draws around 95 %
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8, 20] if NIGHTLY else [2, 3, 4])
@@ -24,7 +24,7 @@ def test_small_groups_whose_means_are_removed_are_covered(size, heavy, n):
     found = measure(World(n, n // size, between=2, shared=0, heavy=heavy), "within", DRAWS)
     assert found.missing == 0
     assert found.covered >= 0.92 - SLACK
-    assert 0.9 * found.spread < found.error < 1.3 * found.spread
+    assert 0.85 * found.spread < found.error < 1.4 * found.spread
 
 
 @pytest.mark.parametrize("between", [0.5, 1.0, 2.0])
@@ -38,10 +38,11 @@ def test_fixed_balanced_groups_are_covered_without_waste(n, groups, between):
 
 @pytest.mark.parametrize("groups", [10, 30] if NIGHTLY else [10])
 @pytest.mark.parametrize("shared", [0.0, 0.5])
-def test_templates_that_are_a_sample_are_covered_by_their_means_alone(groups, shared):
+def test_templates_that_are_a_sample_are_covered_if_it_is_said_that_they_are(groups, shared):
     world = World(10 * groups, groups, 1.0, mix=shared, shared=shared, fixed=False)
-    prompts, means = measure(world, "fixed", DRAWS), measure(world, "means", DRAWS)
-    assert means.covered >= 0.9 - SLACK
+    prompts, sampled, means = (measure(world, grouping, DRAWS) for grouping in ("fixed", "sampled", "means"))
+    assert sampled.covered >= 0.9 - SLACK
+    assert means.covered >= 0.93 - SLACK
     assert means.value == pytest.approx(world.truth("means"), abs=0.06)
     if not shared:  # debiasing for independent prompts does not know that they are not
         assert prompts.value > 0.2
@@ -66,8 +67,8 @@ def test_one_group_is_no_group():
     expected = cka(Y, Z, debiased=True)
     for grouping in ("within", "fixed"):
         found = cka(Y, Z, debiased=True, groups=["a"] * 30, grouping=grouping)
-        assert (found.value, found.standard_error) == pytest.approx((expected.value, expected.standard_error))
-        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+        for column in ("value", "standard_error", "low", "high"):
+            assert getattr(found, column) == pytest.approx(getattr(expected, column), rel=1e-9), column
 
 
 def test_groups_that_are_not_balanced_or_too_small_are_not_strata():
@@ -106,28 +107,33 @@ def test_the_interval_of_strata_is_about_the_value_with_every_stratum_at_its_sha
 
 def test_a_sample_of_groups_leaves_out_a_group_at_a_time():
     Y, Z = reference.related(60, 5, 4)
-    labels = np.arange(60) % 7
+    labels = np.arange(60) % 11
     for debiased in (False, True):
         found = cka(Y, Z, debiased=debiased, groups=labels, grouping="sampled")
-        without = [reference.cka(Y[labels != g], Z[labels != g], debiased) for g in range(7)]
+        without = [reference.cka(Y[labels != g], Z[labels != g], debiased) for g in range(11)]
         assert found.value == pytest.approx(reference.cka(Y, Z, debiased), rel=1e-9)
         assert found.standard_error == pytest.approx(reference.jackknife(np.array(without)), rel=1e-7)
-        means = [np.array([X[labels == g].mean(0) for g in range(7)]) for X in (Y, Z)]
+        means = [np.array([X[labels == g].mean(0) for g in range(11)]) for X in (Y, Z)]
         found = cka(Y, Z, debiased=debiased, groups=labels, grouping="means")
         assert found.value == pytest.approx(reference.cka(*means, debiased), rel=1e-9)
         assert found.n == (60,)
         expected = cka(*means, debiased=debiased)
-        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+        assert found.low == pytest.approx(expected.low, rel=1e-9)
+        assert found.high == pytest.approx(expected.high, rel=1e-9)
 
 
 def test_too_few_groups_have_a_reason():
     Y, Z = reference.related(30, 5, 5)
     (row,) = compare({"sft": Y}, Z, ["cka-linear-means"], groups=[0, 1, 2] * 10).similarity
     assert (row["value"], row["reason"]) == (None, "only 3 groups have a mean; 4 are needed")
-    (row,) = compare({"sft": Y}, Z, ["cka-linear-sampled"], groups=[0] * 30).similarity
-    assert row["value"] is not None and row["standard_error"] is None
-    assert row["reason"] == "no standard error: there is only one group"
-    (row,) = compare({"sft": Y}, Z, ["cka-linear-sampled"], groups=[0] * 28 + [1] * 2).similarity
+    for groups in (1, 9):
+        (row,) = compare({"sft": Y}, Z, ["cka-linear-sampled"], groups=[i % groups for i in range(30)]).similarity
+        assert row["value"] is not None and row["standard_error"] is None
+        assert row["reason"] == f"no standard error: {groups} groups are too few, 10 are needed"
+    (row,) = compare({"sft": Y}, Z, ["cka-linear-sampled"], groups=[0] * 20 + list(range(10))).similarity
+    assert row["standard_error"] > 0
+    Y[1:], Z[1:] = np.round(Y[1:] * 1e-9), np.round(Z[1:] * 1e-9)  # only the first prompt, alone in its group, varies
+    (row,) = compare({"sft": Y}, Z, ["cka-linear-sampled"], groups=list(range(30))).similarity
     assert row["standard_error"] is None and "with one group less" in row["reason"]
     with pytest.raises(SimilarityError, match=r"Did you mean 'sampled'"):
         cka(Y, Z, groups=[0, 1] * 15, grouping="sample")
