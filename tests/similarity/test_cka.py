@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mossa.errors import SimilarityError
-from mossa.similarity import cka, cka_of_batches, layer_map, similarity
+from mossa.similarity import cka, cka_of_batches, layer_map, permutation_test, similarity
 from mossa.similarity.products import cheaper_in_features
 from tests.similarity import reference
 
@@ -236,6 +236,16 @@ def test_the_answer_is_where_the_question_was(dtype):
     single = cka(y[:, 1], z[:, 1], debiased=True)
     assert single.value.ndim == 0
     assert float(single.value) == pytest.approx(float(found.value[1]), rel=1e-6)
+
+
+def test_sides_of_different_precision_are_compared_in_the_higher_one():
+    Y, Z = reference.related(40, 6, 13, layers=2)
+    narrow = Y.astype(np.float32)
+    expected = cka(narrow.astype(np.float64), Z, debiased=True).value
+    assert cka(narrow, Z, debiased=True).value == pytest.approx(expected, rel=1e-12)
+    assert cka(torch.from_numpy(Z), torch.from_numpy(narrow).bfloat16()).value.dtype == torch.float64
+    assert layer_map(narrow, Z, True).diagonal() == pytest.approx(expected, rel=1e-9)
+    assert permutation_test(narrow, Z, permutations=9).value == pytest.approx(cka(narrow, Z).value, rel=1e-9)
 
 
 def test_a_shift_is_the_cka_of_the_changes():

@@ -46,6 +46,14 @@ def as_layers(array: Array, name: str, *, fewest: int = FEWEST) -> Tensor:
     return tensor
 
 
+def in_one_precision(sides: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return all in float64 if some are and others are not, whose products would be refused."""
+    import torch
+
+    wide = {side.dtype == torch.float64 for side in sides.values()}
+    return {name: side.double() for name, side in sides.items()} if len(wide) > 1 else sides
+
+
 def like(array: Array, values: np.ndarray[Any, Any]) -> Array:
     """Return `values` as NumPy if `array` is NumPy, else as a tensor on its device."""
     import torch

@@ -117,7 +117,7 @@ def _sides(
                 f"{name} has d = {array.shape[2]} and origin {sides['origin'].shape[2]}; "
                 "changes from the origin need the same width, so leave out the shift- estimators."
             )
-    return sides
+    return arrays.in_one_precision(sides)
 
 
 def _values(

@@ -25,7 +25,7 @@ def _grams(Y: arrays.Array, Z: arrays.Array, groups: Groups | None = None) -> tu
     """Return the centred Gram matrices of both sides at every layer, [L, n, n], with norm 1."""
     import torch
 
-    sides = {"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")}
+    sides = arrays.in_one_precision({"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")})
     arrays.check_alike(sides["Z"], sides["Y"], "Y")
     n, layers, _ = sides["Y"].shape
     kept = groups or Groups.of(None, n)
