@@ -136,17 +136,7 @@ def fixed(count: int) -> Iterator[list[str]]:
 
 def sampled(count: int) -> Iterator[list[str]]:
     """Yield the rows of templates that are a sample of all templates."""
-    yield [
-        "templates",
-        "share of means",
-        "truth",
-        "debiased",
-        "covered",
-        "-sampled",
-        "-means",
-        "of its truth",
-        "covered",
-    ]
+    yield ["templates", "shared", "truth", "debiased", "covered", "`-sampled` covered", "`-means`", "truth", "covered"]
     for shared in (0.0, 0.5):
         for groups in (10, 20, 40):
             world = World(10 * groups, groups, 1.0, shared=shared, mix=shared, fixed=False)

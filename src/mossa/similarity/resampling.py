@@ -68,7 +68,7 @@ class PermutationTest:
 
     def over_layers(self) -> PermutationTest:
         """Return the test of the largest value over layers, against the largest of each permutation."""
-        return PermutationTest(np.max(self.value, keepdims=False), self.null.reshape(len(self.null), -1).max(1))
+        return PermutationTest(np.asarray(self.value.max()), self.null.reshape(len(self.null), -1).max(1))
 
 
 def permutation_test(

@@ -109,8 +109,8 @@ class Comparison:
         return "\n".join([*lines, counts])
 
     def _layers(self) -> str:
-        title = f"{self.similarity[0]['estimator']}, {_span(self.n)} prompts; intervals: {self.assumed}"
-        lines = [title, f"layer   value  standard error  {self.confidence:.0%} interval"]
+        title = f"{self.similarity[0]['estimator']}, {_span(self.n)} prompts"
+        lines = [title, f"layer   value  standard error  {self.confidence:.0%} interval, {self.assumed}"]
         for row in self.similarity:
             error = row["standard_error"]
             uncertainty = f"{'none':>16}  none"
