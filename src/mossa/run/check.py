@@ -96,14 +96,14 @@ def _existing(study: Study, kind: str, source: str) -> None:
 def _base(study: Study) -> str:
     from mossa.models.access import check_access
     from mossa.models.base import check_vocabulary, load_config, load_tokenizer, longest_input
-    from mossa.models.files import folder_hash
+    from mossa.models.files import base_fingerprint
     from mossa.models.quantise import quantisation
 
     check_access(study.base)
     config = load_config(study.base)
     quantisation(study.base, config)
-    if Path(study.base.model).is_dir():
-        folder_hash(Path(study.base.model))
+    if Path(study.base.model).exists():
+        base_fingerprint(study.base)
     tokenizer = load_tokenizer(study.base)
     check_vocabulary(config, tokenizer, study.base.model)
     text = config.get_text_config()
