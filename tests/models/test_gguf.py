@@ -99,7 +99,7 @@ def test_the_tokenizer_and_its_template_are_those_of_the_file(tiny: Path) -> Non
 
 def test_nothing_of_the_file_is_left_in_what_is_saved(tiny: Path, tmp_path: Path) -> None:
     base = load_base(Base(model=str(tiny)))
-    assert not hasattr(base.model.config, "quantization_config") and not base.model.is_quantized
+    assert not hasattr(base.model.config, "quantization_config") and not getattr(base.model, "hf_quantizer", None)
     base.model.save_pretrained(tmp_path / "saved")
     with new_adapter(base, Lora(targets=["q_proj"]), 0) as adapted:
         save_adapter(adapted, tmp_path / "adapter")

