@@ -17,8 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mossa.errors import ModelError
 from mossa.models.adapters import new_adapter, save_adapter
 from mossa.models.base import load_base, load_config, load_tokenizer
+from mossa.models.converted import cache_folder, readable
 from mossa.models.files import base_fingerprint
-from mossa.models.gguf import cache_folder, gguf_parts, readable
+from mossa.models.gguf import gguf_parts
 from mossa.models.prompts import make_format
 from mossa.study.paths import resolve
 from mossa.study.recipe import Lora

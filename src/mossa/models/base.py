@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from mossa.errors import ModelError
+from mossa.models.converted import readable
 from mossa.models.files import check_weights
-from mossa.models.gguf import readable
 from mossa.models.hub import check_place, quiet, sentences
 from mossa.models.placement import device_of, placement, settle
 from mossa.models.quantise import quantisation, steady

@@ -29,6 +29,8 @@ def run_shown(
     """Do what is left of a study, as `run_study` does, and show how it goes and what was done."""
     todo = len(prepared.todo)
     display = Display(console, todo)
+    if prepared.note:
+        console.print(prepared.note, highlight=False, markup=False)
     console.print(
         f"{prepared.study.name}: {len(prepared.units)} units, {len(prepared.units) - todo} done already, {todo} to do.",
         highlight=False,

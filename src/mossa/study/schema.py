@@ -20,9 +20,14 @@ TEMPLATES = ("auto", "chat", "plain", "llama2")  # those with a name; any other 
 class Base(Settings):
     """The pre-trained model that everything starts from."""
 
-    model: str = Field(description="Hugging Face hub id, or a folder with config.json and *.safetensors")
+    model: str = Field(
+        description="Hugging Face hub id, a folder with config.json and *.safetensors, a GGUF file, or package:NAME"
+    )
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
-    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the frozen weights")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32",
+        description="number format of the frozen weights; auto: bfloat16 for a large base on hardware fast at it",
+    )
     quantise: Literal["4-bit", "8-bit"] | None = Field(
         default=None, description="hold the frozen weights in 4 bits (NF4) or 8 (LLM.int8); needs bitsandbytes"
     )

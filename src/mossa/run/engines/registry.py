@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mossa.errors import StudyError
-from mossa.models.gguf import readable
+from mossa.models.converted import readable
 from mossa.run.devices import find_device
 from mossa.run.events import Event
 from mossa.run.queue import Queue
