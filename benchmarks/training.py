@@ -21,7 +21,7 @@ from mossa.run.engines.local import run_here
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue
 from mossa.run.run import prepare
-from mossa.steps.workbench import Job
+from mossa.steps.job import Job
 from mossa.study import load_study
 
 WORKER = Path(__file__).with_name("training_worker.py")

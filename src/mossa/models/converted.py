@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,7 @@ def readable(settings: Base, weights: bool = False, say: Callable[[str], None] |
     parts = gguf_parts(settings.model)
     if not parts:
         return settings
-    import transformers
-
-    made = f"{gguf_hash(parts)[:32]}-{settings.dtype if weights else 'header'}-transformers-{transformers.__version__}"
+    made = f"{gguf_hash(parts)[:32]}-{settings.dtype if weights else 'header'}-transformers-{version('transformers')}"
     folder = cache_folder() / made
     if not _is_sound(folder, weights):
         header = readable(settings).model if weights else ""

@@ -21,6 +21,7 @@ from mossa.run.engines.runners import Runner, at_work
 from mossa.run.engines.shards import SharedQueue, falls_to
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue, needed
+from mossa.steps.job import Job
 from mossa.store.folder import RunFolder, Status
 from mossa.store.record import Record, planned_base, write_record
 from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
@@ -159,8 +160,6 @@ def run_study(
 
         if queue.todo:
             check_quantiser(prepared.study.base)
-            from mossa.steps.workbench import Job  # torch and the rest, needed from here on
-
             job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints)
             ENGINES[means.engine](job, queue, means, settle, say)
         finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
