@@ -188,6 +188,10 @@ class Representations(Settings):
     last_layer: Literal["normed", "raw"] = Field(
         default="normed", description="normed: hidden_states[L] of Hugging Face, after the final norm; raw: before it"
     )
+    dtype: Literal["base", "float32"] = Field(
+        default="base",
+        description="number format in which they are computed; bfloat16 rounds away what differs little",
+    )
 
 
 class Similarity(Settings):
@@ -236,6 +240,15 @@ class Study(Settings):
                 raise ValueError(f"recipe: there is no preset {preset!r}; the choices are: {', '.join(RECIPES)}")
             return {**data, "recipe": _merged(RECIPES[preset], given)}
         return data
+
+    @model_validator(mode="after")
+    def _weights_that_float32_can_hold(self) -> Self:
+        if self.base.quantise and self.representations.dtype == "float32" and self.base.dtype != "float32":
+            raise ValueError(
+                "representations.dtype: float32 does not go with base.quantise, whose weights are not held as numbers; "
+                "set representations.dtype: base, or base.dtype: float32"
+            )
+        return self
 
     @field_validator("name")
     @classmethod

@@ -48,6 +48,9 @@ experimental:
   # unseen: {{mixture: all, hold_out: [translation]}}    # does it carry over to unseen tasks?
   # mine: {{adapter: path/to/adapter}}     # or {{checkpoint: path/to/model}}
 
+representations:
+  dtype: float32           # base is faster, and where it is bfloat16 it rounds away what differs little between prompts
+
 similarity:
   estimators: [cka-linear, cka-linear-debiased]
   other_controls: 2        # controls of other tasks, as a null
