@@ -32,8 +32,7 @@ def readable(settings: Base, weights: bool = False, say: Callable[[str], None] |
     parts = gguf_parts(settings.model)
     if not parts:
         return settings
-    made = f"{gguf_hash(parts)[:32]}-{settings.dtype if weights else 'header'}-transformers-{version('transformers')}"
-    folder = cache_folder() / made
+    folder = _folder(parts, settings.dtype if weights else "header")
     if not _is_sound(folder, weights):
         header = readable(settings).model if weights else ""
         with _landing(folder, weights, settings.model) as target:
@@ -48,9 +47,19 @@ def readable(settings: Base, weights: bool = False, say: Callable[[str], None] |
     return settings.model_copy(update={"model": str(folder), "revision": None})
 
 
+def waits_for_conversion(settings: Base) -> bool:
+    """Tell whether the base is a GGUF of which the cache has no weights in its format yet."""
+    parts = gguf_parts(settings.model)
+    return bool(parts) and not _is_sound(_folder(parts, settings.dtype), weights=True)
+
+
 def cache_folder() -> Path:
     """Return where converted models are kept: `mossa/gguf` in the user's cache. It may be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mossa" / "gguf"
+
+
+def _folder(parts: list[Path], what: str) -> Path:
+    return cache_folder() / f"{gguf_hash(parts)[:32]}-{what}-transformers-{version('transformers')}"
 
 
 def _is_sound(folder: Path, weights: bool) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mossa.errors import StudyError
-from mossa.models.converted import readable
+from mossa.models.converted import readable, waits_for_conversion
 from mossa.run.devices import find_device
 from mossa.run.events import Event
 from mossa.run.queue import Queue
@@ -80,6 +80,11 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
 
 
 def _is_small(study: Study) -> bool:
-    """Tell whether the base lies in a local folder, in few bytes."""
+    """Tell whether the base lies in a local folder, in few bytes; a GGUF is counted before it is converted."""
+    if waits_for_conversion(study.base):
+        from mossa.models.base import without_storage
+
+        weights = sum(parameter.numel() for parameter in without_storage(study.base).parameters())
+        return weights * (2 if study.base.dtype == "bfloat16" else 4) < SMALL_BASE
     folder = Path(readable(study.base, weights=True).model)
     return folder.is_dir() and sum(path.stat().st_size for path in folder.glob("*.safetensors")) < SMALL_BASE
