@@ -1,6 +1,6 @@
 """Taking the last prompt token at every layer: mossa, the paper's procedure, and what a user would write.
 
-    python benchmarks/extraction.py [TASKS] [--json FILE] [--quick] [--samples K] [--threads N]
+    python benchmarks/extraction.py [TASKS] [--json FILE] [--quick] [--samples K] [--threads N] [--dtype bfloat16]
 
 TASKS is a folder of *.jsonl; without it, made-up texts of like lengths. Ratios are of processor seconds. Extra memory
 is the peak beyond the loaded model and the result. The share of the matmul rate counts no filling as work.
@@ -22,6 +22,7 @@ SHAPES = {  # width, layers, vocabulary, longest, tokens of the template, prompt
     "256 wide, 8 layers": ((256, 8, 8192, 512, 0, 52), None),
     "96 wide, 8 layers, the paper's template": ((96, 8, 1566, 512, PAPER, 104), None),
     "256 wide, 8 layers, the paper's template": ((256, 8, 8192, 512, PAPER, 52), None),
+    "576 wide, 30 layers": ((576, 30, 49152, 512, 0, 52), 1),
     "768 wide, 12 layers, the paper's template": ((768, 12, 32000, 512, PAPER, 52), 1),
 }
 QUICK = {"32 wide, 2 layers": ((32, 2, 64, 64, 40, 12), 1)}
@@ -41,8 +42,9 @@ def measure(words: list[str], samples: int, threads: int) -> dict[str, Row]:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("tasks", type=Path, nargs="?")
+    arguments.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the base's weights")
     given = arguments.parse_args()
-    tasks = ["--tasks", str(given.tasks)] if given.tasks else []
+    tasks = [*(["--tasks", str(given.tasks)] if given.tasks else []), "--dtype", given.dtype]
     columns = {"processor_seconds": ".3f", "seconds": ".3f", "ratio": ".2f", "extra_megabytes": ",.0f"}
     columns |= {"of_matmul_rate": ".0%", "deviation": ".0e"}
     found: dict[str, dict[str, Row]] = {}

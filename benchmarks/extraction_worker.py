@@ -32,7 +32,7 @@ def authors(model: Any, examples: list[Encoded]) -> torch.Tensor:
                 ids, attention_mask=torch.ones_like(ids), max_new_tokens=wanted, min_new_tokens=wanted, do_sample=False
             )
             for layer, state in enumerate(states, 1):
-                np.save(Path(folder) / f"{number}-{layer}.npy", state[0, -1].numpy())
+                np.save(Path(folder) / f"{number}-{layer}.npy", state[0, -1].float().numpy())
             rows.append(torch.stack([state[0, -1] for state in states]))
     return torch.stack(rows)
 
@@ -74,12 +74,14 @@ def main() -> None:
     for name in ("width", "layers", "vocabulary", "longest", "template", "prompts"):
         parser.add_argument(name, type=int)
     parser.add_argument("--tasks", type=Path)
+    parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
-    model = llama(arguments.width, arguments.layers, arguments.vocabulary, arguments.longest + arguments.template)
+    size = arguments.width, arguments.layers, arguments.vocabulary, arguments.longest + arguments.template
+    model = llama(*size, dtype=arguments.dtype)
     pairs = texts(arguments.tasks, arguments.prompts)
     examples = encode(pairs, arguments.vocabulary, arguments.longest, arguments.template)
     run = CONTENDERS[arguments.contender]
-    rate = matmul_rate()
+    rate = matmul_rate(arguments.dtype)
     run(model, sorted(examples, key=lambda example: len(example.tokens))[:2])  # first calls
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, busy = time.perf_counter(), time.process_time()
@@ -96,7 +98,7 @@ def main() -> None:
                 "of_matmul_rate": forward_operations(model, lengths, arguments.template) / busy / rate,
                 "gigaflops": rate / 1e9,
                 "tokens": sum(lengths),
-                "values": found[:: max(1, len(found) // 8), :, :8].flatten().tolist(),
+                "values": found[:: max(1, len(found) // 8), :, :8].float().flatten().tolist(),
             }
         )
     )

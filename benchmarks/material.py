@@ -50,8 +50,8 @@ def encode(pairs: list[tuple[str, str]], vocabulary: int, longest: int, template
     return encoded
 
 
-def llama(width: int, layers: int, vocabulary: int, longest: int, seed: int = 0) -> Any:
-    """Return a Llama with drawn weights, frozen, whose heads are 32 to 64 wide."""
+def llama(width: int, layers: int, vocabulary: int, longest: int, seed: int = 0, dtype: str = "float32") -> Any:
+    """Return a Llama with drawn weights in `dtype`, frozen, whose heads are 32 to 64 wide."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -65,12 +65,12 @@ def llama(width: int, layers: int, vocabulary: int, longest: int, seed: int = 0)
         eos_token_id=2,
         pad_token_id=0,
     )
-    return LlamaForCausalLM(config).eval().requires_grad_(False)
+    return LlamaForCausalLM(config).to(getattr(torch, dtype)).eval().requires_grad_(False)
 
 
-def matmul_rate(seconds: float = 2.0) -> float:
-    """Return the floating-point operations per second of products of 1,024 x 1,024 in float32, the best of many."""
-    matrix = torch.randn(1024, 1024)
+def matmul_rate(dtype: str = "float32", seconds: float = 2.0) -> float:
+    """Return the floating-point operations per second of products of 1,024 x 1,024 in `dtype`, the best of many."""
+    matrix = torch.randn(1024, 1024).to(getattr(torch, dtype))
     best, end = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < end:
         start = time.process_time()

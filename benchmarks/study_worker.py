@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM
 from extraction_worker import authors
 from mossa.models.prompts import Encoded
 from mossa.run.run import prepare
-from mossa.steps.workbench import Job, Workbench
+from mossa.steps.job import Job
+from mossa.steps.workbench import Workbench
 from mossa.study import load_study
 from mossa.tasks.mixture import mix
 from training_worker import BATCH, trl

@@ -1,6 +1,6 @@
 """Training one adapter: mossa, TRL's SFTTrainer with PEFT, and a plain PEFT loop, on the same examples and steps.
 
-    python benchmarks/training.py [TASKS] [--json FILE] [--quick] [--samples K] [--threads N]
+    python benchmarks/training.py [TASKS] [--json FILE] [--quick] [--samples K] [--threads N] [--dtype bfloat16]
 
 TASKS is a folder of *.jsonl; without it, made-up texts of like lengths. All begin with the same adapter and see the
 same examples in the same order; only target tokens are learnt. Ratios are of processor seconds. Also counted: how often
@@ -21,7 +21,7 @@ from mossa.run.engines.local import run_here
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue
 from mossa.run.run import prepare
-from mossa.steps.workbench import Job
+from mossa.steps.job import Job
 from mossa.study import load_study
 
 WORKER = Path(__file__).with_name("training_worker.py")
@@ -74,8 +74,9 @@ def loads(adapters: int) -> tuple[int, int]:
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("tasks", type=Path, nargs="?")
+    arguments.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the base's weights")
     given = arguments.parse_args()
-    tasks = ["--tasks", str(given.tasks)] if given.tasks else []
+    tasks = [*(["--tasks", str(given.tasks)] if given.tasks else []), "--dtype", given.dtype]
     columns = {"processor_seconds": ".2f", "seconds": ".2f", "ratio": ".2f", "target_tokens_per_second": ",.0f"}
     columns |= {"of_matmul_rate": ".0%", "deviation": ".0e"}
     found: dict[str, dict[str, Row]] = {}

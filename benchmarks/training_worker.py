@@ -147,12 +147,14 @@ def main() -> None:
     for name in ("width", "layers", "vocabulary", "longest", "steps"):
         parser.add_argument(name, type=int)
     parser.add_argument("--tasks", type=Path)
+    parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
-    model = llama(arguments.width, arguments.layers, arguments.vocabulary, arguments.longest)
+    size = arguments.width, arguments.layers, arguments.vocabulary, arguments.longest
+    model = llama(*size, dtype=arguments.dtype)
     count = BATCH * arguments.steps
     examples = encode(texts(arguments.tasks, count), arguments.vocabulary, arguments.longest)
     count -= count % BATCH  # no peer sees a smaller last batch
-    rate = matmul_rate()
+    rate = matmul_rate(arguments.dtype)
     model(torch.ones(4, 64, dtype=torch.long))  # first calls
     try:
         losses, seconds, busy = CONTENDERS[arguments.contender](model, examples[:count], arguments.steps)

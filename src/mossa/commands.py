@@ -78,7 +78,9 @@ def plan(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     gpu: Annotated[str | None, typer.Option(help="a GPU by name, e.g. h100; default: what is found here")] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="how many of them, or processes on the CPU")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="how many of them, or processes on the CPU; default: as a run here takes")
+    ] = None,
     utilisation: Annotated[
         float, typer.Option(min=0.01, max=1, help="share of the GPU's published peak that is reached")
     ] = 0.35,

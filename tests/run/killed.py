@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-import mossa.run.engines.local
+import mossa.run.perform
 from mossa.models.adapters import new_adapter
 from mossa.models.base import load_base
 from mossa.run.run import Means, prepare, run_study
@@ -29,7 +29,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
     met = redone = 0
     study = load_study(folder / "small.yaml")
     with new_adapter(load_base(study.base), study.recipe.lora, 0):
-        assert mossa.run.engines.local  # so that all modules are there before the first fork
+        assert mossa.run.perform  # so that all modules are there before the first fork
     while met < kills:
         process = os.fork()
         if process == 0:

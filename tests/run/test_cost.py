@@ -32,7 +32,8 @@ from mossa.models.shape import shape_of
 from mossa.representations import represent_tokens
 from mossa.run.perform import perform
 from mossa.run.run import prepare
-from mossa.steps.workbench import Job, Workbench
+from mossa.steps.job import Job
+from mossa.steps.workbench import Workbench
 from mossa.study.recipe import Lora
 from mossa.study.schema import Base, Study
 from mossa.training.loss import TOKEN_BUDGET, count_targets

@@ -48,6 +48,11 @@ def test_killed_again_and_again_a_run_goes_on_to_the_same_result(settings: dict,
     assert not list((tmp_path / UNITS / ".work").iterdir()) and not list((tmp_path / "runs/small/.runners").iterdir())
 
 
+def children(process: int | str) -> list[str]:
+    """Return the processes that this one has started."""
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
 def test_a_killed_worker_is_replaced(settings: dict, finished, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
     process = subprocess.Popen(
@@ -62,8 +67,8 @@ def test_a_killed_worker_is_replaced(settings: dict, finished, tmp_path: Path) -
     killed = False
     while process.poll() is None and time.monotonic() < deadline and not killed:
         time.sleep(0.2)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        servers = [pid for pid in children(process.pid) if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        workers = [pid for server in servers for pid in children(server)]
         if workers and list((tmp_path / UNITS).glob("train/*/manifest.json")):
             os.kill(int(workers[0]), signal.SIGKILL)
             killed = True

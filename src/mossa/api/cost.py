@@ -12,6 +12,7 @@ from mossa.cost.estimate import Estimate, estimate
 from mossa.cost.schedule import makespan
 from mossa.cost.text import lines
 from mossa.errors import StudyError
+from mossa.run.engines.registry import choose_devices
 from mossa.run.run import Prepared
 
 
@@ -49,11 +50,13 @@ class Cost:
         return "\n".join(lines(self.estimate, self.workers))
 
 
-def cost(prepare: Callable[[], Prepared], gpu: str | None, gpus: int, utilisation: float, calibrate: bool) -> Cost:
+def cost(
+    prepare: Callable[[], Prepared], gpu: str | None, gpus: int | None, utilisation: float, calibrate: bool
+) -> Cost:
     """Return what the study that `prepare` gives will cost; raises `MossaError` for what does not go together."""
     if calibrate and gpu:
         raise StudyError("--calibrate measures this machine and --gpu names another; give one of them.")
-    if gpus < 1 or not 0 < utilisation <= 1:
+    if (gpus is not None and gpus < 1) or not 0 < utilisation <= 1:
         raise StudyError(
             f"gpus is {gpus} and utilisation {utilisation}; give 1 or more GPUs, and a share above 0 and up to 1."
         )
@@ -61,4 +64,7 @@ def cost(prepare: Callable[[], Prepared], gpu: str | None, gpus: int, utilisatio
     if calibrate:
         do_one(prepared, estimate(prepared), print)
         prepared = prepare()
-    return Cost(estimate(prepared, gpu, utilisation), gpus)
+    found = estimate(prepared, gpu, utilisation)
+    if gpus is None:  # as many as a run would take
+        gpus = 1 if found.gpu else len(choose_devices(prepared.study, "cpu", None)[0])
+    return Cost(found, gpus)

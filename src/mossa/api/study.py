@@ -72,12 +72,14 @@ class Study:
             for task in load_tasks(self.settings.tasks)
         )
 
-    def plan(self, gpu: str | None = None, gpus: int = 1, utilisation: float = 0.35, calibrate: bool = False) -> Cost:
+    def plan(
+        self, gpu: str | None = None, gpus: int | None = None, utilisation: float = 0.35, calibrate: bool = False
+    ) -> Cost:
         """Return what the study will cost: tokens, operations, time, memory, disk; no weights are loaded.
 
-        `gpu`: one by its name, such as h100; default: what is found here. `gpus`: how many, or processes on the CPU.
-        `utilisation`: the share of the GPU's published peak that is reached. `calibrate`: do one training first, keep
-        it, and estimate the rest from it.
+        `gpu`: one by its name, such as h100; default: what is found here. `gpus`: how many, or processes on the CPU;
+        default: as many as `run` takes here. `utilisation`: the share of the GPU's published peak that is reached.
+        `calibrate`: do one training first, keep it, and estimate the rest from it.
         """
         from mossa.api.cost import cost
 

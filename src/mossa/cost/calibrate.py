@@ -32,7 +32,7 @@ def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None]
     Raises `StudyError` if one of them fails.
     """
     from mossa.run.engines.local import run_here
-    from mossa.steps.workbench import Job
+    from mossa.steps.job import Job
 
     chosen = chosen_units(estimate)
     if not chosen:

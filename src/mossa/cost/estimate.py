@@ -82,7 +82,8 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
             rates = from_units(prepared.run, prepared.units, works, done, sample, clock)
     if rates is None:
         with threads_limited(threads):
-            rates = from_peak(chosen, study.base.dtype, utilisation, str(name), sample) if chosen else from_here(sample)
+            dtype = study.base.dtype
+            rates = from_peak(chosen, dtype, utilisation, str(name), sample) if chosen else from_here(sample, dtype)
     seconds = rates.of(prepared.units, works)
     smaller: list[tuple[str, float]] = []
     for label, other, tasks in _smaller(study, prepared.tasks):

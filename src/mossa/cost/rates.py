@@ -54,11 +54,12 @@ def from_peak(gpu: Gpu, dtype: str, utilisation: float, name: str, sample: Sampl
     return Rates(dict.fromkeys(MODEL_STEPS, rate) | on_the_processor(sample, "seconds"), stated)
 
 
-def from_here(sample: Sample) -> Rates:
-    """Return the rates of this machine's CPU, as a matrix product runs on it now."""
-    rate = products_per_second()
+def from_here(sample: Sample, dtype: str) -> Rates:
+    """Return the rates of this machine's CPU, as a matrix product in `dtype` runs on it now."""
+    rate = products_per_second(dtype)
     rates: dict[str, float] = dict.fromkeys(MODEL_STEPS, rate) | on_the_processor(sample, "seconds")
-    return Rates(rates, f"a matrix product on this CPU, measured just now: {rate / 1e9:,.0f} Gflop/s; no calibration")
+    measured = f"a matrix product in {dtype} on this CPU, measured just now: {rate / 1e9:,.0f} Gflop/s"
+    return Rates(rates, f"{measured}; no calibration")
 
 
 def from_units(

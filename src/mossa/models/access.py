@@ -12,12 +12,12 @@ from mossa.study.schema import Base
 
 def check_access(settings: Base) -> None:
     """Raise `ModelError` if the base is on the hub, not in the cache, and gated, private, missing or out of reach."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
     name, revision = settings.model, settings.revision or "main"
     if looks_local(name) or Path(name).is_dir() or is_offline():
         return
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
     try:
         if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
             return

@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from mossa.errors import ModelError
+from mossa.models.converted import readable
 from mossa.models.files import check_weights
 from mossa.models.hub import check_place, quiet, sentences
 from mossa.models.placement import device_of, placement, settle
@@ -60,10 +61,11 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
         for name, value in list(vars(part).items()):
             if isinstance(value, float) and "drop" in name:
                 setattr(part, name, 0.0)
+    where, settings = _where(settings, what), readable(settings, weights=True)
     if Path(settings.model).is_dir():
         check_weights(Path(settings.model))
     quantised = quantisation(settings, config)
-    with placement(device) as placed, sentences(_where(settings, what)), quiet():
+    with placement(device) as placed, sentences(where), quiet():
         model: Any = AutoModelForCausalLM.from_pretrained(
             settings.model,
             config=config,
@@ -116,9 +118,10 @@ def check_vocabulary(config: Any, tokenizer: Any, model: str) -> None:
 def load_config(settings: Base, what: str = "base.model") -> Any:
     """Return the configuration of the model; raises `ModelError` if there is none or it is no causal language model."""
     check_place(settings.model, what)
+    stored = readable(settings)
     with sentences(_where(settings, what)), quiet():
         config = AutoConfig.from_pretrained(
-            settings.model, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+            stored.model, revision=stored.revision, trust_remote_code=settings.trust_remote_code
         )
     known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
@@ -135,9 +138,10 @@ def load_config(settings: Base, what: str = "base.model") -> Any:
 
 def load_tokenizer(settings: Base) -> Any:
     """Return the tokenizer of the base; raises `ModelError` if it is missing or has no end-of-sequence token."""
+    stored = readable(settings)
     with sentences(_where(settings, "base.model")), quiet():
         tokenizer = AutoTokenizer.from_pretrained(
-            settings.model, revision=settings.revision, trust_remote_code=settings.trust_remote_code
+            stored.model, revision=stored.revision, trust_remote_code=settings.trust_remote_code
         )
     if tokenizer.eos_token_id is None:
         raise ModelError(

@@ -9,14 +9,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from mossa.errors import ModelError
+from mossa.models.gguf import gguf_hash, gguf_parts
 from mossa.study.schema import Base
 
 
 def base_fingerprint(settings: Base, what: str = "base.model") -> str:
-    """Return what identifies the weights and the tokenizer: the hub's commit, or a SHA-256 of the folder's files.
+    """Return what identifies weights and tokenizer: the hub's commit, or a SHA-256 of the folder's files or the GGUF.
 
     Raises `ModelError`, beginning with `what`, if the model cannot be read or the hub tells no commit.
     """
+    if parts := gguf_parts(settings.model):
+        return gguf_hash(parts)
     folder = Path(settings.model)
     if folder.is_dir():
         return folder_hash(folder)

@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from mossa.errors import ModelError
+from mossa.models.gguf import gguf_parts
 from mossa.study.paths import looks_local
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -45,9 +46,11 @@ def commit_of(source: str, revision: str | None, what: str) -> str:
 
 
 def check_place(source: str, what: str) -> None:
-    """Raise `ModelError` if `source` is written as a path and no folder is there."""
-    if looks_local(source) and not Path(source).is_dir():
-        raise ModelError(f"{what}: {source} is not a folder. Give one, or the id of a repository on the hub.")
+    """Raise `ModelError` if `source` is written as a path and neither a folder nor a GGUF file is there."""
+    if looks_local(source) and not Path(source).is_dir() and not gguf_parts(source):
+        raise ModelError(
+            f"{what}: {source} is not a folder. Give one, a GGUF file, or the id of a repository on the hub."
+        )
 
 
 @contextlib.contextmanager

@@ -100,6 +100,27 @@ def lies_elsewhere(model: Any) -> bool:
 
 
 @contextlib.contextmanager
+def in_float32(model: Any) -> Iterator[None]:
+    """Hold the model's weights in float32 for the block, which holds those in bfloat16 exactly, and then as they were.
+
+    Raises `ModelError` if some weights lie in main memory or on the disk and are brought in their own format.
+    """
+    held = [(parameter, parameter.data) for parameter in model.parameters() if parameter.dtype == torch.bfloat16]
+    if held and lies_elsewhere(model):
+        raise ModelError(
+            "representations.dtype: float32 needs all weights on the devices that use them. Name only GPUs with "
+            "--device, or set representations.dtype: base."
+        )
+    try:
+        for parameter, data in held:
+            parameter.data = data.float()
+        yield
+    finally:
+        for parameter, data in held:
+            parameter.data = data
+
+
+@contextlib.contextmanager
 def seeming_present(model: Any) -> Iterator[None]:
     """Show weights that lie elsewhere as tensors without storage on the device that runs them, for the block.
 

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from mossa.models.adapters import new_adapter
 from mossa.models.base import LoadedBase, load_config, without_storage
 from mossa.models.blocks import blocks_of
+from mossa.models.gguf import gguf_parts
 from mossa.models.hub import quiet
 from mossa.study.recipe import Lora
 from mossa.study.schema import Base
@@ -66,7 +67,7 @@ def shape_of(base: Base, lora: Lora) -> Shape:
             with FakeTensorMode():
                 _pretend(adapted)
                 once, twice = (_kept(adapted, tokens) for tokens in (PROBE, 2 * PROBE))
-    stored = config.dtype or torch.float32
+    stored = getattr(torch, base.dtype) if gguf_parts(base.model) else config.dtype or torch.float32
     heads = text.num_attention_heads
     per_head = getattr(text, "head_dim", None) or text.hidden_size // heads
     return Shape(

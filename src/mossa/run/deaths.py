@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue
-from mossa.steps.workbench import Job
+from mossa.steps.job import Job
 from mossa.units.unit import Unit
 
 MOST_DEATHS = 3  # of a worker over one unit, before the unit counts as failed

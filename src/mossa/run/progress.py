@@ -15,12 +15,12 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from mossa.run.events import Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.run import Finished, Means, Prepared, run_study
+from mossa.units.unit import Unit
 
 
 def run_shown(
@@ -29,6 +29,8 @@ def run_shown(
     """Do what is left of a study, as `run_study` does, and show how it goes and what was done."""
     todo = len(prepared.todo)
     display = Display(console, todo)
+    if prepared.note:
+        console.print(prepared.note, highlight=False, markup=False)
     console.print(
         f"{prepared.study.name}: {len(prepared.units)} units, {len(prepared.units) - todo} done already, {todo} to do.",
         highlight=False,
@@ -60,6 +62,24 @@ def _say_finished(console: Console, finished: Finished) -> None:
     console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, markup=False)
 
 
+def _kind(unit: Unit) -> tuple[str, str]:
+    """Return what units have in common that take about as long: a mixture trains longer than a control."""
+    return unit.step, str(unit.settings.get("role", ""))
+
+
+def _counted(queue: Queue) -> str:
+    """Say how many units of each step are done, of those that this study has."""
+    total = Counter(unit.step for unit in queue.units.values())
+    left = Counter(queue.units[name].step for name in queue.todo)
+    return ", ".join(f"{step} {count - left[step]}/{count}" for step, count in total.items() if left[step])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class Display:
     """Shows what the engine does; `total` is the number of units this run will do."""
 
@@ -69,7 +89,7 @@ class Display:
         self.overall = TaskID(0)
         self.rows: dict[str, TaskID] = {}
         self.started = time.monotonic()
-        self.seconds: dict[str, list[float]] = {}
+        self.seconds: dict[tuple[str, str], list[float]] = {}  # of done units of each kind
 
     def event(self, event: Event, queue: Queue) -> None:
         """Show one event."""
@@ -77,11 +97,14 @@ class Display:
             if event.state == "damaged":
                 self.total = self.finished + len(queue.todo)
             self.finished = self.total - len(queue.todo)  # so what other shards did is counted, and what is left out
+            if event.state == "done":
+                self.seconds.setdefault(_kind(queue.units[event.identifier]), []).append(event.seconds)
             if self.bars is None:
                 self._line(event, queue)
             else:
                 self._remove(event.identifier)
-                self.bars.update(self.overall, completed=self.finished, total=self.total)
+                said = f"units{self._remaining(queue)}; {_counted(queue)}"
+                self.bars.update(self.overall, completed=self.finished, total=self.total, description=said)
         elif self.bars is not None:
             if isinstance(event, Started):
                 self.rows[event.unit.id] = self.bars.add_task(event.unit.title, total=None)
@@ -104,7 +127,7 @@ class Display:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, TimeRemainingColumn(compact=True), console=self.console, transient=True) as self.bars:
+        with Progress(*columns, console=self.console, transient=True) as self.bars:
             self.overall = self.bars.add_task("units", total=self.total)
             yield
         self.bars = None
@@ -114,19 +137,21 @@ class Display:
             return  # said by the run itself, with its reason
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in outcome.counts.items() if count)
         unit = queue.units[outcome.identifier]
-        self.seconds.setdefault(unit.step, []).append(outcome.seconds)
         line = f"[{self.finished}/{self.total}] {unit.title}: {outcome.seconds:.1f} s"
         line += (f" ({counts})" if counts else "") + self._remaining(queue)
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _remaining(self, queue: Queue) -> str:
-        """Say how long the rest takes if each step goes on as its units did so far; nothing until each was seen."""
-        left = Counter(queue.units[name].step for name in queue.todo)
-        if not left or any(step not in self.seconds for step in left):
-            return ""
-        work = sum(count * sum(self.seconds[step]) / len(self.seconds[step]) for step, count in left.items())
+        """Say how long the rest takes if units go on as those of their kind did so far, and what that leaves out."""
+        left = Counter(_kind(queue.units[name]) for name in queue.todo)
+        known = left.keys() & self.seconds.keys()
+        work = sum(left[kind] * sum(self.seconds[kind]) / len(self.seconds[kind]) for kind in known)
         spent = sum(map(sum, self.seconds.values()))
-        return f", about {work / spent * (time.monotonic() - self.started):.0f} s left" if spent else ""
+        if not work or not spent:
+            return ""
+        unknown = sorted({step for step, _ in left.keys() - known})
+        without = f", {' and '.join(unknown)} apart" if unknown else ""
+        return f", about {_duration(work / spent * (time.monotonic() - self.started))} left{without}"
 
     def _remove(self, identifier: str) -> None:
         if self.bars is not None and identifier in self.rows:

@@ -8,9 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from mossa.analysis import analyse
 from mossa.errors import RunFolderError
-from mossa.report import write_report
 from mossa.run.engines.runners import at_work
 from mossa.run.run import Prepared
 from mossa.store.provenance import provenance
@@ -58,6 +56,9 @@ def draw_report(
     record: Record, tables: dict[str, pd.DataFrame], folder: Path, form: Literal["html", "md"] = "html"
 ) -> Published:
     """Write figures and report from `tables` into any folder."""
+    from mossa.analysis import analyse  # here, for most of a run that has nothing to do would go into importing these
+    from mossa.report import write_report
+
     findings = analyse(tables)
     study = record.study.model_dump(mode="json")
     made, prompts = _how_made(record), record.prompts

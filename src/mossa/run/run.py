@@ -13,6 +13,7 @@ import pandas as pd
 
 from mossa.errors import StudyError, choices
 from mossa.models.access import check_access
+from mossa.models.dtype import settled
 from mossa.models.quantise import check_quantiser
 from mossa.run.devices import find_device
 from mossa.run.engines.registry import ENGINES
@@ -20,8 +21,9 @@ from mossa.run.engines.runners import Runner, at_work
 from mossa.run.engines.shards import SharedQueue, falls_to
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue, needed
+from mossa.steps.job import Job
 from mossa.store.folder import RunFolder, Status
-from mossa.store.record import Record, write_record
+from mossa.store.record import Record, planned_base, write_record
 from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
 from mossa.study.schema import Study
 from mossa.tasks.collections import load_tasks
@@ -43,6 +45,7 @@ class Prepared:
     units: dict[str, Unit]
     fingerprints: dict[str, str]
     status: dict[str, Status]
+    note: str = ""  # what was decided for the study where it says `auto`
 
     @property
     def plan(self) -> str:
@@ -110,11 +113,13 @@ def prepare(study: Study, runs: Path, steps: Collection[str] | None = None) -> P
     is wrong with the study.
     """
     check_access(study.base)
+    run = RunFolder(runs / study.name)
+    base, note = settled(study.base, planned_base(run.path))
+    study = study.model_copy(update={"base": base})
     tasks = load_tasks(study.tasks)
     units = {name: unit for name, unit in plan(study, tasks).items() if steps is None or unit.step in steps}
     marks = fingerprints(units)
-    run = RunFolder(runs / study.name)
-    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks))
+    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks), note)
 
 
 def _statuses(run: RunFolder, units: dict[str, Unit], marks: dict[str, str]) -> dict[str, Status]:
@@ -155,8 +160,6 @@ def run_study(
 
         if queue.todo:
             check_quantiser(prepared.study.base)
-            from mossa.steps.workbench import Job  # torch and the rest, needed from here on
-
             job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints)
             ENGINES[means.engine](job, queue, means, settle, say)
         finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)

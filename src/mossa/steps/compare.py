@@ -11,6 +11,7 @@ import pandas as pd
 
 from mossa.errors import SimilarityError
 from mossa.similarity import Comparison, compare, spectrum
+from mossa.steps.rounding import rounded_layers, without_rounded
 from mossa.steps.workbench import Workbench
 from mossa.study.schema import BASE
 from mossa.units.plan import role
@@ -31,17 +32,19 @@ def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
     similarity: list[dict[str, Any]] = []
     difference: list[dict[str, Any]] = []
     controls = settings["controls"]
+    rounded = rounded_layers(base, models) if "rounded" in settings else {name: set[int]() for name in models}
     for relation, references in (("control", controls), ("other_control", settings["others"])):
         for reference in references:
             found = _compare(models[reference], experimental, settings, base, groups)
-            similarity += _labelled(found.similarity, relation, reference, unit)
+            similarity += _labelled(without_rounded(found.similarity, reference, rounded), relation, reference, unit)
             # The table holds one difference per model: against the first seed's control.
             if reference == controls[0]:
                 difference += _labelled(found.difference, None, None, unit)
     for number, reference in enumerate(controls[:-1]):
         for other in controls[number + 1 :]:
             found = _compare(models[reference], {REPLICATE: models[other]}, settings, base, groups)
-            similarity += _labelled(found.similarity, "ceiling", reference, unit)
+            of_both = rounded | {REPLICATE: rounded[other]}
+            similarity += _labelled(without_rounded(found.similarity, reference, of_both), "ceiling", reference, unit)
     spectra = [
         row
         for name in dict.fromkeys([BASE, *settings["experimental"], *controls])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
-from mossa.models.placement import device_of
+from mossa.models.placement import device_of, in_float32
 from mossa.models.prompts import tokenize
 from mossa.representations import represent_tokens
 from mossa.steps.compare import compare_task
@@ -172,10 +173,12 @@ STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
 
 
 def _represent(bench: Workbench, name: str, prompts: list[Sequence[int]]) -> np.ndarray[Any, Any]:
-    last_layer = bench.study.representations.last_layer
-    return represent_tokens(
-        bench.model(name), prompts, last_layer, on_prompts=bench.on_progress, allowance=bench.allowance
-    ).numpy()
+    asked, model = bench.study.representations, bench.model(name)
+    with in_float32(model) if asked.dtype == "float32" else nullcontext():
+        found = represent_tokens(
+            model, prompts, asked.last_layer, on_prompts=bench.on_progress, allowance=bench.allowance
+        )
+    return found.numpy()
 
 
 def _mean(values: list[int]) -> float | None:

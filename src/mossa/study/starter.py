@@ -13,8 +13,8 @@ STARTER = """\
 name: {name}
 
 base:
-  model: {base}            # hub id, or a folder with config.json and *.safetensors
-  dtype: float32           # or bfloat16
+  model: {base}            # hub id, a folder with config.json and *.safetensors, a GGUF file, or package:NAME
+  dtype: auto              # bfloat16 for a large base where the hardware is fast at it, else float32; or one of these
   # quantise: 4-bit        # or 8-bit: frozen weights in less memory; needs pip install 'mossa[quantise]'
 
 prompt:
@@ -47,6 +47,9 @@ experimental:
   sft: {{mixture: all}}                    # what did instruction tuning change, and in which layers?
   # unseen: {{mixture: all, hold_out: [translation]}}    # does it carry over to unseen tasks?
   # mine: {{adapter: path/to/adapter}}     # or {{checkpoint: path/to/model}}
+
+representations:
+  dtype: float32           # base is faster, and where it is bfloat16 it rounds away what differs little between prompts
 
 similarity:
   estimators: [cka-linear, cka-linear-debiased]

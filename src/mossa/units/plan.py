@@ -159,9 +159,15 @@ def _on_task(
     if step == "evaluate":
         settings["cluster"] = task.cluster
     if step == "represent":
-        settings["last_layer"] = study.representations.last_layer
+        settings |= _representations(study)
     inputs = () if name in existing else (f"train/{name}",)
     return Unit(step, f"{name}@{task.name}", settings, inputs, model=name)
+
+
+def _representations(study: Study) -> dict[str, Any]:
+    """Return what of the study a representation depends on, apart from the base's own format."""
+    computed = {"computed_in": "float32"} if study.representations.dtype == "float32" != study.base.dtype else {}
+    return {"last_layer": study.representations.last_layer, **computed}
 
 
 def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str]) -> Unit:
@@ -175,6 +181,8 @@ def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str
         "others": others,
         "templates": _templates(task),
     }
+    if study.similarity.shift and study.base.dtype == "bfloat16" and study.representations.dtype == "base":
+        settings["rounded"] = "bfloat16"  # shifts that are mostly rounding have no value
     return Unit("compare", task.name, settings, tuple(f"represent/{name}@{task.name}" for name in names))
 
 
@@ -197,7 +205,7 @@ def _affinity(
         **context,
         "version": VERSIONS["common"],
         "test": {task.name: hash_examples(task.test) for task in tasks},
-        "last_layer": study.representations.last_layer,
+        **_representations(study),
     }
     units = [
         Unit("common", name, settings | existing.get(name, {}), () if name in existing else (f"train/{name}",), name)

@@ -8,17 +8,18 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 
 from mossa.errors import MossaError
 from mossa.run.deaths import Deaths
 from mossa.run.events import Advanced, Event, Outcome, Started
-from mossa.run.perform import perform
 from mossa.run.queue import Queue
 from mossa.run.worker import threads_limited, work
-from mossa.steps.workbench import Job, Workbench
+from mossa.steps.job import Job
 from mossa.units.unit import Unit
 
 PATIENCE = 5.0  # seconds that workers have to stop by themselves
@@ -26,6 +27,9 @@ PATIENCE = 5.0  # seconds that workers have to stop by themselves
 
 def run_here(job: Job, queue: Queue, device: str, threads: int, on_event: Callable[[Event], None]) -> None:
     """Do all units of `queue` in this process; `on_event` hears of everything and settles the queue."""
+    from mossa.run.perform import perform  # torch and the rest; with workers, only they need it
+    from mossa.steps.workbench import Workbench
+
     with threads_limited(threads):
         bench = Workbench(job, device)
         loaded: str | None = None
@@ -96,8 +100,8 @@ class _Worker:
         self.start()
 
     def start(self) -> None:
-        """Start the process; it is a fresh interpreter, so nothing of this one can differ between workers."""
-        context = multiprocessing.get_context("spawn")
+        """Start the process, from a fresh interpreter, so nothing of this one can differ between workers."""
+        context = fresh_context()
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=work, args=(other, self.device, self.threads), daemon=True)
         with _without_main():
@@ -138,6 +142,19 @@ class _Worker:
             self.process.kill()
             self.process.join()
         self.pipe.close()
+
+
+def fresh_context() -> BaseContext:
+    """Return what starts workers; on Linux they are forked from one fresh process that has imported the libraries.
+
+    The first call starts that process, which imports while this one goes on.
+    """
+    if sys.platform != "linux":  # elsewhere, libraries of the system do not survive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mossa.run.perform"])
+    forkserver.ensure_running()
+    return context
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ from mossa.run.deaths import MOST_DEATHS, Deaths
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.worker import threads_limited
-from mossa.steps.workbench import Job, Workbench
+from mossa.steps.job import Job
+from mossa.steps.workbench import Workbench
 from mossa.store.folder import RunFolder
 from mossa.store.provenance import provenance
 from mossa.units.unit import Unit

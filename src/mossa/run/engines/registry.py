@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mossa.errors import StudyError
+from mossa.models.converted import readable, waits_for_conversion
 from mossa.run.devices import find_device
 from mossa.run.events import Event
 from mossa.run.queue import Queue
@@ -16,15 +17,18 @@ from mossa.study.schema import Study
 
 if TYPE_CHECKING:
     from mossa.run.run import Means
-    from mossa.steps.workbench import Job
+    from mossa.steps.job import Job
 
 SMALL_BASE = 400_000_000  # bytes of weights below which one thread per process is fastest
 
 
 def local(job: Job, queue: Queue, means: Means, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
     """Do all units of `queue` in this process, or in several on this machine."""
-    from mossa.run.engines.local import run_here, run_in_processes
+    from mossa.run.engines.local import fresh_context, run_here, run_in_processes
 
+    readable(job.study.base, weights=True, say=say)  # here, so that no worker waits for another to do it
+    if min(len(queue.todo), means.workers or (2 if _is_small(job.study) else 1)) > 1:
+        fresh_context()  # it imports torch and the rest while this process does
     devices, threads = choose_devices(job.study, means.device, means.workers)
     devices = devices[: len(queue.todo)]
     own = [name for name in job.study.similarity.estimators if name not in SHIPPED]
@@ -41,7 +45,7 @@ def ray(job: Job, queue: Queue, means: Means, on_event: Callable[[Event], None],
     """Do all units of `queue` on a Ray cluster."""
     from mossa.run.engines.ray import run_on_ray
 
-    small = _weight_bytes(job.study) < SMALL_BASE
+    small = _is_small(job.study)
     run_on_ray(job, queue, means.address, means.device, means.workers, small, on_event, say)
 
 
@@ -70,11 +74,17 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
     cores = len(os.sched_getaffinity(0))
     if is_split(device) and workers not in (None, 1):
         raise StudyError(f"--workers {workers}: a base that is dealt out over {device} is loaded once; give 1.")
-    small = _weight_bytes(study) < SMALL_BASE
+    small = _is_small(study)
     count = workers or (cores if small and device == "cpu" else 1)
     return [device] * count, 1 if small else max(1, cores // count)
 
 
-def _weight_bytes(study: Study) -> int:
-    folder = Path(study.base.model)
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else SMALL_BASE
+def _is_small(study: Study) -> bool:
+    """Tell whether the base lies in a local folder, in few bytes; a GGUF is counted before it is converted."""
+    if waits_for_conversion(study.base):
+        from mossa.models.base import without_storage
+
+        weights = sum(parameter.numel() for parameter in without_storage(study.base).parameters())
+        return weights * (2 if study.base.dtype == "bfloat16" else 4) < SMALL_BASE
+    folder = Path(readable(study.base, weights=True).model)
+    return folder.is_dir() and sum(path.stat().st_size for path in folder.glob("*.safetensors")) < SMALL_BASE

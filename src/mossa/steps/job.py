@@ -1,0 +1,22 @@
+"""What every worker of a run is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mossa.store.folder import RunFolder
+from mossa.study.schema import Study
+from mossa.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The study, its tasks as they were planned, the folder, and the fingerprint of each unit (`marks`).
+
+    The tasks travel with it, so that no worker can read other data than those the units were planned with.
+    """
+
+    study: Study
+    tasks: list[Task]
+    run: RunFolder
+    marks: dict[str, str]

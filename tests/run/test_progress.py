@@ -1,0 +1,61 @@
+"""A study says how far it is and how long the rest takes, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+import re
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from mossa.run import progress
+from mossa.run.events import Outcome
+from mossa.run.progress import Display
+from mossa.run.queue import Queue
+from mossa.units.unit import Unit
+
+TRAININGS = [Unit("train", "sft", {"role": "experimental"})]
+TRAININGS += [Unit("train", name, {"role": "control"}) for name in "abc"]
+UNITS = {unit.id: unit for unit in [*TRAININGS, *(Unit("compare", name, {}) for name in "abc")]}
+
+
+def done(shown: Display, queue: Queue, name: str, seconds: float) -> None:
+    queue.done(name)
+    shown.event(Outcome(name, "done", seconds=seconds), queue)
+
+
+def test_the_time_left_is_told_from_the_first_unit_of_a_kind_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    console = Console(file=io.StringIO(), width=200)
+    shown, queue = Display(console, len(UNITS)), Queue(UNITS, UNITS)
+    for now, name, seconds in [
+        (300, "train/sft", 600),
+        (360, "train/a", 120),
+        (420, "train/b", 120),
+        (480, "train/c", 120),
+    ]:
+        clock[0] = now
+        done(shown, queue, name, seconds)
+    clock[0] = 481
+    done(shown, queue, "compare/a", 2)
+    # two workers: a second of work takes half a second of the clock
+    assert console.file.getvalue().splitlines() == [
+        "[1/7] train sft: 600.0 s",
+        "[2/7] train a: 120.0 s, about 2 min left, compare apart",
+        "[3/7] train b: 120.0 s, about 60 s left, compare apart",
+        "[4/7] train c: 120.0 s",
+        "[5/7] compare a: 2.0 s, about 2 s left",
+    ]
+
+
+def test_a_terminal_shows_what_is_done_of_each_step() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=200)
+    shown, queue = Display(console, len(UNITS)), Queue(UNITS, UNITS)
+    with shown.showing():
+        done(shown, queue, "train/sft", 3.0)
+        done(shown, queue, "train/a", 1.0)
+        assert shown.bars is not None
+        said = shown.bars.tasks[0].description
+    assert re.fullmatch(r"units, about \d+ s left, compare apart; train 2/4, compare 0/3", said), said
