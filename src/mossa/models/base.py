@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
+from transformers.utils.hub import cached_file
 
 from mossa.errors import ModelError
 from mossa.models.files import check_weights
 from mossa.models.hub import check_place, quiet, sentences
+from mossa.models.load_report import check_report, note, overheard
 from mossa.models.placement import device_of, placement, settle
 from mossa.models.quantise import quantisation, steady
 from mossa.study.schema import Base
 
+WITHOUT_ADAPTER = {"subfolder": ".no-adapter"}  # where transformers looks for one, beside the weights otherwise
 WITHOUT_LIMIT = 2048  # tokens; for models whose positions have no end (ALiBi) and tokenizers that state none
 
 
@@ -62,19 +69,42 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
                 setattr(part, name, 0.0)
     if Path(settings.model).is_dir():
         check_weights(Path(settings.model))
-    quantised = quantisation(settings, config)
-    with placement(device) as placed, sentences(_where(settings, what)), quiet():
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            settings.model,
-            config=config,
-            revision=settings.revision,
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
-            trust_remote_code=settings.trust_remote_code,
-            **quantised,
-            **placed,
-        )
+    quantised, where = quantisation(settings, config), _where(settings, what)
+    with placement(device) as placed, sentences(where):
+        with quiet(), overheard(where):
+            model, report = auto_class(config).from_pretrained(
+                settings.model,
+                config=config,
+                revision=settings.revision,
+                dtype=getattr(torch, settings.dtype),
+                use_safetensors=True,
+                trust_remote_code=settings.trust_remote_code,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, and refused with their names
+                adapter_kwargs=WITHOUT_ADAPTER,
+                **quantised,
+                **placed,
+            )
+        check_report(report, model, where)
+    _say_adapter(settings, where)
     return steady(settle(model, device, placed)).eval().requires_grad_(False)
+
+
+def _say_adapter(settings: Base, where: str) -> None:
+    """Note an adapter that lies beside the model's own weights, which transformers would have put on it."""
+    with quiet():
+        beside = cached_file(
+            settings.model,
+            "adapter_config.json",
+            revision=settings.revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    if beside:
+        note(
+            f"{where}: an adapter lies beside the model (adapter_config.json) and is left out; the model's own weights "
+            "are used. To study the adapter, name it under experimental as {adapter: …}."
+        )
 
 
 def without_storage(settings: Base, dtype: torch.dtype | None = None) -> Any:
@@ -85,7 +115,7 @@ def without_storage(settings: Base, dtype: torch.dtype | None = None) -> Any:
     config = load_config(settings)
     with sentences(_where(settings, "base.model")), quiet(), torch.device("meta"):
         trusted = settings.trust_remote_code
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted, dtype=dtype).requires_grad_(False)
+        return auto_class(config).from_config(config, trust_remote_code=trusted, dtype=dtype).requires_grad_(False)
 
 
 def load_checkpoint(source: str, base: Base, tokenizer: Any, device: str) -> Any:
@@ -120,17 +150,37 @@ def load_config(settings: Base, what: str = "base.model") -> Any:
         config = AutoConfig.from_pretrained(
             settings.model, revision=settings.revision, trust_remote_code=settings.trust_remote_code
         )
-    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        text = config.get_text_config()
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    architectures: list[str] = getattr(config, "architectures", None) or []
-    other_head = architectures and not any(name.endswith(("CausalLM", "LMHeadModel")) for name in architectures)
-    if (not known or other_head) and not (remote and settings.trust_remote_code):
+    if not _is_causal(config, text) and not (remote and settings.trust_remote_code):
+        architectures = ", ".join(getattr(config, "architectures", None) or ()) or "no head"
         hint = " Its own code says how: set base.trust_remote_code: true if you trust it." if remote else ""
         raise ModelError(
-            f"{what}: {settings.model} is a {config.model_type!r} model ({', '.join(architectures) or 'no head'}), "
-            f"not a causal language model that transformers knows.{hint}"
+            f"{what}: {settings.model} is a {config.model_type!r} model ({architectures}), not a causal language model "
+            f"that transformers knows.{hint}"
         )
+    if lacking := [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not hasattr(text, name)]:
+        raise ModelError(f"{what}: {settings.model}: its config.json tells no {', '.join(lacking)}, which mossa needs.")
     return config
+
+
+def _is_causal(config: Any, text: Any) -> bool:
+    """Ask transformers' mappings, not names: a class for it, one stack of layers, and each token sees earlier ones."""
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    known = name is not None or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    if any(getattr(part, "is_encoder_decoder", False) for part in (config, text)):
+        return False
+    if getattr(text, "is_decoder", None) is False and known:  # BERT and its like read both ways, unless saved as decoders
+        return name in (getattr(config, "architectures", None) or [name])
+    return known or (text is not config and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING)
+
+
+def auto_class(config: Any) -> Any:
+    """Return the class that builds the model: transformers' for causal ones, else for those that read images too."""
+    own = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if own or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    return AutoModelForImageTextToText
 
 
 def load_tokenizer(settings: Base) -> Any:
