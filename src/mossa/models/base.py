@@ -13,11 +13,10 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
 )
-from transformers.utils.hub import cached_file
 
 from mossa.errors import ModelError
-from mossa.models.files import check_weights
-from mossa.models.hub import check_place, quiet, sentences
+from mossa.models.files import weight_files
+from mossa.models.hub import check_place, quiet, sentences, stored
 from mossa.models.load_report import check_report, note, overheard
 from mossa.models.placement import device_of, placement, settle
 from mossa.models.quantise import quantisation, steady
@@ -68,7 +67,7 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
             if isinstance(value, float) and "drop" in name:
                 setattr(part, name, 0.0)
     if Path(settings.model).is_dir():
-        check_weights(Path(settings.model))
+        weight_files(Path(settings.model))
     quantised, where = quantisation(settings, config), _where(settings, what)
     with placement(device) as placed, sentences(where):
         with quiet(), overheard(where):
@@ -92,15 +91,7 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
 
 def _say_adapter(settings: Base, where: str) -> None:
     """Note an adapter that lies beside the model's own weights, which transformers would have put on it."""
-    with quiet():
-        beside = cached_file(
-            settings.model,
-            "adapter_config.json",
-            revision=settings.revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    if beside:
+    if stored(settings.model, "adapter_config.json", settings.revision, where):
         note(
             f"{where}: an adapter lies beside the model (adapter_config.json) and is left out; the model's own weights "
             "are used. To study the adapter, name it under experimental as {adapter: …}."

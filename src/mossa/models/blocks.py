@@ -10,8 +10,25 @@ from mossa.errors import ModelError
 
 
 def decoder_of(model: Any) -> nn.Module:
-    """Return the decoder of a causal language model: everything but the head, as Hugging Face names it."""
-    return model.get_decoder()
+    """Return the decoder of a causal language model: everything but the head, as Hugging Face names it.
+
+    Of a model that also reads images or sound it is the part that reads text. Raises `ModelError` for a model whose
+    decoder reads what an encoder has made of the prompt, and for one without a decoder.
+    """
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{type(model).__name__} is an encoder-decoder: its decoder never reads the prompt itself, so no layer of it "
+            "stands for the last prompt token. Give a causal language model."
+        )
+    decoder = model.get_decoder()
+    if not isinstance(decoder, nn.Module):
+        raise ModelError(f"{type(model).__name__} has no decoder that transformers knows. Give a causal language model.")
+    return decoder
+
+
+def is_part_of(model: Any) -> bool:
+    """Tell whether the decoder is only a part of the model, beside encoders of images or sound."""
+    return model.config.get_text_config() is not model.config
 
 
 def blocks_of(model: Any) -> nn.ModuleList:

@@ -39,8 +39,8 @@ def check_report(report: dict[str, Any], model: Any, what: str) -> None:
         )
     if unused:
         note(
-            f"{what}: {len(unused)} tensors in its files have no place in {type(model).__name__} and are not used (for "
-            f"example {min(unused)})."
+            f"{what}: not all that its files hold has a place in {type(model).__name__}: {len(unused)} tensors are not "
+            f"used (for example {min(unused)})."
         )
 
 
