@@ -122,7 +122,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
             if not torch.isfinite(alone).all():
                 raise ModelError(
                     f"rehearsal: {who} gives states that are not finite for a prompt of {len(prompt)} tokens. Set "
-                    "base.dtype: float32, or look at its weights."
+                    "base.dtype: float32, lower recipe.learning_rate, or look at its weights."
                 )
             far = float(((row - alone).norm(dim=-1) / alone.norm(dim=-1).clamp_min(1e-30)).max())
             if not far <= (COARSE if coarse else ROUNDING):
