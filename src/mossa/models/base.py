@@ -190,7 +190,7 @@ def load_tokenizer(settings: Base) -> Any:
 
 def longest_input(config: Any, tokenizer: Any) -> int:
     """Return how many tokens fit the model: its positions, else what the tokenizer states, else 2,048."""
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    positions = max(getattr(config.get_text_config(), "max_position_embeddings", None) or 0, 0)  # -1: without an end
     stated = tokenizer.model_max_length if tokenizer.model_max_length < 10_000_000 else None
     return int(positions or stated or WITHOUT_LIMIT)
 

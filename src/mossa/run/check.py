@@ -29,7 +29,8 @@ def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem],
         try:
             found.append(check())
         except MossaError as error:
-            problems.extend(read.problem(place, line) for line in str(error).splitlines())
+            here = f"{'.'.join(place)}: "
+            problems.extend(read.problem(place, line.removeprefix(here)) for line in str(error).splitlines())
 
     def read_tasks() -> str:
         from mossa.tasks.collections import left_out, load_tasks
