@@ -72,7 +72,8 @@ def _is_bases(adapted: PeftModel, name: str, saved: torch.Tensor) -> bool:
 
 def _check_vocabulary(adapted: PeftModel, tensors: dict[str, torch.Tensor], adapter: str) -> None:
     """Raise `ModelError` if the adapter was made for a base that embeds another number of tokens."""
-    embedded: int = getattr(adapted.get_input_embeddings(), "num_embeddings", 0)
+    embeddings: Any = adapted.get_base_model().get_input_embeddings()
+    embedded: int = getattr(getattr(embeddings, "base_layer", embeddings), "num_embeddings", 0)
     for name, tensor in sorted(tensors.items()):
         if "embedding_A" in name or _layer(adapted, name) is not None or ".lm_head.lora_B" in name:
             tokens = tensor.shape[-1] if "embedding_A" in name else tensor.shape[0]

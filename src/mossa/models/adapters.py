@@ -174,6 +174,8 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
             torch.manual_seed(seed)
             # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            # ... warns of what merging a tied head could do, and nothing is merged here
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
             # ... and looks among modules for the ranks that it gave to the experts' parameters
             warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
             adapted = get_peft_model(base.model, config)
