@@ -40,7 +40,9 @@ def theirs(base: LoadedBase, targets: list[str], folder: Path, tokens: int | Non
         model.resize_token_embeddings(tokens)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets, task_type="CAUSAL_LM", **more))
+        adapted = peft.get_peft_model(
+            model, peft.LoraConfig(r=2, target_modules=targets, task_type="CAUSAL_LM", **more)
+        )
     random = torch.Generator().manual_seed(2)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
@@ -76,7 +78,10 @@ def test_a_stored_embedding_that_is_not_the_bases_is_refused(base: LoadedBase, t
     name = next(name for name in weights if name.endswith("base_layer.weight"))
     weights[name][3, 4] += 0.01
     save_file(weights, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(ModelError, match=f"{name} is not as this base has it.*merge_and_unload"), loaded_adapter(base, tmp_path):
+    with (
+        pytest.raises(ModelError, match=f"{name} is not as this base has it.*merge_and_unload"),
+        loaded_adapter(base, tmp_path),
+    ):
         pass
 
 
@@ -89,7 +94,9 @@ def test_a_stored_embedding_in_fewer_bits_is_still_the_bases(base: LoadedBase, t
 
 
 @pytest.mark.parametrize("targets", [["q_proj"], ["embed_tokens"], ["lm_head"]])
-def test_an_adapter_of_a_base_with_added_tokens_is_told_so(base: LoadedBase, targets: list[str], tmp_path: Path) -> None:
+def test_an_adapter_of_a_base_with_added_tokens_is_told_so(
+    base: LoadedBase, targets: list[str], tmp_path: Path
+) -> None:
     theirs(base, targets, tmp_path, tokens=100)
     said = r"made for a base that embeds 100 tokens, and this one embeds 96 .*tokens were added before"
     with pytest.raises(ModelError, match=said), loaded_adapter(base, tmp_path):

@@ -42,13 +42,20 @@ MULTIMODAL: dict[str, Make] = {
     ),
     "Mistral 3": lambda: hf.Mistral3ForConditionalGeneration(
         hf.Mistral3Config(
-            text_config={"model_type": "mistral", **TEXT}, vision_config={"model_type": "pixtral", "head_dim": 8, **EYES}
+            text_config={"model_type": "mistral", **TEXT},
+            vision_config={"model_type": "pixtral", "head_dim": 8, **EYES},
         )
     ),
     "Qwen 3.5": lambda: hf.Qwen3_5ForConditionalGeneration(
         hf.Qwen3_5Config(
             text_config={**TEXT, **LINEAR, "layer_types": ["linear_attention", "full_attention", "linear_attention"]},
-            vision_config={"hidden_size": 16, "depth": 3, "num_heads": 2, "out_hidden_size": 32, "intermediate_size": 16},
+            vision_config={
+                "hidden_size": 16,
+                "depth": 3,
+                "num_heads": 2,
+                "out_hidden_size": 32,
+                "intermediate_size": 16,
+            },
         )
     ),
     "Llama 4": lambda: hf.Llama4ForConditionalGeneration(
@@ -103,7 +110,9 @@ def saved(make: Make, folder: Path) -> Any:
 def test_what_transformers_loads_as_a_causal_model_is_a_base(name: str, tmp_path: Path) -> None:
     original = saved({**MULTIMODAL, **PLAIN}[name], tmp_path)
     settings = Base(model=str(tmp_path))
-    told = pytest.warns(ModelNote, match=r"are not used \(for example multi_modal") if name == "Llama 4" else nullcontext()
+    told = (
+        pytest.warns(ModelNote, match=r"are not used \(for example multi_modal") if name == "Llama 4" else nullcontext()
+    )
     with told:  # transformers builds the text part alone, and leaves the rest of the file
         base = load_base(settings)
     assert (base.layers, base.width, base.longest) == (3, 32, 96)
@@ -136,7 +145,9 @@ def test_a_decoder_taken_out_of_an_encoder_decoder_is_a_base(tmp_path: Path) -> 
 
 
 def test_a_model_that_reads_both_ways_is_refused(tmp_path: Path) -> None:
-    small = hf.BertConfig(vocab_size=96, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    small = hf.BertConfig(
+        vocab_size=96, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
+    )
     saved(lambda: hf.BertForMaskedLM(small), tmp_path)
     with pytest.raises(ModelError, match=r"is a 'bert' model \(BertForMaskedLM\), not a causal language model"):
         load_config(Base(model=str(tmp_path)))

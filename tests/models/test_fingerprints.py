@@ -38,7 +38,15 @@ READ = [
     *("spiece.model", "source.spm", "added_tokens.json", "chat_template.jinja", "additional_chat_templates/rag.jinja"),
 ]
 NOT_READ = [
-    *("NOTES.txt", "notes.json", "README.md", "trainer_state.json", "eval_results.json", "training_args.bin", "LICENSE.txt"),
+    *(
+        "NOTES.txt",
+        "notes.json",
+        "README.md",
+        "trainer_state.json",
+        "eval_results.json",
+        "training_args.bin",
+        "LICENSE.txt",
+    ),
     *("original/params.json", "consolidated.safetensors", "model.fp16.safetensors", "pytorch_model.bin.index.json"),
     *("modeling_own.py", ".git/config", "runs/events.json", "optimizer.pt", "adapter_config.json"),
 ]

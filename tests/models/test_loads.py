@@ -59,7 +59,9 @@ def test_names_with_a_wrapper_in_them_are_refused_and_explained(
 ) -> None:
     change, count, part = WRAPPERS[what]
     settings = changed(base_folder("llama"), tmp_path / "base", change)
-    said = rf"{count} of 30 weights are in none of its files .* would be random\. .* hold them with {part} in their names"
+    said = (
+        rf"{count} of 30 weights are in none of its files .* would be random\. .* hold them with {part} in their names"
+    )
     with pytest.raises(ModelError, match=rf"base\.model: .*{said}.*merge_and_unload"):
         load_base(settings)
     good = Base(model=str(base_folder("llama")))
@@ -88,7 +90,9 @@ def test_a_shard_that_the_index_does_not_know_is_missed(tmp_path: Path) -> None:
 
 def test_another_shape_is_refused_with_both(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
     narrow = changed(base_folder("llama"), tmp_path / "base", lambda all_: {**all_, LOST: all_[LOST][:20].clone()})
-    with pytest.raises(ModelError, match=rf"1 of its weights .* \(for example {LOST}: \[20, 32\] instead of \[48, 32\]\)"):
+    with pytest.raises(
+        ModelError, match=rf"1 of its weights .* \(for example {LOST}: \[20, 32\] instead of \[48, 32\]\)"
+    ):
         load_base(narrow)
 
 
@@ -102,7 +106,9 @@ def test_weights_of_another_head_are_told_and_those_that_lack_are_refused(
         load_base(changed(base_folder("llama"), tmp_path / "more", score))
     assert len(told) == 1
     other = changed(base_folder("llama"), tmp_path / "other", lambda weights: without("lm_head.weight")(score(weights)))
-    with pytest.raises(ModelError, match=r"example lm_head\.weight\).* 1 others that have no place \(for example score"):
+    with pytest.raises(
+        ModelError, match=r"example lm_head\.weight\).* 1 others that have no place \(for example score"
+    ):
         load_base(other)
 
 

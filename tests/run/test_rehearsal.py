@@ -24,7 +24,12 @@ from mossa.tasks.collections import load_tasks
 from tests.run.command import mossa as command
 from tests.small import make_tokenizer
 
-LESS = ["tasks.only=[first, again]", "control.seeds=[0]", "experimental={pretrained: base}", "similarity.affinity=false"]
+LESS = [
+    "tasks.only=[first, again]",
+    "control.seeds=[0]",
+    "experimental={pretrained: base}",
+    "similarity.affinity=false",
+]
 
 
 def study(settings: dict[str, Any], runs: Path, *more: str) -> mossa.Study:
@@ -165,7 +170,9 @@ def test_what_depends_on_more_than_the_prompt_is_found(
 
     monkeypatch.setattr("mossa.models.shelf.load_base", bent)
     given = study(settings, tmp_path).settings
-    with pytest.raises(ModelError, match=r"the base gives a prompt of \d+ tokens other states .* than alone \(by \d+%\)"):
+    with pytest.raises(
+        ModelError, match=r"the base gives a prompt of \d+ tokens other states .* than alone \(by \d+%\)"
+    ):
         rehearse(given, load_tasks(given.tasks), "cpu", print)
 
 

@@ -34,9 +34,9 @@ def own_tensors(adapted: PeftModel, weights: dict[str, torch.Tensor], adapter: s
     for name in sorted(of_base):
         if not _is_bases(adapted, name, weights[name]):
             raise ModelError(
-                f"adapter {adapter} holds weights of its base beside its own, and {name} is not as this base has it: it "
-                "was trained, or the base is another. Merge the adapter into its own base with PEFT's merge_and_unload, "
-                "save that, and give it as a checkpoint."
+                f"adapter {adapter} holds weights of its base beside its own, and {name} is not as this base has it: "
+                "it was trained, or the base is another. Merge the adapter into its own base with PEFT's "
+                "merge_and_unload, save that, and give it as a checkpoint."
             )
     return {name: tensor for name, tensor in weights.items() if name not in of_base}
 
@@ -72,14 +72,15 @@ def _is_bases(adapted: PeftModel, name: str, saved: torch.Tensor) -> bool:
 
 def _check_vocabulary(adapted: PeftModel, tensors: dict[str, torch.Tensor], adapter: str) -> None:
     """Raise `ModelError` if the adapter was made for a base that embeds another number of tokens."""
-    embeddings: Any = adapted.get_base_model().get_input_embeddings()
+    base: Any = adapted.get_base_model()
+    embeddings = base.get_input_embeddings()
     embedded: int = getattr(getattr(embeddings, "base_layer", embeddings), "num_embeddings", 0)
-    for name, tensor in sorted(tensors.items()):
+    for name, tensor in sorted((name, tensor) for name, tensor in tensors.items() if tensor.dim()):
         if "embedding_A" in name or _layer(adapted, name) is not None or ".lm_head.lora_B" in name:
             tokens = tensor.shape[-1] if "embedding_A" in name else tensor.shape[0]
             if embedded and tokens != embedded:
                 raise ModelError(
                     f"adapter {adapter} was made for a base that embeds {tokens:,} tokens, and this one embeds "
-                    f"{embedded:,} ({name}): tokens were added before it was trained. Give that base, or the adapter merged "
-                    "into it (PEFT's merge_and_unload) as a checkpoint."
+                    f"{embedded:,} ({name}): tokens were added before it was trained. Give that base, or the adapter "
+                    "merged into it (PEFT's merge_and_unload) as a checkpoint."
                 )

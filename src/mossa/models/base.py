@@ -161,7 +161,9 @@ def _is_causal(config: Any, text: Any) -> bool:
     known = name is not None or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
     if any(getattr(part, "is_encoder_decoder", False) for part in (config, text)):
         return False
-    if getattr(text, "is_decoder", None) is False and known:  # BERT and its like read both ways, unless saved as decoders
+    if (
+        getattr(text, "is_decoder", None) is False and known
+    ):  # BERT and its like read both ways, unless saved as decoders
         return name in (getattr(config, "architectures", None) or [name])
     return known or (text is not config and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING)
 

@@ -17,8 +17,8 @@ def decoder_of(model: Any) -> nn.Module:
     """
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{type(model).__name__} is an encoder-decoder: its decoder never reads the prompt itself, so no layer of it "
-            "stands for the last prompt token. Give a causal language model."
+            f"{type(model).__name__} is an encoder-decoder: its decoder never reads the prompt itself, so no layer of "
+            "it stands for the last prompt token. Give a causal language model."
         )
     decoder = model.get_decoder()
     if len(_lists(model, decoder)) != 1:  # what transformers calls so is the whole model, or a part of its head

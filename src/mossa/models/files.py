@@ -14,7 +14,6 @@ from mossa.errors import ModelError
 from mossa.study.schema import Base
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)
 CONFIGURATION = ("config.json", "generation_config.json")
 # What the tokenizers of transformers read; a test asks each of their classes for the names of its files
 TOKENIZER = re.compile(
@@ -26,7 +25,7 @@ NEVER_READ = re.compile(r"(.*/)?\..*|.*\.(md|bin|pt|pth|ckpt|h5|msgpack|onnx|ggu
 
 
 def base_fingerprint(settings: Base, what: str = "base.model", tokenizer: bool = True) -> str:
-    """Return what identifies the model (and its tokenizer): the hub's commit, or a SHA-256 of the files it is loaded of.
+    """Return what identifies the model (and its tokenizer): the hub's commit, or a SHA-256 of the files that are loaded.
 
     Code from another repository counts by its commit. Raises `ModelError`, beginning with `what`, if the model cannot
     be read or the hub tells no commit.
@@ -42,14 +41,16 @@ def base_fingerprint(settings: Base, what: str = "base.model", tokenizer: bool =
 
 
 def adapter_fingerprint(source: str) -> str:
-    """Return a SHA-256 of an adapter's files, wherever they lie: in a folder, or on the hub and then in its cache."""
+    """Return a SHA-256 of an adapter's two files, wherever they lie: in a folder, or on the hub and then in its cache.
+
+    Raises `ModelError` if one of them is not there or not whole.
+    """
     folder = Path(source)
-    if not folder.is_dir():
+    if not (folder / "adapter_config.json").is_file():
         from mossa.models.hub import adapter_folder
 
         folder = adapter_folder(source)
-    weight_files(folder, adapter=True)
-    return _hash(folder, [path for name in ADAPTER_FILES if (path := folder / name).is_file()])
+    return _hash(folder, [folder / "adapter_config.json", *weight_files(folder, adapter=True)])
 
 
 def folder_hash(folder: Path, trusted: bool = False, tokenizer: bool = True) -> str:

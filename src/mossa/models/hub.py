@@ -14,9 +14,9 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from mossa.errors import ModelError
-from mossa.models.files import ADAPTER_FILES
 from mossa.study.paths import looks_local
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def adapter_folder(source: str) -> Path:

@@ -54,7 +54,9 @@ def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem],
     if not rehearsal or problems:
         notes.append(f"rehearsal skipped: {'there are problems' if problems else '--no-rehearsal'}")
     elif absent := _absent(study, tasks):
-        notes.append(f"rehearsal skipped: the weights of {absent} are not downloaded yet; mossa run rehearses when they are")
+        notes.append(
+            f"rehearsal skipped: the weights of {absent} are not downloaded yet; mossa run rehearses when they are"
+        )
     else:
         attempt(("base", "model"), lambda: _rehearse(study, tasks, notes))
     return problems, found, notes

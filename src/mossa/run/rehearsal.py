@@ -20,7 +20,6 @@ from mossa.units.unit import Unit
 
 if TYPE_CHECKING:
     from mossa.models.prompts import Encoded, PromptFormat
-    from mossa.models.shelf import Shelf
 
 WITH_A_MODEL = {"train", "represent", "evaluate", "common"}  # the steps that load one
 REHEARSED = ("base", "prompt", "recipe", "last_layer", "adapter", "checkpoint")  # settings of units that it depends on
