@@ -145,6 +145,6 @@ def test_another_base_in_the_configuration_is_told(base: LoadedBase, tmp_path: P
         with loaded_adapter(base, tmp_path / "adapter"):
             pass
     rename_base(tmp_path / "adapter", "mistralai/Mistral-7B-v0.1")
-    with pytest.warns(ModelNote, match=r"made for the base 'mistralai/Mistral-7B-v0\.1' by its own configuration"):
-        with loaded_adapter(base, tmp_path / "adapter"):
-            pass
+    said = r"made for the base 'mistralai/Mistral-7B-v0\.1' by its own configuration"
+    with pytest.warns(ModelNote, match=said), loaded_adapter(base, tmp_path / "adapter"):
+        pass

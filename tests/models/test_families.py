@@ -1,4 +1,4 @@
-"""Which models can be a base is asked of transformers, not of names; of a multimodal model it is the part that reads text."""
+"""Which models can be a base is asked of transformers, not of names; of a multimodal one the part that reads text."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_a_shard_that_the_index_does_not_know_is_missed(tmp_path: Path) -> None:
     gone = max(index["weight_map"].values())
     index["weight_map"] = {name: shard for name, shard in index["weight_map"].items() if shard != gone}
     path.write_text(json.dumps(index))
-    with pytest.raises(ModelError, match="are in none of its files .* would be random"):
+    with pytest.raises(ModelError, match=r"are in none of its files .* would be random"):
         load_base(Base(model=str(tmp_path)))
 
 

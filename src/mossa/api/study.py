@@ -158,7 +158,8 @@ class Study:
 def validate(source: str | Path | Mapping[str, Any], *overrides: str, rehearsal: bool = True) -> Validation:
     """Check a study, valid or not, and everything it names; return every problem at once and what is right.
 
-    `rehearsal`: also load the base if its weights are here, and try what a run does on two prompts. Raises `StudyError` if the file cannot be read or an override is not of the form `key=value`.
+    `rehearsal`: also load the base if its weights are here, and try what a run does on two prompts. Raises `StudyError`
+    if the file cannot be read or an override is not of the form `key=value`.
     """
     return _checked(_read(source, overrides), rehearsal)
 

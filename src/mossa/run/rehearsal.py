@@ -1,4 +1,4 @@
-"""Does once, on two prompts, what the units of a study will do, so that what would fail is told before it costs hours."""
+"""Does once, on two prompts, what the units of a study will do: what would fail is told before it costs hours."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROUNDING, COARSE = 1e-2, 0.5
 
 
 def needs_rehearsal(units: dict[str, Unit], todo: Sequence[str], device: str, rehearsed: Path) -> str | None:
-    """Return what marks this rehearsal if one of the units to do loads a model and `rehearsed` does not hold the mark."""
+    """Return what marks this rehearsal if a unit to do loads a model and `rehearsed` does not hold the mark already."""
     if not any(units[name].step in WITH_A_MODEL for name in todo):
         return None
     parts = {
@@ -97,7 +97,7 @@ def _to_try(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
 
 
 def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Study, who: str) -> None:
-    """Raise `ModelError` if a prompt has other states together with another, or after a beginning they share, than alone."""
+    """Raise `ModelError` if a prompt has other states beside another, or after a beginning they share, than alone."""
     import torch
 
     from mossa.representations import represent_tokens
@@ -126,8 +126,8 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
             far = float(((row - alone).norm(dim=-1) / alone.norm(dim=-1).clamp_min(1e-30)).max())
             if not far <= (COARSE if coarse else ROUNDING):
                 raise ModelError(
-                    f"rehearsal: {who} gives a prompt of {len(prompt)} tokens other states {how} than alone (by {far:.0%}), "
-                    "so it is not a causal model of each prompt by itself, and its layers cannot be compared."
+                    f"rehearsal: {who} gives a prompt of {len(prompt)} tokens other states {how} than alone (by "
+                    f"{far:.0%}), so it is not a causal model of each prompt by itself, and its layers cannot be compared."
                 )
 
 
@@ -141,6 +141,6 @@ def _doing(what: str) -> Iterator[None]:
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no reason given"]
         raise ModelError(
-            f"rehearsal: {what} fails, and so would the study: {type(error).__name__}: {lines[0][:300]}. Choose another "
-            "base or recipe, or report this."
+            f"rehearsal: {what} fails, and so would the study: {type(error).__name__}: {lines[0][:300]}. Choose "
+            "another base or recipe, or report this."
         ) from error

@@ -83,7 +83,8 @@ class Means:
 
     `device` is auto, cpu, cuda or cuda:i; `workers` defaults to one process per core for a small base on the CPU, one
     per GPU, else one. `shard` (k, n) makes this run the k-th of n that share the folder. `engine` is local or ray, and
-    `address` that of the Ray cluster. `rehearsal`: on one machine, try base and recipe on two prompts first. Raises `StudyError` if these do not go together, or Ray is not installed.
+    `address` that of the Ray cluster. `rehearsal`: on one machine, try base and recipe on two prompts first. Raises
+    `StudyError` if these do not go together, or Ray is not installed.
     """
 
     device: str = "auto"
