@@ -130,6 +130,35 @@ def test_tied_weights_that_differ_in_the_file_are_told(base_folder: Callable[[st
         load_base(settings)
 
 
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class OwnConfig(LlamaConfig):
+    model_type = "own_llama"
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+    _keys_to_ignore_on_load_missing = [r"lm_head"]
+"""
+
+
+@pytest.mark.parametrize("lost", [[], ["lm_head.weight"]])
+def test_what_a_models_own_code_excuses_is_still_missing(
+    lost: list[str], base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    changed(base_folder("llama"), folder := tmp_path / f"own{len(lost)}", without(*lost))
+    config = json.loads((folder / "config.json").read_text())
+    places = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own_llama", "auto_map": places}))
+    (folder / "modeling_own.py").write_text(OWN_CODE)
+    settings = Base(model=str(folder), trust_remote_code=True)
+    if lost:
+        with pytest.raises(ModelError, match=r"1 of 30 weights .* \(for example lm_head\.weight\)"):
+            load_base(settings)
+    else:
+        assert load_base(settings).layers == 3
+
+
 @pytest.fixture
 def both(base_folder: Callable[[str], Path], tmp_path: Path) -> Path:
     """Return the folder of a base in which somebody has also saved an adapter that changes it much."""

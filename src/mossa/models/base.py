@@ -15,9 +15,9 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from mossa.errors import ModelError
-from mossa.models.files import weight_files
+from mossa.models.files import tensor_names, weight_files
 from mossa.models.hub import check_place, quiet, sentences, stored
-from mossa.models.load_report import check_report, note, overheard
+from mossa.models.load_report import check_report, excused, note, overheard
 from mossa.models.placement import device_of, placement, settle
 from mossa.models.quantise import quantisation, steady
 from mossa.study.schema import Base
@@ -84,9 +84,19 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
                 **quantised,
                 **placed,
             )
+        report["missing_keys"] |= excused(model) - _held(settings, where) if excused(model) else set()
         check_report(report, model, where)
     _say_adapter(settings, where)
     return steady(settle(model, device, placed)).eval().requires_grad_(False)
+
+
+def _held(settings: Base, where: str) -> set[str]:
+    """Return the names of the tensors that a model's files hold."""
+    folder = Path(settings.model)
+    if not folder.is_dir():
+        found = stored(settings.model, "config.json", settings.revision, where)
+        folder = found.parent if found else folder
+    return tensor_names(weight_files(folder))
 
 
 def _say_adapter(settings: Base, where: str) -> None:

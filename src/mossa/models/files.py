@@ -25,7 +25,7 @@ NEVER_READ = re.compile(r"(.*/)?\..*|.*\.(md|bin|pt|pth|ckpt|h5|msgpack|onnx|ggu
 
 
 def base_fingerprint(settings: Base, what: str = "base.model", tokenizer: bool = True) -> str:
-    """Return what identifies the model (and its tokenizer): the hub's commit, or a SHA-256 of the files that are loaded.
+    """Return what identifies the model (and its tokenizer): the hub's commit, or a SHA-256 of the files loaded.
 
     Code from another repository counts by its commit. Raises `ModelError`, beginning with `what`, if the model cannot
     be read or the hub tells no commit.
@@ -137,6 +137,12 @@ def weight_files(folder: Path, adapter: bool = False) -> list[Path]:
     return [*weights, index] if index else weights
 
 
+def tensor_names(weights: list[Path]) -> set[str]:
+    """Return the names of the tensors in files of weights."""
+    headers = (_header(path) for path in weights if path.suffix == ".safetensors")
+    return {name for header in headers if header for name in header[1]}
+
+
 def _no_weights(folder: Path, wanted: str) -> str:
     """Say what is in a folder instead of weights."""
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pth"})
@@ -170,15 +176,26 @@ def _indexed(index: Path) -> Iterator[str]:
         raise ModelError(f"{index} cannot be read ({error}). Download or copy it again.") from error
 
 
-def _stated_size(path: Path) -> int | None:
-    """Return how many bytes a safetensors file should have by its own header, None if it has none that can be read."""
+def _header(path: Path) -> tuple[int, dict[str, dict[str, list[int]]]] | None:
+    """Return the bytes of a safetensors file's header and what it says of each tensor, None if it cannot be read."""
     with path.open("rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if length > path.stat().st_size:
             return None
         try:
-            tensors: dict[str, dict[str, list[int]]] = json.loads(handle.read(length))
-            ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
-        except (ValueError, KeyError, AttributeError, TypeError, IndexError):
+            tensors = json.loads(handle.read(length))
+        except ValueError:
             return None
-    return 8 + length + max(ends, default=0)
+    return (8 + length, tensors) if isinstance(tensors, dict) else None
+
+
+def _stated_size(path: Path) -> int | None:
+    """Return how many bytes a safetensors file should have by its own header, None if it has none that can be read."""
+    header = _header(path)
+    if header is None:
+        return None
+    try:
+        ends = [tensor["data_offsets"][1] for name, tensor in header[1].items() if name != "__metadata__"]
+    except (KeyError, AttributeError, TypeError, IndexError):
+        return None
+    return header[0] + max(ends, default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -42,6 +43,14 @@ def check_report(report: dict[str, Any], model: Any, what: str) -> None:
             f"{what}: not all that its files hold has a place in {type(model).__name__}: {len(unused)} tensors are not "
             f"used (for example {min(unused)})."
         )
+
+
+def excused(model: Any) -> set[str]:
+    """Return the weights that a model's own code allows to be missing, which transformers leaves out of its report."""
+    patterns = getattr(model, "_keys_to_ignore_on_load_missing", None)
+    if not patterns or not model.is_custom_code():
+        return set()
+    return {name for name, _ in model.named_parameters() if any(re.search(pattern, name) for pattern in patterns)}
 
 
 def note(sentence: str) -> None:
