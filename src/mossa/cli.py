@@ -12,7 +12,7 @@ import typer
 
 from mossa import commands
 from mossa.errors import MossaError, StudyError
-from mossa.options import EXIT_PARTIAL, EXIT_PROBLEM, Overrides, Runs, StudyFile, run_command
+from mossa.options import EXIT_PARTIAL, EXIT_PROBLEM, Overrides, Rehearsal, Runs, StudyFile, run_command
 
 if TYPE_CHECKING:
     from mossa.run.run import Finished, Prepared
@@ -42,11 +42,11 @@ def init(
 
 
 @app.command()
-def validate(study: StudyFile, overrides: Overrides = None) -> None:
+def validate(study: StudyFile, overrides: Overrides = None, rehearsal: Rehearsal = True) -> None:
     """Check a study file and everything it names; list every problem with its line."""
     from mossa.api.study import validate
 
-    checked = validate(study, *overrides or ())
+    checked = validate(study, *overrides or (), rehearsal=rehearsal)
     typer.echo(checked)
     if count := len(checked.problems):
         raise typer.Exit(_fail(f"{study}: {count} problem{'s' if count > 1 else ''}."))
@@ -70,13 +70,14 @@ def run(
     engine: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster")] = "local",
     address: Annotated[str | None, typer.Option(help="of the Ray cluster; default: the one found here")] = None,
     report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
+    rehearsal: Rehearsal = True,
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
     from mossa.run.progress import run_shown
     from mossa.run.run import Means
     from mossa.terminal import open_console, stoppable, write_report
 
-    means = Means(device, workers, _shard(shard), engine, address)
+    means = Means(device, workers, _shard(shard), engine, address, rehearsal)
     console = open_console()
     prepared = _prepared(study, overrides, runs)
 

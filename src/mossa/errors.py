@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 
 class MossaError(Exception):
@@ -32,6 +34,27 @@ class SimilarityError(MossaError, ValueError):
 
 class RunFolderError(MossaError):
     """The run folder cannot be read, written or trusted."""
+
+
+class ModelNote(UserWarning):
+    """A fact about a load that its user should know and that stops nothing; unless caught by `noting`, a warning."""
+
+
+@contextmanager
+def noting(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell of every `ModelNote` in the block instead of warning of it; other warnings go their way."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *rest: object) -> None:
+            if issubclass(category, ModelNote):
+                tell(str(message))
+            else:
+                show(message, category, *rest)  # pyright: ignore[reportArgumentType]: passed on as they came
+
+        warnings.showwarning = shown
+        warnings.simplefilter("always", ModelNote)
+        yield
 
 
 def choices(value: str, options: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("-s", "--set", metavar="KEY=VALUE", help="override a field, e.g. recipe.batch_size=8"),
 ]
+Rehearsal = Annotated[bool, typer.Option(help="first try base and recipe on two prompts, once per base")]
 Runs = Annotated[Path, typer.Option(help="folder that holds the run folders")]
 
 

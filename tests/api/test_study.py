@@ -157,7 +157,11 @@ def test_an_estimator_of_your_own_is_used_in_the_process_that_knows_it(
 def test_a_unit_that_fails_is_among_the_results(settings: dict, tmp_path: Path) -> None:
     less = ["tasks.only=[first, again]", "control.seeds=[0]", "experimental={pretrained: base}"]
     less += ["recipe.learning_rate=1.0e+30", "similarity.affinity=false"]
-    results = mossa.Study.load(settings, *less, runs=tmp_path).run(workers=1, device="cpu", progress=False)
+    study = mossa.Study.load(settings, *less, runs=tmp_path)
+    with pytest.raises(mossa.MossaError, match=r"rehearsal: an adapter of the recipe .* lower recipe\.learning_rate"):
+        study.run(workers=1, device="cpu", progress=False)
+    assert not study.folder.exists()
+    results = study.run(workers=1, device="cpu", progress=False, rehearsal=False)
     why = results.failed["train control-first-seed0"]
     assert "the loss is nan" in why and why in repr(results) and "the loss is nan" in results._repr_html_()
     with pytest.raises(mossa.MossaError, match=r"no table 'similarity': 2 of 2 units of the step 'compare'"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +27,8 @@ from mossa.study.schema import Base
 for name in sys.argv[1:]:
     try:
         name, _, revision = name.partition("@")
-        base = Base(model=name, revision=revision or None)
+        trusted = name.startswith("trusted:")
+        base = Base(model=name.removeprefix("trusted:"), revision=revision or None, trust_remote_code=trusted)
         print(adapter_fingerprint(name) if "adapter" in name else base_fingerprint(base))
     except ModelError as error:
         print(error)
@@ -70,6 +73,25 @@ def test_what_identifies_a_model_on_the_hub_is_its_commit_or_content(
     assert "me/gated cannot be loaded: the repository is gated" in first[2] and "hf auth login" in first[2]
     for name, said in (("me/nothing", first[3]), ("me/other-adapter", first[4])):
         assert f"{name} cannot be loaded: it is neither a folder nor a repository" in said and "Check the name" in said
+
+
+def test_code_from_another_repository_counts_by_its_commit(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base_folder("llama"), tmp_path / "base"))
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "me/code--configuration_own.Own", "AutoModelForCausalLM": "me/code--own.modeling.Own"}
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": own}))
+    code = tmp_path / "code"
+    (code / "own").mkdir(parents=True)
+    (code / "configuration_own.py").write_text("")
+    (code / "own/modeling.py").write_text("")
+    commits = {"me/code": "1" * 40, "me/base": "2" * 40}
+    with hub({"me/code": code, "me/base": folder}, "me/gated", commits) as address:
+        first = ask(address, tmp_path / "cache", f"trusted:{folder}", str(folder), "trusted:me/base", "me/base")
+        commits["me/code"] = "3" * 40
+        moved = ask(address, tmp_path / "cache", f"trusted:{folder}", str(folder), "trusted:me/base", "me/base")
+    assert first[0] == f"{first[1]}+me/code@{'1' * 40}+me/code@{'1' * 40}"
+    assert first[2:] == [f"me/base@{'2' * 40}+me/code@{'1' * 40}+me/code@{'1' * 40}", f"me/base@{'2' * 40}"]
+    assert moved == [line.replace(f"code@{'1' * 40}", f"code@{'3' * 40}") for line in first]
 
 
 def test_an_adapter_with_pickled_weights_is_refused(adapter: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import torch
 
-from mossa.errors import DataError
+from mossa.errors import DataError, noting
 from mossa.models.shelf import Shelf, kind_of
 from mossa.representations import represent_tokens
 from mossa.similarity import compare
@@ -70,10 +71,11 @@ def compare_pair(
         )
     tokens = [example.tokens for example in encoded]
     arrays: dict[str, torch.Tensor] = {}
-    for name, (kind, source) in sources.items():
-        if say:
-            say(f"{name}: {kind} {source}")
-        arrays[name] = represent_tokens(shelf.take(kind, source), tokens)
+    with noting(say) if say else nullcontext():
+        for name, (kind, source) in sources.items():
+            if say:
+                say(f"{name}: {kind} {source}")
+            arrays[name] = represent_tokens(shelf.take(kind, source), tokens)
     templates = [prompts[example.index].template for example in encoded]
     found = compare(
         {BASE: arrays[BASE], EXPERIMENTAL: arrays[EXPERIMENTAL]},

@@ -16,16 +16,18 @@ STATES = ("done", "missing", "stale", "failed", "damaged")
 
 @dataclass(frozen=True, repr=False)
 class Validation:
-    """Every problem of a study, and what was looked at and found right; true if there is no problem."""
+    """Every problem of a study, what was found right, and `notes` to know of; true if there is no problem."""
 
     problems: list[Problem]
     found: list[str]
+    notes: list[str]
 
     def __bool__(self) -> bool:
         return not self.problems
 
     def __repr__(self) -> str:
-        return "\n".join([*(f"  ok   {line}" for line in self.found), *(f"  !!   {each}" for each in self.problems)])
+        told = {"ok": self.found, "--": self.notes, "!!": self.problems}
+        return "\n".join(f"  {sign}   {line}" for sign, lines in told.items() for line in lines)
 
 
 @dataclass(frozen=True, repr=False)

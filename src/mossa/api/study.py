@@ -52,9 +52,12 @@ class Study:
         """Return the run folder."""
         return self.runs / self.settings.name
 
-    def validate(self) -> Validation:
-        """Look for everything that would go wrong, and return every problem at once and what is right."""
-        return _checked(self._read)
+    def validate(self, rehearsal: bool = True) -> Validation:
+        """Look for everything that would go wrong, and return every problem at once and what is right.
+
+        `rehearsal`: also load the base if its weights are here, and try what a run does on two prompts.
+        """
+        return _checked(self._read, rehearsal)
 
     def tasks(self) -> pd.DataFrame:
         """Return one row per task: `task`, `cluster`, examples in `train`, `validation` and `test`, and `left_out`."""
@@ -99,18 +102,20 @@ class Study:
         address: str | None = None,
         report: bool = True,
         progress: bool = True,
+        rehearsal: bool = True,
     ) -> Results:
         """Train, extract, compare and report, only what is missing or changed, and return the results.
 
         `workers`: processes; default: one per core for a small base, one per GPU, else one. `shard`: (k, n) to be the
         k-th of n runs that share the work. `engine` and `address`: this machine or a Ray cluster. `report`: also write
-        the report into the run folder. `progress`: show how it goes. Units that fail are in `failed` of the results.
+        the report into the run folder. `progress`: show how it goes. `rehearsal`: try base and recipe on two prompts
+        first, once per folder. Units that fail are in `failed` of the results.
         """
         from mossa.run.progress import run_shown
         from mossa.run.publish import is_current, publish
         from mossa.run.run import Means, run_study
 
-        means, prepared = Means(device, workers, shard, engine, address), self._prepared()
+        means, prepared = Means(device, workers, shard, engine, address, rehearsal), self._prepared()
 
         def conclude(finished: Finished) -> None:
             record, tables = prepared.record, finished.tables or {}
@@ -152,12 +157,13 @@ class Study:
         return prepare(self.settings, self.runs)
 
 
-def validate(source: str | Path | Mapping[str, Any], *overrides: str) -> Validation:
+def validate(source: str | Path | Mapping[str, Any], *overrides: str, rehearsal: bool = True) -> Validation:
     """Check a study, valid or not, and everything it names; return every problem at once and what is right.
 
-    Raises `StudyError` if the file cannot be read or an override is not of the form `key=value`.
+    `rehearsal`: also load the base if its weights are here, and try what a run does on two prompts. Raises `StudyError`
+    if the file cannot be read or an override is not of the form `key=value`.
     """
-    return _checked(_read(source, overrides))
+    return _checked(_read(source, overrides), rehearsal)
 
 
 def _read(source: str | Path | Mapping[str, Any], overrides: tuple[str, ...]) -> ReadStudy:
@@ -166,10 +172,10 @@ def _read(source: str | Path | Mapping[str, Any], overrides: tuple[str, ...]) ->
     return read_study(Path(source), overrides)
 
 
-def _checked(read: ReadStudy) -> Validation:
+def _checked(read: ReadStudy, rehearsal: bool) -> Validation:
     from mossa.run.check import check_study
 
-    return Validation(*check_study(read))
+    return Validation(*check_study(read, rehearsal))
 
 
 def _name(source: str | Path | Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 
 from mossa.errors import ModelError
@@ -26,3 +28,23 @@ def check_access(settings: Base) -> None:
         if isinstance(error, HFValidationError):
             return  # no id of the hub; whoever reads it says so
         raise ModelError(f"base.model: {refusal('model', name, revision, 'base.revision', error)}") from error
+
+
+def weights_are_here(settings: Base) -> bool:
+    """Tell whether the weights of a model are in a folder or in the hub's cache, so that loading downloads nothing."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(settings.model).exists():
+        return True
+
+    def here(name: str) -> Path | None:
+        with contextlib.suppress(HFValidationError):
+            found = try_to_load_from_cache(settings.model, name, revision=settings.revision)
+            return Path(found) if isinstance(found, str) else None
+        return None
+
+    if here("model.safetensors"):
+        return True
+    index = here("model.safetensors.index.json")
+    return index is not None and all(here(name) for name in set(json.loads(index.read_bytes())["weight_map"].values()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from mossa.errors import ModelError
 from mossa.models.hub import sentences
+from mossa.models.load_report import note
 
 KINDS = ("LORA", "IA3", "LOHA", "LOKR")  # tested: they compute what PEFT computes, and leave the base as it was
 LARGEST = 1_000_000  # characters of a configuration
@@ -101,6 +104,22 @@ def check_ranks(config: PeftConfig, weights: dict[str, Tensor], name: str) -> No
             f"adapter {name}: adapter_config.json asks for rank {asked}, and no LoRA tensor has more than "
             f"{largest} rows or columns. One of the two files is another adapter's; copy both again."
         )
+
+
+def check_named_base(folder: Path, base: Any, adapter: str) -> None:
+    """Note it if an adapter's configuration names another base than the one it is put on."""
+    named = _read(folder / "adapter_config.json", adapter).get("base_model_name_or_path")
+    here = str(base.name_or_path)
+    if isinstance(named, str) and named and here and _short_name(named) != _short_name(here):
+        note(f"adapter {adapter} was made for the base {_short(named)} by its own configuration; here it is on {here}.")
+
+
+def _short_name(model: str) -> str:
+    """Return what two names of one model have in common: a folder and a hub id, a link and where it leads to."""
+    with contextlib.suppress(OSError, ValueError):
+        model = str(Path(model).resolve()) if Path(model).is_dir() else model
+    in_cache = re.search(r"models--(?:.*--)?(.+?)/snapshots/", model)
+    return (in_cache[1] if in_cache else re.split(r"[/\\]", model.rstrip("/\\"))[-1]).lower()
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import align_module_device
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from peft.utils import load_peft_weights
@@ -22,11 +22,12 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from mossa.errors import ModelError
-from mossa.models.adapter_config import check_ranks, read_adapter_config
+from mossa.models.adapter_config import check_named_base, check_ranks, read_adapter_config
+from mossa.models.adapter_tensors import own_tensors
 from mossa.models.base import LoadedBase
-from mossa.models.blocks import blocks_of
+from mossa.models.blocks import blocks_of, decoder_of, is_part_of
 from mossa.models.combined import combine
-from mossa.models.files import check_weights
+from mossa.models.files import weight_files
 from mossa.models.hub import adapter_folder, sentences
 from mossa.models.placement import lies_elsewhere, seeming_present
 from mossa.study.recipe import Lora
@@ -53,12 +54,10 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
     """Attach the adapter saved in `folder` (or on the hub) for the length of the block; the base is left as it was.
 
     Raises `ModelError` if it is missing, damaged, or made for another base: its tensors must be exactly those that
-    the configuration asks for on this base, with the same shapes.
+    the configuration asks for on this base, with the same shapes. If its configuration names another, that is noted.
     """
     found = adapter_folder(str(folder))
-    check_weights(found)
-    if not (found / "adapter_model.safetensors").is_file():  # PEFT would go on to look for a pickle
-        raise ModelError(f"adapter {folder} has no adapter_model.safetensors; weights are read in no other format.")
+    weight_files(found, adapter=True)  # without them, PEFT would go on to look for a pickle
     config = read_adapter_config(found, str(folder))
     with sentences(f"adapter {folder}"):
         weights = load_peft_weights(str(found), device="cpu")
@@ -69,8 +68,8 @@ def loaded_adapter(base: LoadedBase, folder: Path | str) -> Iterator[PeftModel]:
             "memory or on the disk. Name only GPUs with --device, or give it merged into its base as a checkpoint."
         )
     with _attached(base, config, str(folder)) as adapted:
-        _check_tensors(adapted, weights, folder)
-        set_peft_model_state_dict(adapted, weights)
+        check_named_base(found, base.model, str(folder))
+        set_peft_model_state_dict(adapted, own_tensors(adapted, weights, str(folder)))
         adapted.requires_grad_(False)
         yield adapted.eval()
 
@@ -80,7 +79,10 @@ def lora_config(model: Any, settings: Lora) -> LoraConfig:
 
     Raises `ModelError` if the targets are unknown for this architecture or a layer is not there.
     """
-    layers: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
+    if is_part_of(model):  # names such as q_proj are also those of an encoder of images
+        place = next(name for name, module in model.named_modules() if module is decoder_of(model))
+        chosen["exclude_modules"] = rf"(?!{re.escape(place)}\.).*"
     if settings.layers is not None:
         blocks = blocks_of(model)
         if settings.layers[-1] > len(blocks):
@@ -88,8 +90,8 @@ def lora_config(model: Any, settings: Lora) -> LoraConfig:
                 f"recipe.lora.layers: no layer {settings.layers[-1]}. The base has the layers 1 to {len(blocks)}."
             )
         place = next(name for name, module in model.named_modules() if module is blocks)
-        layers["layers_to_transform"] = [layer - 1 for layer in settings.layers]  # PEFT counts from 0
-        layers["layers_pattern"] = place.rsplit(".", 1)[-1]
+        chosen["layers_to_transform"] = [layer - 1 for layer in settings.layers]  # PEFT counts from 0
+        chosen["layers_pattern"] = place.rsplit(".", 1)[-1]
     return LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,  # pyright: ignore[reportArgumentType]: a float works and is exact
@@ -97,7 +99,7 @@ def lora_config(model: Any, settings: Lora) -> LoraConfig:
         target_modules=target_modules(model, settings),
         task_type="CAUSAL_LM",
         fan_in_fan_out=model.config.model_type == "gpt2",
-        **layers,
+        **chosen,
     )
 
 
@@ -105,13 +107,14 @@ def target_modules(model: Any, settings: Lora) -> str | list[str]:
     """Return the names of the modules that get an adapter; raises `ModelError` with what to set if they are unknown."""
     if settings.targets == "all-linear" and settings.layers is None:
         return "all-linear"
+    read = decoder_of(model) if is_part_of(model) else model
     linear = {
-        name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
+        name.rsplit(".", 1)[-1] for name, module in read.named_modules() if isinstance(module, nn.Linear | Conv1D)
     } - {"lm_head", "embed_out"}
     if settings.targets == "all-linear":  # PEFT takes layers only beside names
         return sorted(linear)
     if settings.targets == "auto":
-        names = PEFT_TARGETS.get(model.config.model_type)
+        names = PEFT_TARGETS.get(model.config.model_type) or PEFT_TARGETS.get(model.config.get_text_config().model_type)
         if names is None:
             raise ModelError(
                 f"recipe.lora.targets: auto, but PEFT knows no targets for a {model.config.model_type!r} model. "
@@ -171,6 +174,8 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
             torch.manual_seed(seed)
             # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            # ... warns of what merging a tied head could do, and nothing is merged here
+            warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
             # ... and looks among modules for the ranks that it gave to the experts' parameters
             warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys did not match", RuntimeWarning)
             adapted = get_peft_model(base.model, config)
@@ -208,19 +213,4 @@ def _check_layers(adapted: PeftModel, wanted: list[int]) -> None:
         raise ModelError(
             f"recipe.lora.layers: {wanted} was asked for, and PEFT adapts the layers {found} of this base. "
             "Choose recipe.lora.targets that all of these layers have and that are no experts."
-        )
-
-
-def _check_tensors(adapted: PeftModel, weights: dict[str, torch.Tensor], folder: Path | str) -> None:
-    """Compare names and shapes before anything is loaded; PEFT itself would only warn, or stop half-way."""
-    own = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    saved = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    missing, extra = wanted.keys() - saved.keys(), saved.keys() - wanted.keys()
-    other = [name for name in wanted.keys() & saved.keys() if wanted[name] != saved[name]]
-    if missing or extra or other:
-        example = sorted([*missing, *extra, *other])[0]
-        raise ModelError(
-            f"adapter {folder} is not for this base: {len(missing)} tensors are missing, {len(extra)} have no place "
-            f"and {len(other)} have another shape (for example {example})."
         )

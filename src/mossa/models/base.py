@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+)
 
 from mossa.errors import ModelError
 from mossa.models.converted import readable
-from mossa.models.files import check_weights
-from mossa.models.hub import check_place, quiet, sentences
+from mossa.models.files import tensor_names, weight_files
+from mossa.models.hub import check_place, quiet, sentences, stored
+from mossa.models.load_report import check_report, excused, note, overheard
 from mossa.models.placement import device_of, placement, settle
 from mossa.models.quantise import quantisation, steady
 from mossa.study.schema import Base
 
+WITHOUT_ADAPTER = {"subfolder": ".no-adapter"}  # where transformers looks for one, beside the weights otherwise
 WITHOUT_LIMIT = 2048  # tokens; for models whose positions have no end (ALiBi) and tokenizers that state none
 
 
@@ -63,20 +69,45 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
                 setattr(part, name, 0.0)
     where, settings = _where(settings, what), readable(settings, weights=True)
     if Path(settings.model).is_dir():
-        check_weights(Path(settings.model))
+        weight_files(Path(settings.model))
     quantised = quantisation(settings, config)
-    with placement(device) as placed, sentences(where), quiet():
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            settings.model,
-            config=config,
-            revision=settings.revision,
-            dtype=getattr(torch, settings.dtype),
-            use_safetensors=True,
-            trust_remote_code=settings.trust_remote_code,
-            **quantised,
-            **placed,
-        )
+    with placement(device) as placed, sentences(where):
+        with quiet(), overheard(where):
+            model, report = auto_class(config).from_pretrained(
+                settings.model,
+                config=config,
+                revision=settings.revision,
+                dtype=getattr(torch, settings.dtype),
+                use_safetensors=True,
+                trust_remote_code=settings.trust_remote_code,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are in the report, and refused with their names
+                adapter_kwargs=WITHOUT_ADAPTER,
+                **quantised,
+                **placed,
+            )
+        report["missing_keys"] |= excused(model) - _held(settings, where) if excused(model) else set()
+        check_report(report, model, where)
+    _say_adapter(settings, where)
     return steady(settle(model, device, placed)).eval().requires_grad_(False)
+
+
+def _held(settings: Base, where: str) -> set[str]:
+    """Return the names of the tensors that a model's files hold."""
+    folder = Path(settings.model)
+    if not folder.is_dir():
+        found = stored(settings.model, "config.json", settings.revision, where)
+        folder = found.parent if found else folder
+    return tensor_names(weight_files(folder))
+
+
+def _say_adapter(settings: Base, where: str) -> None:
+    """Note an adapter that lies beside the model's own weights, which transformers would have put on it."""
+    if stored(settings.model, "adapter_config.json", settings.revision, where):
+        note(
+            f"{where}: an adapter lies beside the model (adapter_config.json) and is left out; the model's own weights "
+            "are used. To study the adapter, name it under experimental as {adapter: …}."
+        )
 
 
 def without_storage(settings: Base, dtype: torch.dtype | None = None) -> Any:
@@ -87,7 +118,7 @@ def without_storage(settings: Base, dtype: torch.dtype | None = None) -> Any:
     config = load_config(settings)
     with sentences(_where(settings, "base.model")), quiet(), torch.device("meta"):
         trusted = settings.trust_remote_code
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trusted, dtype=dtype).requires_grad_(False)
+        return auto_class(config).from_config(config, trust_remote_code=trusted, dtype=dtype).requires_grad_(False)
 
 
 def load_checkpoint(source: str, base: Base, tokenizer: Any, device: str) -> Any:
@@ -123,17 +154,39 @@ def load_config(settings: Base, what: str = "base.model") -> Any:
         config = AutoConfig.from_pretrained(
             stored.model, revision=stored.revision, trust_remote_code=settings.trust_remote_code
         )
-    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        text = config.get_text_config()
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    architectures: list[str] = getattr(config, "architectures", None) or []
-    other_head = architectures and not any(name.endswith(("CausalLM", "LMHeadModel")) for name in architectures)
-    if (not known or other_head) and not (remote and settings.trust_remote_code):
+    if not _is_causal(config, text) and not (remote and settings.trust_remote_code):
+        architectures = ", ".join(getattr(config, "architectures", None) or ()) or "no head"
         hint = " Its own code says how: set base.trust_remote_code: true if you trust it." if remote else ""
         raise ModelError(
-            f"{what}: {settings.model} is a {config.model_type!r} model ({', '.join(architectures) or 'no head'}), "
-            f"not a causal language model that transformers knows.{hint}"
+            f"{what}: {settings.model} is a {config.model_type!r} model ({architectures}), not a causal language model "
+            f"that transformers knows.{hint}"
         )
+    if lacking := [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not hasattr(text, name)]:
+        raise ModelError(f"{what}: {settings.model}: its config.json tells no {', '.join(lacking)}, which mossa needs.")
     return config
+
+
+def _is_causal(config: Any, text: Any) -> bool:
+    """Ask transformers' mappings, not names: a class for it, one stack of layers, and each token sees earlier ones."""
+    name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    known = name is not None or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    if any(getattr(part, "is_encoder_decoder", False) for part in (config, text)):
+        return False
+    if (
+        getattr(text, "is_decoder", None) is False and known
+    ):  # BERT and its like read both ways, unless saved as decoders
+        return name in (getattr(config, "architectures", None) or [name])
+    return known or (text is not config and type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING)
+
+
+def auto_class(config: Any) -> Any:
+    """Return the class that builds the model: transformers' for causal ones, else for those that read images too."""
+    own = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if own or type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return AutoModelForCausalLM
+    return AutoModelForImageTextToText
 
 
 def load_tokenizer(settings: Base) -> Any:
@@ -153,7 +206,7 @@ def load_tokenizer(settings: Base) -> Any:
 
 def longest_input(config: Any, tokenizer: Any) -> int:
     """Return how many tokens fit the model: its positions, else what the tokenizer states, else 2,048."""
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    positions = max(getattr(config.get_text_config(), "max_position_embeddings", None) or 0, 0)  # -1: without an end
     stated = tokenizer.model_max_length if tokenizer.model_max_length < 10_000_000 else None
     return int(positions or stated or WITHOUT_LIMIT)
 

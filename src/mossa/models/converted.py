@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mossa.errors import ModelError
-from mossa.models.files import check_weights
+from mossa.models.files import weight_files
 from mossa.models.gguf import gguf_hash, gguf_parts
 from mossa.study.schema import Base
 
@@ -68,7 +68,7 @@ def _is_sound(folder: Path, weights: bool) -> bool:
         return False
     try:
         if weights:
-            check_weights(folder)
+            weight_files(folder)
     except ModelError:
         return False
     return True

@@ -31,18 +31,34 @@ def adapter_folder(source: str) -> Path:
     return Path(str(paths[0])).parent
 
 
-def commit_of(source: str, revision: str | None, what: str) -> str:
+def commit_of(source: str, revision: str | None, what: str, name: str = "config.json") -> str:
     """Return the commit that a hub id stands for now (at `revision`), or stood for when it was last downloaded.
 
-    Raises `ModelError`, beginning with `what`, if it cannot be read.
+    Raises `ModelError`, beginning with `what`, if it cannot be read or has no file of this name.
     """
     check_place(source, what)
     with sentences(f"{what}: {source}"), quiet():
-        path = cached_file(source, "config.json", revision=revision)
+        path = cached_file(source, name, revision=revision)
         commit = extract_commit_hash(path, None)
     if commit is None:
         raise ModelError(f"{what}: the hub tells no commit of {source}. Download it to a folder and give that.")
     return commit
+
+
+def stored(source: str, name: str, revision: str | None, what: str) -> Path | None:
+    """Return one file of a folder or a hub id, downloaded if it is not there yet; None if the model has no such file.
+
+    Raises `ModelError`, beginning with `what`, if it cannot be read.
+    """
+    with sentences(f"{what}: {source}"), quiet():
+        found = cached_file(
+            source,
+            name,
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    return Path(found) if found else None
 
 
 def check_place(source: str, what: str) -> None:

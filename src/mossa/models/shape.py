@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from mossa.models.adapters import new_adapter
 from mossa.models.base import LoadedBase, load_config, without_storage
-from mossa.models.blocks import blocks_of
+from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.gguf import gguf_parts
 from mossa.models.hub import quiet
 from mossa.study.recipe import Lora
@@ -133,7 +133,7 @@ def _kept(model: Any, tokens: int) -> int:
             kept[id(own)] = own  # held until all are added up, so that no id comes twice
         return tensor
 
-    decoder = model.get_base_model().get_decoder()
+    decoder = decoder_of(model.get_base_model())
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         decoder(input_ids=torch.zeros(1, tokens, dtype=torch.long, device="cpu"), use_cache=False)
     return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())

@@ -12,7 +12,7 @@ from transformers.utils.hub import cached_file
 
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase, load_base, load_checkpoint, load_config, load_tokenizer, longest_input
-from mossa.models.hub import check_place, quiet, sentences
+from mossa.models.hub import check_place, quiet, sentences, stored
 from mossa.models.prompts import PromptFormat, make_format
 from mossa.study.schema import Base, Kind, Prompt
 
@@ -66,8 +66,8 @@ def kind_of(source: str, what: str) -> Kind:
     Raises `ModelError`, beginning with `what`, if it cannot be read.
     """
     check_place(source, what)
+    if stored(source, "adapter_config.json", None, what):
+        return "adapter"
     with sentences(f"{what}: {source}"), quiet():
-        if cached_file(source, "adapter_config.json", _raise_exceptions_for_missing_entries=False):
-            return "adapter"
         cached_file(source, "config.json")
     return "checkpoint"

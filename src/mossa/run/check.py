@@ -11,15 +11,16 @@ from mossa.study.schema import Study
 from mossa.tasks.task import Task
 
 
-def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
-    """Return the problems of a study that was read, and what was looked at and found right.
+def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem], list[str], list[str]]:
+    """Return the problems of a study that was read, what was found right, and what should be known.
 
     Reads every task, the base's configuration and tokenizer, builds the model without weights to find the adapter's
-    targets, and tokenizes the test prompts to see that they fit.
+    targets, tokenizes the test prompts to see that they fit, and if all is right so far rehearses on two of them.
     """
     if read.study is None:
-        return read.problems, []
+        return read.problems, [], []
     study = read.study
+    notes: list[str] = []
     problems: list[Problem] = []
     found: list[str] = []
     tasks: list[Task] = []
@@ -28,7 +29,8 @@ def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
         try:
             found.append(check())
         except MossaError as error:
-            problems.extend(read.problem(place, line) for line in str(error).splitlines())
+            here = f"{'.'.join(place)}: "
+            problems.extend(read.problem(place, line.removeprefix(here)) for line in str(error).splitlines())
 
     def read_tasks() -> str:
         from mossa.tasks.collections import left_out, load_tasks
@@ -49,7 +51,15 @@ def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
     if tasks and not any(problem.place == "base.model" for problem in problems):
         attempt(("prompt",), lambda: _prompts_fit(study, tasks))
         attempt(("recipe", "lora", "targets"), lambda: _targets(study))
-    return problems, found
+    if not rehearsal or problems:
+        notes.append(f"rehearsal skipped: {'there are problems' if problems else '--no-rehearsal'}")
+    elif absent := _absent(study, tasks):
+        notes.append(
+            f"rehearsal skipped: the weights of {absent} are not downloaded yet; mossa run rehearses when they are"
+        )
+    else:
+        attempt(("base", "model"), lambda: _rehearse(study, tasks, notes))
+    return problems, found, notes
 
 
 def _estimators(study: Study) -> str:
@@ -146,3 +156,20 @@ def _targets(study: Study) -> str:
     names = config.target_modules or ()
     layers = f" of the layers {', '.join(map(str, study.recipe.lora.layers))}" if study.recipe.lora.layers else ""
     return f"adapters on: {names if isinstance(names, str) else ', '.join(sorted(names))}{layers}"
+
+
+def _absent(study: Study, tasks: list[Task]) -> str | None:
+    """Return a model of the study whose weights are not here, if there is one."""
+    from mossa.models.access import weights_are_here
+    from mossa.units.plan import existing_models
+
+    whole = [source for kind, source in existing_models(study, tasks).values() if kind == "checkpoint"]
+    settings = (study.base, *(study.base.model_copy(update={"model": source, "revision": None}) for source in whole))
+    return next((each.model for each in settings if not weights_are_here(each)), None)
+
+
+def _rehearse(study: Study, tasks: list[Task], notes: list[str]) -> str:
+    from mossa.run.devices import find_device
+    from mossa.run.rehearsal import rehearse
+
+    return rehearse(study, tasks, find_device("auto"), notes.append)

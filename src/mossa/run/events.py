@@ -10,7 +10,10 @@ from mossa.units.unit import Unit
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a unit ended: done, failed with a reason, or waiting for `damaged`, an input that must be done again."""
+    """How a unit ended: done, failed with a reason, or waiting for `damaged`, an input that must be done again.
+
+    `notes`: what loading its model reported.
+    """
 
     identifier: str
     state: Literal["done", "failed", "damaged"]
@@ -18,6 +21,7 @@ class Outcome:
     damaged: str = ""
     seconds: float = 0.0
     counts: dict[str, Any] = field(default_factory=dict[str, Any])
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

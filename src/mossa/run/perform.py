@@ -9,7 +9,7 @@ import time
 import traceback
 from pathlib import Path
 
-from mossa.errors import MossaError, RunFolderError
+from mossa.errors import MossaError, RunFolderError, noting
 from mossa.run.events import Outcome
 from mossa.steps.steps import STEPS
 from mossa.steps.workbench import DamagedUnit, Workbench
@@ -26,10 +26,12 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
     start, processor = time.perf_counter(), time.process_time()
     fingerprint = bench.marks[unit.id]
     manifest = provenance()
+    notes: list[str] = []
     try:
         with bench.run.landing(unit, fingerprint, manifest) as folder:
             bench.begin()
-            counts = STEPS[unit.step](unit, bench, folder)
+            with noting(notes.append):
+                counts = STEPS[unit.step](unit, bench, folder)
             counts |= {"halvings_for_want_of_memory": bench.allowance.halvings} if bench.allowance.halvings else {}
             seconds = time.perf_counter() - start
             manifest |= {
@@ -40,7 +42,7 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
                     clock: round(spent, 3) for clock, spent in bench.preparation.items()
                 },  # model made ready
                 "peak_memory": _peak_memory(),
-            }
+            } | ({"notes": notes} if notes else {})
     except DamagedUnit as damage:
         return Outcome(unit.id, "damaged", damage.what, damage.identifier)
     except RunFolderError:
@@ -54,7 +56,7 @@ def perform(unit: Unit, bench: Workbench) -> Outcome:
         )
         bench.detach()
     else:
-        return Outcome(unit.id, "done", seconds=seconds, counts=counts)
+        return Outcome(unit.id, "done", seconds=seconds, counts=counts, notes=tuple(notes))
     bench.run.record_failure(unit, fingerprint, reason)
     return Outcome(unit.id, "failed", reason, seconds=time.perf_counter() - start)
 

@@ -21,6 +21,7 @@ from mossa.run.engines.runners import Runner, at_work
 from mossa.run.engines.shards import SharedQueue, falls_to
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue, needed
+from mossa.run.rehearsal import needs_rehearsal, rehearse
 from mossa.steps.job import Job
 from mossa.store.folder import RunFolder, Status
 from mossa.store.record import Record, planned_base, write_record
@@ -32,6 +33,7 @@ from mossa.units.plan import plan
 from mossa.units.unit import Unit, fingerprints
 
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
+REHEARSED = ".rehearsed"  # in the run folder: what was rehearsed last
 SHOWN_PROMPTS = 3  # per task, in the report
 
 
@@ -84,7 +86,8 @@ class Means:
 
     `device` is auto, cpu, cuda or cuda:i; `workers` defaults to one process per core for a small base on the CPU, one
     per GPU, else one. `shard` (k, n) makes this run the k-th of n that share the folder. `engine` is local or ray, and
-    `address` that of the Ray cluster. Raises `StudyError` if these do not go together, or Ray is not installed.
+    `address` that of the Ray cluster. `rehearsal`: on one machine, try base and recipe on two prompts first. Raises
+    `StudyError` if these do not go together, or Ray is not installed.
     """
 
     device: str = "auto"
@@ -92,6 +95,7 @@ class Means:
     shard: tuple[int, int] | None = None
     engine: str = "local"
     address: str | None = None
+    rehearsal: bool = True
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
@@ -143,8 +147,18 @@ def run_study(
     run = prepared.run
     if prepared.todo and means.engine == "local":
         find_device(means.device)  # what is not there is said before anything is written
+    told: set[str] = set()
+
+    def tell_once(note: str) -> None:
+        if note not in told:
+            say(note)
+        told.add(note)
+
+    mark = _rehearsed(prepared, means, tell_once)
     with at_work(run, prepared.plan, means.shard is None, say) as runner:
         write_record(prepared.record)
+        if mark:
+            run.write(run.path / REHEARSED, f"{mark}\n")
         prepared = replace(prepared, status=_statuses(run, prepared.units, prepared.fingerprints))  # now that we are in
         for name, status in prepared.status.items():
             if status.state == "done":
@@ -154,6 +168,8 @@ def run_study(
 
         def settle(event: Event) -> None:
             if isinstance(event, Outcome):
+                for note in event.notes:
+                    tell_once(note)
                 _settle(event, queue, done, prepared.units, say)
             if on_event:
                 on_event(event, queue)
@@ -172,6 +188,19 @@ def run_study(
                 conclude(finished)
             mark_gathered(run, prepared.units, prepared.fingerprints)
     return finished
+
+
+def _rehearsed(prepared: Prepared, means: Means, say: Callable[[str], None]) -> str | None:
+    """Rehearse once per base, recipe and run folder, before anything is written; return what marks it as done."""
+    if not means.rehearsal or means.engine != "local" or not prepared.todo:
+        return None
+    device = find_device(means.device)
+    mark = needs_rehearsal(prepared.units, prepared.todo, device, prepared.run.path / REHEARSED)
+    if mark:
+        say("Rehearsing with the base on two prompts (--no-rehearsal leaves it out).")
+        check_quantiser(prepared.study.base)
+        rehearse(prepared.study, prepared.tasks, device, say)
+    return mark
 
 
 def _queue(prepared: Prepared, say: Callable[[str], None]) -> Queue:

@@ -245,4 +245,5 @@ def _identity(study: Study, kind: str, source: str) -> dict[str, Any]:
     """Return what identifies a model that is there already: the content of its files, or its commit on the hub."""
     if kind == "adapter":
         return {kind: adapter_fingerprint(source)}
-    return {kind: base_fingerprint(study.base.model_copy(update={"model": source, "revision": None}), "checkpoint")}
+    settings = study.base.model_copy(update={"model": source, "revision": None})
+    return {kind: base_fingerprint(settings, kind, tokenizer=False)}  # it is fed what the base's tokenizer gives
