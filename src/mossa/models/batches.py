@@ -1,7 +1,7 @@
 """Groups sequences of similar length into right-padded batches under a token budget.
 
 Right padding needs no attention mask in a causal model: no position can see what comes after it. Some models become
-another function once a batch is longer than they were trained for: beyond that, only what is equally long is put together.
+another function once a batch is longer than they were trained for: beyond that, a batch has sequences of one length.
 """
 
 from __future__ import annotations

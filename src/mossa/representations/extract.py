@@ -14,7 +14,7 @@ from mossa.models.placement import device_of
 from mossa.representations.beginning import common_beginning, lend
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}  # padded tokens in one batch; more would leave a core's cache
-# How far a prompt's states may be from those of the prompt alone, as a share of their norm: many times what rounding does
+# How far a prompt's states may be from those of the prompt alone, as a share of their norm: far more than by rounding
 ROUNDING = {torch.float32: 1e-2, torch.float64: 1e-6}
 COARSE = 0.5  # ... in number formats of 16 bits or fewer, where an expert or an outlier may be chosen otherwise
 
@@ -95,9 +95,9 @@ def check_alone(
     far = float(((found[place] - alone).norm(dim=-1) / alone.norm(dim=-1)).max())
     if far > ROUNDING.get(model.dtype, COARSE):
         raise ModelError(
-            f"{type(model).__name__}: a prompt of {lengths[place]} tokens gives other states among {len(prompts)} prompts "
-            f"than alone (by {far:.0%}), so something in it depends on the other prompts or on the tokens of the whole "
-            "batch; it cannot be represented exactly. Lower prompt.cutoff, or merge the adapter if it has one."
+            f"{type(model).__name__}: a prompt of {lengths[place]} tokens gives other states among {len(prompts)} than "
+            f"alone (by {far:.0%}), so something in it depends on its batch, or on more than the decoder. It cannot be "
+            "represented exactly. Lower prompt.cutoff, or merge the adapter if it has one."
         )
 
 
@@ -119,7 +119,7 @@ class _Taps:
             hook.remove()
 
     def take(self, run: Any, sequences: Sequence[Sequence[int]], **given: Any) -> torch.Tensor:
-        """Return `[b, L, d]` float32 on the CPU: the last token of each sequence after each block of what `run` runs."""
+        """Return `[b, L, d]` float32 on the CPU: the last token of each sequence after each block that `run` runs."""
         device = device_of(self.model)
         self.kept: list[torch.Tensor] = []
         self.last = torch.tensor([len(tokens) - 1 for tokens in sequences], device=device)
@@ -132,8 +132,8 @@ class _Taps:
         if not isinstance(hidden, torch.Tensor) or hidden.dim() != 3 or hidden.shape[-1] != width:
             shape = list(hidden.shape) if isinstance(hidden, torch.Tensor) else type(hidden).__name__
             raise ModelError(
-                f"{type(self.model).__name__}: a {type(block).__name__} gives {shape}, not one state of width {width} per "
-                "token, so its layers cannot be compared."
+                f"{type(self.model).__name__}: a {type(block).__name__} gives {shape}, not one state of width {width} "
+                "per token, so its layers cannot be compared."
             )
         self.kept.append(self._rows(hidden))
 
@@ -141,8 +141,8 @@ class _Taps:
         final, width = output.last_hidden_state, _width(self.model)
         if final.shape[-1] != width:
             raise ModelError(
-                f"{type(self.model).__name__} projects its last layer from {width} to {final.shape[-1]} dimensions. Set "
-                "representations.last_layer: raw."
+                f"{type(self.model).__name__} projects its last layer from {width} to {final.shape[-1]} dimensions. "
+                "Set representations.last_layer: raw."
             )
         self.kept[-1] = self._rows(final)
 

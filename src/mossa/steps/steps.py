@@ -79,7 +79,7 @@ def judge(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     name, task = unit.key.split("@")
     examples = bench.encoded(task, "test", True)
     model = bench.model(name)
-    found = evaluate(model, examples, device_of(model), bench.allowance)
+    found = evaluate(model, examples, device_of(model), bench.allowance, bench.on_progress)
     skipped = len(bench.tasks[task].test) - found.n
     row = {"model": name, "role": role(bench.study, name), "task": task, "cluster": bench.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])

@@ -53,7 +53,7 @@ class Workbench:
     def __init__(self, job: Job, device: str) -> None:
         self.study, self.run, self.marks, self.device = job.study, job.run, job.marks, device
         self.tasks = {task.name: task for task in job.tasks}
-        self.on_progress: Callable[[int, int], None] | None = None
+        self.on_progress: Callable[..., None] | None = None  # hears (done, total), and the loss of a training
         self.begin()
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,16 +63,22 @@ def backward(model: Any, examples: Sequence[Encoded], device: torch.device, toke
 
 @torch.no_grad()
 def token_losses(
-    model: Any, examples: Sequence[Encoded], device: torch.device, allowance: Allowance | None = None
+    model: Any,
+    examples: Sequence[Encoded],
+    device: torch.device,
+    allowance: Allowance | None = None,
+    on_examples: Callable[[int, int], None] | None = None,
 ) -> tuple[list[float], list[bool]]:
     """Return for each example the sum of its target tokens' losses (nats), and whether every one is the argmax.
 
-    Where memory runs out, batches are halved, which `allowance` counts.
+    `on_examples` hears of examples done, and of how many. Where memory runs out, batches are halved, which `allowance` counts.
     """
     sums = [0.0] * len(examples)
     exact = [False] * len(examples)
+    done = 0
 
     def score(group: list[int]) -> None:
+        nonlocal done
         ids, rows, labels = micro_batch(examples, group, device)
         logits = _upcast(target_logits(model, ids, rows))
         labels = labels.to(logits.device)
@@ -81,6 +87,9 @@ def token_losses(
         counts = [count_targets([examples[index]]) for index in group]
         for index, loss, hit in zip(group, losses.split(counts), right.split(counts), strict=True):
             sums[index], exact[index] = float(loss.sum()), bool(hit.all())
+        done += len(group)
+        if on_examples:
+            on_examples(done, len(examples))
 
     sizes = [len(example.tokens) for example in examples]
     border = border_of(model, max(sizes, default=0))
