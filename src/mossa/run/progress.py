@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: bars on a terminal, one line per unit elsewhere, and one a minute while it lasts."""
+"""What a person sees while a study runs: bars on a terminal; elsewhere a line per unit, and one a minute meanwhile."""
 
 from __future__ import annotations
 
@@ -93,13 +93,9 @@ class _UnderWay:
 
 
 def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Display:
@@ -143,7 +139,7 @@ class Display:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show bars for the length of the block, or without a terminal a line a minute of every unit that takes longer."""
+        """Show bars for the length of the block; without a terminal, a line a minute of every unit that takes longer."""
         if not self.total:
             yield
             return

@@ -71,7 +71,8 @@ def token_losses(
 ) -> tuple[list[float], list[bool]]:
     """Return for each example the sum of its target tokens' losses (nats), and whether every one is the argmax.
 
-    `on_examples` hears of examples done, and of how many. Where memory runs out, batches are halved, which `allowance` counts.
+    `on_examples` hears of examples done, and of how many. Where memory runs out, batches are halved, which `allowance`
+    counts.
     """
     sums = [0.0] * len(examples)
     exact = [False] * len(examples)
