@@ -139,7 +139,7 @@ class Display:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show bars for the length of the block; without a terminal, a line a minute of every unit that takes longer."""
+        """Show bars for the length of the block; without a terminal, a line a minute for each unit under way."""
         if not self.total:
             yield
             return

@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import ray as ray_library
@@ -117,7 +118,7 @@ def run_on_ray(
     slow node delays only the unit it has. Raises `MossaError` if there is no such cluster, or its nodes do not see the
     run folder or have other versions of the libraries.
     """
-    job = Job(job.study, job.tasks, RunFolder(job.run.path.resolve(), job.run.token), job.marks)
+    job = replace(job, run=RunFolder(job.run.path.resolve(), job.run.token))
     with _connected(address, say):
         kind, count, threads = _places(device, workers, small)
         share = "a GPU" if kind == "cuda" else f"{threads} CPU"
