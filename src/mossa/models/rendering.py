@@ -129,7 +129,7 @@ def _chat(tokenizer: Any, system: str | None, made_from: str) -> Rendering:
                 suffix = _shared([whole[::-1] for whole in wholes])[::-1]
                 return Rendering(before, after, _shared(wholes), suffix, name, made_from)
     raise ModelError(
-        "the tokenizer's chat template changes prompts otherwise than by trimming them, or gives another text each time. "
+        "the tokenizer's chat template does more to a prompt than trim it, or gives another text each time. "
         "Use plain or llama2."
     )
 
