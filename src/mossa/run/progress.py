@@ -145,7 +145,7 @@ class Display:
             return
         if not self.console.is_terminal:
             ended = threading.Event()
-            clock = threading.Thread(target=self._tick, args=(ended,), daemon=True)
+            clock = threading.Thread(target=self._watch, args=(ended,), daemon=True)
             clock.start()
             try:
                 yield
@@ -164,14 +164,18 @@ class Display:
             yield
         self.bars = None
 
-    def _tick(self, ended: threading.Event) -> None:
-        """Say how far each long unit is, also one that tells nothing; in a thread, for the engine waits or works."""
+    def tick(self) -> None:
+        """Say how far each unit is of which nothing was said for a minute, also one that tells nothing itself."""
+        now = time.monotonic()
+        for under_way in list(self.under_way.values()):
+            if now - under_way.shown >= EVERY:
+                under_way.shown = now
+                self.console.print(under_way.line(now), highlight=False, markup=False, soft_wrap=True)
+
+    def _watch(self, ended: threading.Event) -> None:
+        """Tick until the end; in a thread of its own, for the engine waits or works."""
         while not ended.wait(min(1.0, EVERY)):
-            now = time.monotonic()
-            for under_way in list(self.under_way.values()):
-                if now - under_way.shown >= EVERY:
-                    under_way.shown = now
-                    self.console.print(under_way.line(now), highlight=False, markup=False, soft_wrap=True)
+            self.tick()
 
     def _line(self, outcome: Outcome, queue: Queue) -> None:
         if outcome.state != "done":
