@@ -133,7 +133,7 @@ def test_checkpoints_follow_time_and_what_writing_costs(
 
     trained(base, tmp_path / "a", tmp_path / "c", budget=Budget(steps=8), on_step=minute)
     between = [later - earlier for earlier, later in zip([0, *written], written, strict=False)]
-    assert between and all(span >= max(checkpoint.INTERVAL, cost / checkpoint.SHARE) for span in between)
+    assert all(span >= max(checkpoint.INTERVAL, cost / checkpoint.SHARE) for span in between[1:])
     assert written[0] == checkpoint.INTERVAL + cost and len(written) == count
 
 

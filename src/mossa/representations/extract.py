@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from mossa.errors import ModelError
+from mossa.models.adapter_config import acts_in_modules
 from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.placement import device_of
@@ -35,13 +36,17 @@ def represent_tokens(
     Layer L is after the final norm (`normed`) or the last block's own output (`raw`). Prompts are grouped by length and
     right-padded without a mask, which is exact in a causal model; a hook on each block keeps one row per prompt, so
     memory does not grow with layers x tokens. A long beginning that all prompts share goes through the model once;
-    prompts beyond the model's `border_of` share no beginning, and a batch with their equals alone. Where memory runs
-    out, batches are halved, which `allowance` counts. Raises `ModelError` for an architecture whose blocks give
-    something else than one state per token.
+    prompts beyond the model's `border_of` share no beginning, and a batch with their equals alone. A model with an
+    adapter of a kind that we do not know is run whole, one prompt at a time. Where memory runs out, batches are halved,
+    which `allowance` counts. Raises `ModelError` for an architecture whose blocks give something else than one state
+    per token.
     """
     device, decoder = device_of(model), decoder_of(model)
     border = border_of(model, max(map(len, prompts), default=0))
     budget = token_budget or TOKEN_BUDGET[device.type]
+    whole = not acts_in_modules(model)
+    if whole:
+        border, budget = 0, 1
     representations = torch.empty(len(prompts), len(blocks_of(model)), _width(model))
     done = 0
 
@@ -54,7 +59,7 @@ def represent_tokens(
 
         def represent(group: list[int]) -> None:
             nonlocal done
-            rows = taps.take(decoder, [own[index] for index in group], **given)
+            rows = taps.take(model if whole else decoder, [own[index] for index in group], **given)
             representations[[places[index] for index in group]] = rows
             done += len(group)
             if on_prompts:
@@ -84,14 +89,8 @@ def check_alone(
     groups = by_length(lengths, TOKEN_BUDGET[device_of(model).type], border_of(model, max(lengths)))
     padded = {index: lengths[group[0]] - lengths[index] for group in groups for index in group}
     place = max(range(len(prompts)), key=lambda index: padded[index])
-    head = model.get_output_embeddings()
-    hook = head.register_forward_pre_hook(lambda _head, inputs: (inputs[0][:, -1:], *inputs[1:])) if head else None
-    try:
-        with _Taps(model, last_layer) as taps:
-            alone = taps.take(model, [prompts[place]], use_cache=False)[0]
-    finally:
-        if hook:
-            hook.remove()
+    with _Taps(model, last_layer) as taps:
+        alone = taps.take(model, [prompts[place]], use_cache=False)[0]
     far = float(((found[place] - alone).norm(dim=-1) / alone.norm(dim=-1)).max())
     if far > ROUNDING.get(model.dtype, COARSE):
         raise ModelError(
@@ -110,6 +109,8 @@ class _Taps:
     def __enter__(self) -> _Taps:
         blocks = blocks_of(self.model)
         self.hooks = [block.register_forward_hook(self._keep) for block in blocks]
+        if head := self.model.get_output_embeddings():  # of the whole model, which needs no logits here
+            self.hooks.append(head.register_forward_pre_hook(lambda _head, given: (given[0][:, -1:], *given[1:])))
         if self.normed:
             self.hooks.append(decoder_of(self.model).register_forward_hook(self._keep_final))
         return self

@@ -98,7 +98,7 @@ def train_adapter(
                     on_step(progress.step, total, progress.losses[-1])
             if budget.until and stopped == "budget":
                 stopped = "criterion" if reached(budget.until) else "limit"
-        save_adapter(adapted, output)
+            save_adapter(adapted, output)
         norm, share = update_norms(adapted)
     tail = progress.losses[-max(1, len(progress.losses) // 10) :]
     return Trained(
