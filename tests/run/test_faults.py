@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors import safe_open
 
 from mossa.store.folder import RunFolder
 from tests.run.command import arguments, assert_same, environment, mossa, run_again, tables
@@ -78,11 +80,30 @@ def test_a_killed_worker_is_replaced(settings: dict, finished, tmp_path: Path) -
     assert_same(tables(tmp_path), tables(finished[0]))
 
 
-def test_interrupting_stops_within_seconds_and_says_how_to_go_on(settings: dict, tmp_path: Path) -> None:
+STOPS = [
+    (("--workers", "1"), signal.SIGINT),
+    (("--workers", "1"), signal.SIGTERM),
+    (("--workers", "2"), signal.SIGINT),
+    (("--engine", "ray", "--workers", "1"), signal.SIGTERM),
+]
+
+
+def steps_kept(work: Path) -> dict[str, int]:
+    """Return how many steps each checkpoint holds."""
+    found: dict[str, int] = {}
+    for path in work.glob("checkpoint-*/checkpoint.safetensors"):
+        with safe_open(str(path), framework="pt") as opened:
+            found[path.parent.name] = json.loads(opened.metadata()["progress"])["step"]
+    return found
+
+
+def test_stopping_takes_seconds_keeps_every_step_and_says_how_to_go_on(settings: dict, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
-    for workers in ("1", "2"):
+    kept: dict[str, int] = {}
+    for words, stop in STOPS:
+        endless = ("recipe.budget={steps: 100000}", "-s", "recipe.checkpoint_every=null")
         process = subprocess.Popen(
-            arguments("run", "small.yaml", "--workers", workers, "-s", "recipe.budget={steps: 100000}"),
+            arguments("run", "small.yaml", *words, "-s", *endless),
             cwd=tmp_path,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -95,13 +116,18 @@ def test_interrupting_stops_within_seconds_and_says_how_to_go_on(settings: dict,
         deadline = time.monotonic() + 60
         while not list(work.glob("train-*")) and time.monotonic() < deadline:
             time.sleep(0.1)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        time.sleep(3)
+        process.send_signal(stop)
         started = time.monotonic()
         output = process.communicate(timeout=60)[0]
         assert time.monotonic() - started < 20
         assert process.returncode == 130 and "run the same command again" in output and "Traceback" not in output
         assert not list(work.glob("train-*"))
+        now = steps_kept(work)
+        assert len(now) >= len(kept) and len(now) >= (2 if "2" in words else 1)
+        assert any(now[name] > kept.get(name, 0) for name in now), (words, now)  # and goes on from where it was
+        assert all(now[name] >= steps for name, steps in kept.items())
+        kept = now
 
 
 @pytest.mark.parametrize(

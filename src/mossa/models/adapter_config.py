@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from peft import LoraConfig, PeftConfig, PeftType
+from peft import LoraConfig, PeftConfig, PeftModel, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from torch import Tensor
@@ -91,6 +92,23 @@ def read_adapter_config(folder: Path, name: str) -> PeftConfig:
     given["inference_mode"] = True
     with sentences(f"adapter {name}"):
         return known(**given)
+
+
+def acts_in_modules(model: Any) -> bool:
+    """Tell whether the adapters that somebody has put on a model are known to act in its modules and nowhere else.
+
+    Others may look at the tokens first, or run the model twice: then only the whole model is the model.
+    """
+    configs: list[Any] = list(model.peft_config.values()) if isinstance(model, PeftModel) else []
+    return all(_is_known(config) for config in configs)
+
+
+def _is_known(config: Any) -> bool:
+    if config.peft_type not in KINDS:
+        return False
+    default = type(config)()
+    unknown = {field.name for field in fields(config)} - set(_Lora.model_fields) - KEPT_APART
+    return not isinstance(config, LoraConfig) or all(getattr(config, n) == getattr(default, n) for n in unknown)
 
 
 def check_ranks(config: PeftConfig, weights: dict[str, Tensor], name: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from mossa.errors import DataError, ModelError
 from mossa.models.base import check_vocabulary, longest_input
 from mossa.models.prompts import make_format
-from mossa.representations.extract import represent_tokens
+from mossa.representations.extract import check_alone, represent_tokens
 from mossa.study.loading import checked
 from mossa.study.schema import Prompt
 from mossa.tasks.task import Example
@@ -37,7 +37,9 @@ def represent(
     """
     tokens = encode_prompts(model, tokenizer, prompts, template, system, cutoff, too_long)
     with held_still(model):
-        return represent_tokens(model, tokens, last_layer)
+        found = represent_tokens(model, tokens, last_layer)
+        check_alone(model, tokens, found, last_layer)
+        return found
 
 
 def encode_prompts(

@@ -15,6 +15,7 @@ from mossa.errors import StudyError, choices
 from mossa.models.access import check_access
 from mossa.models.dtype import settled
 from mossa.models.quantise import check_quantiser
+from mossa.models.rendering import Rendering, otherwise, render
 from mossa.run.devices import find_device
 from mossa.run.engines.registry import ENGINES
 from mossa.run.engines.runners import Runner, at_work
@@ -24,12 +25,12 @@ from mossa.run.queue import Queue, needed
 from mossa.run.rehearsal import needs_rehearsal, rehearse
 from mossa.steps.job import Job
 from mossa.store.folder import RunFolder, Status
-from mossa.store.record import Record, planned_base, write_record
+from mossa.store.record import Record, planned_base, recorded_rendering, write_record
 from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
 from mossa.study.schema import Study
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Task
-from mossa.units.plan import plan
+from mossa.units.plan import plan, rendered_from
 from mossa.units.unit import Unit, fingerprints
 
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
@@ -47,6 +48,7 @@ class Prepared:
     units: dict[str, Unit]
     fingerprints: dict[str, str]
     status: dict[str, Status]
+    rendering: Rendering
     note: str = ""  # what was decided for the study where it says `auto`
 
     @property
@@ -58,7 +60,7 @@ class Prepared:
     def record(self) -> Record:
         """Return what stays of this in the run folder."""
         shown = {task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in self.tasks}
-        return Record(self.study, self.run, self.units, self.fingerprints, shown)
+        return Record(self.study, self.run, self.units, self.fingerprints, shown, self.rendering)
 
     @property
     def todo(self) -> list[str]:
@@ -121,9 +123,17 @@ def prepare(study: Study, runs: Path, steps: Collection[str] | None = None) -> P
     base, note = settled(study.base, planned_base(run.path))
     study = study.model_copy(update={"base": base})
     tasks = load_tasks(study.tasks)
-    units = {name: unit for name, unit in plan(study, tasks).items() if steps is None or unit.step in steps}
+    rendering = recorded_rendering(run, rendered_from(study)) or _render(study)
+    units = {name: unit for name, unit in plan(study, tasks, rendering).items() if steps is None or unit.step in steps}
     marks = fingerprints(units)
-    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks), note)
+    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks), rendering, note)
+
+
+def _render(study: Study) -> Rendering:
+    """Render what stands around the prompts of a study, now."""
+    from mossa.models.base import load_tokenizer  # torch
+
+    return render(load_tokenizer(study.base), study.prompt, rendered_from(study))
 
 
 def _statuses(run: RunFolder, units: dict[str, Unit], marks: dict[str, str]) -> dict[str, Status]:
@@ -176,7 +186,9 @@ def run_study(
 
         if queue.todo:
             check_quantiser(prepared.study.base)
-            job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints)
+            if prepared.rendering.trim and (sentence := otherwise(prepared.rendering, _render(prepared.study))):
+                say(sentence)
+            job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints, prepared.rendering)
             ENGINES[means.engine](job, queue, means, settle, say)
         finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
         with runner.holding("tables"):

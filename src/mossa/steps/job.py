@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mossa.models.rendering import Rendering
 from mossa.store.folder import RunFolder
 from mossa.study.schema import Study
 from mossa.tasks.task import Task
@@ -13,10 +14,12 @@ from mossa.tasks.task import Task
 class Job:
     """The study, its tasks as they were planned, the folder, and the fingerprint of each unit (`marks`).
 
-    The tasks travel with it, so that no worker can read other data than those the units were planned with.
+    The tasks travel with it, so that no worker can read other data than those the units were planned with. `rendering`
+    is what stands around every prompt; without one, it is rendered anew.
     """
 
     study: Study
     tasks: list[Task]
     run: RunFolder
     marks: dict[str, str]
+    rendering: Rendering | None = None
