@@ -29,7 +29,7 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     """
     import torch
 
-    sides = {"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")}
+    sides = arrays.as_sides({"Y": Y, "Z": Z})
     arrays.check_alike(sides["Z"][:, :1], sides["Y"][:, :1], "Y")
     n, split, _ = sides["Y"].shape
     both = split + sides["Z"].shape[1]

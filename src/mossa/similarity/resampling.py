@@ -12,6 +12,7 @@ from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
 from mossa.similarity.products import quadratic_forms, self_product
+from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 def _grams(Y: arrays.Array, Z: arrays.Array, groups: Groups | None = None) -> tuple[Tensor, Tensor]:
     """Return the centred Gram matrices [n, n] of one layer, [n, d] each."""
-    sides = {"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")}
+    sides = arrays.as_sides({"Y": Y, "Z": Z})
     arrays.check_alike(sides["Z"], sides["Y"], "Y")
     n, layers, d = sides["Y"].shape
     if layers != 1:
         raise SimilarityError(f"Y has L = {layers} layers (n = {n}, d = {d}); resample one layer at a time, [n, d].")
+    warn_of_repeats(sides)
     here = {name: X[:, 0] for name, X in sides.items()}
     arrays.finite_rows(here, 1, "error")
     kept = groups or Groups.of(None, n)
