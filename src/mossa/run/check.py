@@ -31,13 +31,13 @@ def check_study(read: ReadStudy) -> tuple[list[Problem], list[str]]:
             problems.extend(read.problem(place, line) for line in str(error).splitlines())
 
     def read_tasks() -> str:
-        from mossa.tasks.collections import left_out, load_tasks
+        from mossa.tasks.collections import load_tasks, remarks
 
         tasks.extend(load_tasks(study.tasks))
         clusters = len({task.cluster for task in tasks})
         examples = sum(len(task.train) + len(task.validation) + len(task.test) for task in tasks)
-        counted = f"; {left}" if (left := left_out(tasks)) else ""
-        return f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples{counted}"
+        counted = f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples"
+        return "; ".join([counted, *remarks(tasks)])
 
     attempt(("tasks", "source"), read_tasks)
     attempt(("similarity", "estimators"), lambda: _estimators(study))
@@ -72,8 +72,9 @@ def _experimental(study: Study, tasks: list[Task], name: str) -> str:
 
 
 def _controls(study: Study, tasks: list[Task]) -> str:
-    from mossa.units.plan import control_name, existing_models
+    from mossa.units.plan import check_names, control_name, existing_models
 
+    check_names(study, tasks)
     names = [control_name(task.name, seed) for task in tasks for seed in study.control.seeds]
     given = {name: found for name, found in existing_models(study, tasks).items() if name in names}
     for kind, source in given.values():

@@ -8,6 +8,7 @@ from typing import Any
 
 from mossa.errors import StudyError, choices
 from mossa.models.files import adapter_fingerprint, base_fingerprint
+from mossa.names import LONGEST_NAME, check_name
 from mossa.similarity.registry import estimator
 from mossa.study.recipe import Budget
 from mossa.study.schema import BASE, Existing, Experimental, Kind, Study
@@ -34,11 +35,24 @@ def control_name(task: str, seed: int) -> str:
     return f"control-{task}-seed{seed}"
 
 
+def check_names(study: Study, tasks: Sequence[Task]) -> None:
+    """Raise `StudyError` if the control model of a task would have a name that no unit's folder can have."""
+    longest = LONGEST_NAME - len(control_name("", max(study.control.seeds)))
+    for task in tasks:
+        check_name(task.name, "task", "tasks")
+        if len(task.name) > longest:
+            raise StudyError(
+                f"task {task.name!r} has a name of {len(task.name)} characters; with the seed "
+                f"{max(study.control.seeds)} in the name of its control model it may have {longest}. Rename it."
+            )
+
+
 def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
     """Return all units of the study by id, in an order in which inputs come before what reads them.
 
     Raises `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
     """
+    check_names(study, tasks)
     for identifier in study.similarity.estimators:
         estimator(identifier)
     base = {"weights": base_fingerprint(study.base), "dtype": study.base.dtype}
