@@ -130,7 +130,8 @@ def _shard(given: str | None) -> tuple[int, int] | None:
 @tasks.command("ls")
 def list_tasks(
     source: Annotated[
-        str | None, typer.Argument(help="a collection, a study file, a folder, a file or hub:owner/name; default: all collections")
+        str | None,
+        typer.Argument(help="a collection, a study file, a folder, a file or hub:owner/name; default: all collections"),
     ] = None,
 ) -> None:
     """List collections, or the clusters and tasks of one, of a study or of a folder."""

@@ -168,7 +168,11 @@ def test_a_copy_without_validation_gives_a_tenth_of_train(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("path", "change", "sentence"),
     [
-        ("train", lambda text: text.replace('"inputs"', '"input"', 1), r"line 1 has no column 'inputs' for the prompt. Did you mean 'input'"),
+        (
+            "train",
+            lambda text: text.replace('"inputs"', '"input"', 1),
+            r"line 1 has no column 'inputs' for the prompt. Did you mean 'input'",
+        ),
         ("test", lambda text: text[: len(text) // 2], r"was not downloaded whole: delete it and get it again"),
         ("test", lambda text: text.replace("rte_10", "cb_10"), r"its task is 'cb_10templates', but the file is 'rte'"),
         ("validation", None, r"rte has no validation split; validation/rte_10templates_validation\.jsonl is missing"),

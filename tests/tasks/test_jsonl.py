@@ -54,7 +54,10 @@ def test_templates_are_kept(tmp_path: Path) -> None:
             '{"inputs": "x"}',
             r"line 2: there is no 'targets'. The columns of this row are 'inputs'. An example needs",
         ),
-        ('{"prompt": "x", "completion": "y"}', r"line 2: there is no 'inputs'.*This row is prompt and completion, the f"),
+        (
+            '{"prompt": "x", "completion": "y"}',
+            r"line 2: there is no 'inputs'.*This row is prompt and completion, the f",
+        ),
         ('{"inputs": 3, "targets": "y"}', r"line 2: 'inputs' must be text .*3"),
         ('{"inputs": "x", "targets": "y", "task": "other"}', r"line 2: its task is 'other', but the file is 'first'"),
         (r'{"inputs": "\ud83d", "targets": "y"}', r"line 2: 'inputs' holds half of a character"),

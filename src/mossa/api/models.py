@@ -32,8 +32,9 @@ def compare_models(
     """Return how close `experimental` and the base are to `control` at every layer, with intervals and the difference.
 
     Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
-    `prompts`: texts or lists of messages, or a file of data in any format; each prompt is kept once. `template`, `system`, `cutoff` and `too_long` are as
-    under `prompt` in a study, `dtype` and `quantise` as under `base`. `say` hears of each model that is loaded. For
+    `prompts`: texts or lists of messages, or a file of data in any format; each prompt is kept once. `template`,
+    `system`, `cutoff` and `too_long` are as under `prompt` in a study, `dtype` and `quantise` as under `base`. `say`
+    hears of each model that is loaded. For
     representations that you hold already, use `compare`. Raises `MossaError` for a model that cannot be used, an
     unknown estimator and too few prompts.
     """

@@ -30,7 +30,9 @@ def as_layers(array: Array, name: str, *, fewest: int = FEWEST) -> Tensor:
             f"{name} is a {type(array).__name__}; give a NumPy array or a torch tensor [n, d] or [n, L, d]."
         )
     if given.is_nested or given.layout != torch.strided or given.is_quantized or given.is_complex():
-        raise SimilarityError(f"{name} is a tensor of {given.dtype} ({given.layout}); give a dense one of real numbers.")
+        raise SimilarityError(
+            f"{name} is a tensor of {given.dtype} ({given.layout}); give a dense one of real numbers."
+        )
     tensor: Tensor = given.detach()
     if not tensor.is_floating_point():
         tensor = tensor.double()

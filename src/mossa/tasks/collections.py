@@ -11,12 +11,11 @@ from mossa.names import check_name
 from mossa.study.paths import looks_local
 from mossa.study.schema import Tasks
 from mossa.tasks.flan2021.copy import is_copy, load_folder_copy, load_hub_copy
-from mossa.tasks.flan2021.raw import CONVERTED, load_raw
+from mossa.tasks.flan2021.raw import load_raw
 from mossa.tasks.folder import Part, Source, by_task, load_parts, open_source
-from mossa.tasks.hub import hub_tables
+from mossa.tasks.hub import CONVERTED, hub_tables
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Task
-
 
 HUB = "hub:"  # `hub:owner/name` is a data set there
 

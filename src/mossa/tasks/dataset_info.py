@@ -52,13 +52,17 @@ def read_dataset_info(folder: Path) -> dict[str, Entry]:
     return {
         name: _entry(entry, f"{path}, {name!r}")
         for name, entry in content.items()
-        if isinstance(entry, dict) and isinstance(entry.get("file_name"), str) and (folder / entry["file_name"]).exists()
+        if isinstance(entry, dict)
+        and isinstance(entry.get("file_name"), str)
+        and (folder / entry["file_name"]).exists()
     }
 
 
 def _entry(entry: dict[str, Any], where: str) -> Entry:
     if entry.get("ranking") or "kto_tag" in (entry.get("columns") or {}):
-        raise DataError(f"{where} holds preferences, not answers. Take it out of the list, or its file out of the folder.")
+        raise DataError(
+            f"{where} holds preferences, not answers. Take it out of the list, or its file out of the folder."
+        )
     formatting = entry.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt"):
         raise DataError(f"{where}: formatting is {formatting!r}. {choices(str(formatting), ('alpaca', 'sharegpt'))}")

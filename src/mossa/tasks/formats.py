@@ -97,9 +97,7 @@ def suggest(columns: Collection[str]) -> Fields | None:
     return None
 
 
-def example(
-    row: Mapping[str, Any], fields: Fields, where: str, tags: Tags = USUAL, answered: bool = True
-) -> Example:
+def example(row: Mapping[str, Any], fields: Fields, where: str, tags: Tags = USUAL, answered: bool = True) -> Example:
     """Return the example that a row makes; raises `Unusable` or `DataError` as `from_turns` does."""
     needed = _needed(fields) if answered else _needed(fields)[:1]
     if missing := [column for column in needed if column not in row]:

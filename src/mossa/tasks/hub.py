@@ -10,6 +10,8 @@ from mossa.errors import DataError, choices
 from mossa.hub import PATIENCE, by_hand, is_offline, named, refusal
 from mossa.tasks.rows import kind_of
 
+# The branch on which the hub keeps every public dataset as parquet, whatever it was uploaded as.
+CONVERTED = "refs/convert/parquet"
 USUAL_SPLITS = {"train", "test", "validation", "valid", "dev", "eval"}
 FOR_A_TASK = "Leave the task out with tasks.only, or set tasks.revision to one that has it."
 
@@ -54,8 +56,8 @@ def hub_tables(
     """Return the local copies of the files of data of a split, in order; only the first if `one`.
 
     Without `config` the dataset must have only one. The files are where the hub puts what it converts
-    (`config/split/0000.parquet`, or `config/partial-split/` of a dataset that is too large), else those whose names say
-    the split. Raises `DataError`, ending in `hint`, for a configuration or split that is not there (with those that
+    (`config/split/0000.parquet`, or `config/partial-split/` of a dataset that is too large), or of another revision
+    those whose names say the split. Raises `DataError`, ending in `hint`, for a configuration or split that is not there (with those that
     are).
     """
     listed = _cached_listing(repository, revision) if is_offline() else hub_listing(repository, revision)
@@ -64,7 +66,8 @@ def hub_tables(
     configs = {folder.split("/")[0] for folder in folders}
     named = config or (configs.pop() if len(configs) == 1 else "default")
     paths = [path for path in listed if path.startswith((f"{named}/{split}/", f"{named}/partial-{split}/"))]
-    paths = paths or _by_words(listed, config, split)
+    if not paths and revision != CONVERTED:
+        paths = _by_words(listed, config, split)
     if not paths and is_offline():
         raise DataError(
             f"{_named(repository, revision)}: {named}, {split} is not in the cache and HF_HUB_OFFLINE is set. "

@@ -29,7 +29,6 @@ MARKS = {  # byte order marks; what begins with the mark of UTF-32 begins with t
 CUT = " The file ends in the middle of this record, so it was not downloaded whole: delete it and get it again."
 
 
-
 class SeveralValues(DataError):
     """A file holds more than one JSON value, as lines do."""
 

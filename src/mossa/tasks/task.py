@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-
 Turn = tuple[str, str]  # who speaks (system, user or assistant), and the text
 
 

@@ -9,8 +9,8 @@ from mossa.errors import DataError
 from mossa.study.schema import Fields, Tasks
 from mossa.tasks.flan2021.catalogue import Entry, catalogue, choose, entries
 from mossa.tasks.flan2021.raw import groups
-from mossa.tasks.hub import hub_files
 from mossa.tasks.formats import Found, read_table
+from mossa.tasks.hub import hub_files
 from mossa.tasks.rows import read_rows
 from mossa.tasks.split import Limits, keep_splits
 from mossa.tasks.task import Task
