@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mossa.errors import DataError, ModelError, StudyError
 from mossa.models import prompts
-from mossa.models.prompts import LLAMA2_SYSTEM, make_format
+from mossa.models.prompts import make_format
+from mossa.models.rendering import LLAMA2_SYSTEM, render
 from mossa.study.schema import Prompt
 from mossa.tasks.task import Example
 from tests.small import WORDS, make_tokenizer
@@ -107,10 +108,8 @@ def test_a_chat_template_runs_in_a_sandbox() -> None:
 
 
 def test_the_papers_template_ends_in_inst_and_has_its_system_prompt() -> None:
-    from mossa.models.prompts import _render
-
-    before, after = _render(make_tokenizer(), Prompt(template="llama2"))
-    assert before == f"[INST] <<SYS>>\n{LLAMA2_SYSTEM}\n<</SYS>>\n\n" and after == " [/INST]"
+    found = render(make_tokenizer(), Prompt(template="llama2"))
+    assert found.before == f"[INST] <<SYS>>\n{LLAMA2_SYSTEM}\n<</SYS>>\n\n" and found.after == " [/INST]"
 
 
 @pytest.mark.parametrize(

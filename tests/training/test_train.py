@@ -63,8 +63,8 @@ def test_an_interrupted_run_goes_on_exactly(base_folder: Callable[[str], Path], 
     data = encoded(base)
     recipe = RECIPE.model_copy(update={"lora": RECIPE.lora.model_copy(update={"dropout": dropout})})
 
-    def stop_at(step: int) -> Callable[[int, int], None]:
-        def on_step(done: int, _total: int) -> None:
+    def stop_at(step: int) -> Callable[[int, int, float], None]:
+        def on_step(done: int, _total: int, _loss: float) -> None:
             if done == step:
                 raise Interrupted
 
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_exactly(base_folder: Callable[[str], Path], 
         tmp_path / "resumed",
         tmp_path / "c",
         "f",
-        lambda k, _: steps.append(k),
+        lambda k, *_: steps.append(k),
     )
     assert steps == [9, 10, 11]
     assert resumed == whole
@@ -113,7 +113,7 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_not_used(
             tmp_path / "a",
             tmp_path / "c",
             fingerprint,
-            lambda k, _: steps.append(k),
+            lambda k, *_: steps.append(k),
         )
         return steps[0]
 

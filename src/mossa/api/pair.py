@@ -12,7 +12,7 @@ import torch
 from mossa.errors import DataError
 from mossa.models.prompts import Encoded
 from mossa.models.shelf import Shelf, kind_of
-from mossa.representations import represent_tokens
+from mossa.representations import check_alone, represent_tokens
 from mossa.similarity import compare
 from mossa.similarity.registry import estimator
 from mossa.study.schema import BASE, Base, Kind, Prompt
@@ -85,7 +85,9 @@ def compare_pair(
     for name, (kind, source) in sources.items():
         if say:
             say(f"{name}: {kind} {source}")
-        arrays[name] = represent_tokens(shelf.take(kind, source), tokens)
+        model = shelf.take(kind, source)
+        arrays[name] = represent_tokens(model, tokens)
+        check_alone(model, tokens, arrays[name])
     templates = [prompts[example.index].template for example in encoded]
     found = compare(
         arrays["control"],

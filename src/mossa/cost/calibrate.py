@@ -11,6 +11,7 @@ from mossa.run.engines.runners import at_work
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue
 from mossa.run.run import Prepared
+from mossa.store.record import write_record
 
 
 def chosen_units(estimate: Estimate) -> list[str]:
@@ -45,8 +46,9 @@ def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None]
             queue.done(event.identifier)
             say(f"{estimate.units[event.identifier].title}: {event.seconds:,.1f} s")
 
-    job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints)
+    job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints, prepared.rendering)
     with at_work(prepared.run, prepared.plan, True, say):
+        write_record(prepared.record)  # what was rendered for this training is what the run goes on with
         queue = Queue(prepared.units, chosen)
         devices, threads = choose_devices(prepared.study, device, 1)
         run_here(job, queue, devices[0], threads, settle)

@@ -66,7 +66,7 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
     chosen = named_gpu(name) if name else None
     study = prepared.study
     tokenizer = load_tokenizer(study.base)
-    form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
+    form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer), prepared.rendering)
     shape = shape_of(study.base, study.recipe.lora)
     counter = Counter(study, prepared.tasks, Tokenized(form), shape, "cuda" if chosen else "cpu")
     shown = track(prepared.units.items(), "Counting tokens", console=Console(stderr=True), transient=True)

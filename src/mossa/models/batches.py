@@ -1,11 +1,15 @@
 """Groups sequences of similar length into right-padded batches under a token budget.
 
-Right padding needs no attention mask in a causal model: no position can see what comes after it.
+Right padding needs no attention mask in a causal model: no position can see what comes after it. Some models become
+another function once a batch is longer than they were trained for: beyond that, a batch has sequences of one length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -13,6 +17,9 @@ from mossa.errors import ModelError
 
 # What torch's allocators and cuBLAS say in a plain RuntimeError.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
+# Settings that tell a number of positions, whatever a family calls it: max_position_embeddings, seq_length, n_ctx, …
+POSITIONS = re.compile(r"position|seq(uence)?_?len|n_ctx|context_len|train\w*_len")
 
 
 class Allowance:
@@ -46,13 +53,17 @@ def ran_out_of_memory(error: Exception) -> bool:
 
 
 def for_each_batch(
-    lengths: Sequence[int], token_budget: int, allowance: Allowance, do: Callable[[list[int]], None]
+    lengths: Sequence[int],
+    token_budget: int,
+    allowance: Allowance,
+    do: Callable[[list[int]], None],
+    border: float = math.inf,
 ) -> None:
     """Call `do` with groups of indices as `by_length` makes them, smaller ones once memory has run out.
 
     `do` may be called again for a group over which memory ran out. Raises `ModelError` if not even one fits.
     """
-    waiting = by_length(lengths, allowance.tokens(token_budget))
+    waiting = by_length(lengths, allowance.tokens(token_budget), border)
     while waiting:
         group = waiting[0]
         try:
@@ -65,23 +76,54 @@ def for_each_batch(
             continue
         allowance.halve(lengths[group[0]], single=len(group) == 1)  # only here: the error no longer holds its tensors
         left = [index for group in waiting for index in group]
-        again = by_length([lengths[index] for index in left], allowance.tokens(token_budget))
+        again = by_length([lengths[index] for index in left], allowance.tokens(token_budget), border)
         waiting = [[left[place] for place in group] for group in again]
 
 
-def by_length(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+def by_length(lengths: Sequence[int], token_budget: int, border: float = math.inf) -> list[list[int]]:
     """Return groups of indices, longest first, with (group size) x (its longest) <= `token_budget`.
 
-    A sequence longer than the budget is a group of its own. Ties keep their order, so the groups are a function of
-    the lengths alone.
+    A sequence longer than the budget is a group of its own, and those beyond `border` share one with their equals
+    alone. Ties keep their order, so the groups are a function of the lengths alone.
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= token_budget:
+        longest = lengths[groups[-1][0]] if groups else 0
+        fits = groups and (len(groups[-1]) + 1) * longest <= token_budget
+        if fits and (longest <= border or longest == lengths[index]):
             groups[-1].append(index)
         else:
             groups.append([index])
     return groups
+
+
+def border_of(model: Any, longest: int) -> float:
+    """Return the length beyond which a model may be another function of every token, the longer its batch is.
+
+    Models with longrope (Phi-3) turn all positions otherwise once the longest sequence of a batch passes
+    `original_max_position_embeddings`; others scale attention by the batch's length (logN). Any number of positions in
+    the configuration may be such a border, also of code that we do not know: the lowest is taken, for one that is none
+    costs no more than fuller batches of very long sequences. Raises `ModelError` where positions depend on what the
+    model has read before (dynamic NTK), and `longest`, the most tokens it is to be fed, goes that far.
+    """
+    config = model.config.get_text_config()
+    ropes: Any = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = [str(rope.get("rope_type", rope.get("type"))) for rope in (ropes, *ropes.values()) if hasattr(rope, "get")]
+    if any("dynamic" in kind for kind in kinds) and longest > config.max_position_embeddings:
+        raise ModelError(
+            f"{longest} tokens: beyond {config.max_position_embeddings}, positions of this model depend on what it has "
+            "read before (dynamic NTK). Set prompt.cutoff to that or less."
+        )
+    return min((value for name, value in _numbers(config.to_dict()) if POSITIONS.search(name)), default=math.inf)
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Yield every whole number above 1 in a configuration, with the name of its setting."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, str(key))
+    elif isinstance(value, int) and value > 1:
+        yield name, value
 
 
 def pad_right(sequences: Sequence[Sequence[int]], device: torch.device | str) -> torch.Tensor:

@@ -10,47 +10,79 @@ from peft.tuners.lora.layer import Linear
 from torch import nn
 from torch.nn import functional
 
+CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.ParameterDict, nn.ParameterList)  # they compute nothing
+
 
 def combine(model: nn.Module) -> None:
-    """Let every plain LoRA layer of PEFT in `model` that holds a plain linear layer compute as `CombinedLinear` does.
+    """Let every LoRA layer of PEFT in `model` of which `knows` knows every part compute as `CombinedLinear` does.
 
-    Layers of other kinds (quantised, of experts, DoRA and its like) stay as PEFT made them.
+    All other layers (quantised, of experts, DoRA and its like, with a bias of their own) stay as PEFT made them.
     """
     for module in model.modules():
-        if type(module) is Linear and type(module.base_layer) is nn.Linear and not module.lora_variant:
+        if knows(module):
             module.__class__ = CombinedLinear
+
+
+def knows(layer: nn.Module) -> bool:
+    """Tell whether W, its bias, one A, one B and a dropout are all that a layer has: each of just this type.
+
+    Whatever else PEFT gives a layer, now or in a later version, is one more parameter, buffer, module or variant, or
+    another class, and is seen here without having a name.
+    """
+    if type(layer) is not Linear or layer.lora_variant or len(layer.lora_A) != 1:
+        return False
+    name = next(iter(layer.lora_A))
+    parts = {place: type(module) for place, module in layer.named_modules() if not isinstance(module, CONTAINERS)}
+    dropout = parts.pop(f"lora_dropout.{name}", None)
+    places = {"base_layer", f"lora_A.{name}", f"lora_B.{name}"}
+    tensors = {place for place, _ in [*layer.named_parameters(), *layer.named_buffers()]}
+    return (
+        parts == {"": Linear, **dict.fromkeys(places, nn.Linear)}
+        and dropout in (nn.Identity, nn.Dropout)
+        and tensors - {"base_layer.bias"} == {f"{place}.weight" for place in places}
+    )
 
 
 class CombinedLinear(Linear):
     """PEFT's layer, the same up to rounding, with a third of the products forward and backward of a small model.
 
     It falls back on PEFT's own way where dropout is at work, where weights, adapter and input differ in their dtype
-    (W + s B A in bfloat16 would lose most of B A), and where there are fewer rows than forming the sum is worth.
+    (W + s B A in bfloat16 would lose most of B A, also under autocast), where W is trained or a hook listens inside,
+    where another adapter has come since, and where there are fewer rows than forming the sum is worth.
     """
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return `x (W + s B A)ᵀ + bias`, shapes `[…, in]` to `[…, out]`."""
+        if args or kwargs or len(self.lora_A) != 1 or self.active_adapters != list(self.lora_A):
+            return super().forward(x, *args, **kwargs)
+        name = self.active_adapters[0]
         base: Any = self.base_layer
-        name = self.active_adapter if isinstance(self.active_adapter, str) else self.active_adapter[0]
-        a: Any = self.lora_A[name].weight
-        b: Any = self.lora_B[name].weight
+        parts: list[Any] = [base, self.lora_A[name], self.lora_B[name]]
+        dropout = self.lora_dropout[name]
+        a, b = (part.weight for part in parts[1:])
         out, width = base.weight.shape
         if (
-            args
-            or kwargs
-            or not x.dtype == base.weight.dtype == a.dtype == b.dtype
-            or (self.training and type(self.lora_dropout[name]) is not nn.Identity)
+            not x.dtype == base.weight.dtype == a.dtype == b.dtype
+            or torch.is_autocast_enabled(x.device.type)
+            or (self.training and type(dropout) is not nn.Identity)
             or x.numel() // width * (width + out) < width * out
             or self.disable_adapters
             or self.merged
-            or len(self.active_adapters) > 1
+            or any(parameter.requires_grad for parameter in base.parameters())
+            or any(_is_changed(part) for part in [*parts, dropout])
         ):
-            return super().forward(x, *args, **kwargs)
+            return super().forward(x)
         scale = self.scaling[name]
         with align_module_device(base):  # a weight that lies on the disk is read for this
             if torch.is_grad_enabled():
                 return _Combined.apply(x, base.weight, base.bias, a, b, scale)
             return functional.linear(x, torch.addmm(base.weight, b, a, alpha=scale), base.bias)
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Tell whether somebody listens to a module, or changes what it gives; accelerate brings its weights, no more."""
+    hooks: Any = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)  # pyright: ignore[reportPrivateUsage]
+    return any(hooks) or ("forward" in vars(module) and not hasattr(module, "_hf_hook"))
 
 
 class _Combined(torch.autograd.Function):

@@ -9,6 +9,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 WORTH = 32  # tokens; below, what is saved does not pay for attention with a mask
+NO_CACHE = (ValueError, TypeError, AttributeError)  # what models say to one not theirs
 
 
 class _Lent(DynamicLayer):
@@ -40,13 +41,17 @@ def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
 def lend(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
     """Return the cache that follows `tokens`, to be used for any number of batches.
 
-    None for architectures that keep something else than all keys and values, such as a sliding window.
+    None for architectures that keep something else than all keys and values of all tokens, such as a sliding window,
+    or that take no cache but their own.
     """
     cache = DynamicCache(config=decoder.config)
-    decoder(input_ids=torch.tensor([list(tokens)], device=device), past_key_values=cache, use_cache=True)
-    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+    try:
+        decoder(input_ids=torch.tensor([list(tokens)], device=device), past_key_values=cache, use_cache=True)
+    except NO_CACHE:
         return None
     layers: list[Any] = cache.layers
+    if not layers or any(type(layer) is not DynamicLayer or layer.get_seq_length() != len(tokens) for layer in layers):
+        return None
     lent: list[Any] = []
     for layer in layers:
         lent.append(_Lent())

@@ -12,7 +12,7 @@ import torch
 from mossa.errors import DataError, ModelError
 from mossa.models.base import check_vocabulary, longest_input
 from mossa.models.prompts import make_format
-from mossa.representations.extract import represent_tokens
+from mossa.representations.extract import check_alone, represent_tokens
 from mossa.study.loading import checked
 from mossa.study.schema import Prompt
 from mossa.tasks.turns import prompts_of
@@ -45,7 +45,9 @@ def represent(
             stacklevel=2,
         )
     with held_still(model):
-        return represent_tokens(model, tokens, last_layer)
+        found = represent_tokens(model, tokens, last_layer)
+        check_alone(model, tokens, found, last_layer)
+        return found
 
 
 def encode_prompts(

@@ -30,11 +30,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """A unit is `done` of `total` steps or prompts along."""
+    """A unit is `done` of `total` steps or prompts along; a training also tells its loss (nats per target token)."""
 
     identifier: str
     done: int
     total: int
+    loss: float | None = None
 
 
 Event = Started | Advanced | Outcome

@@ -1,11 +1,13 @@
-"""What a person sees while a study runs: bars on a terminal, one line per unit elsewhere."""
+"""What a person sees while a study runs: bars on a terminal; elsewhere a line per unit, and one a minute meanwhile."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import (
@@ -18,9 +20,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from mossa.run.events import Event, Outcome, Started
+from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.run import Finished, Means, Prepared, run_study
+from mossa.units.unit import Unit
+
+EVERY = 60.0  # seconds between two lines about a unit, outside a terminal
 
 
 def run_shown(
@@ -60,6 +65,39 @@ def _say_finished(console: Console, finished: Finished) -> None:
     console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, markup=False)
 
 
+@dataclass
+class _UnderWay:
+    """A unit that somebody is doing: since when, how far it is, and how far it was when that was first told."""
+
+    unit: Unit
+    since: float
+    shown: float
+    first: tuple[float, int] | None = None
+    at: Advanced | None = None
+
+    def advance(self, event: Advanced, now: float) -> None:
+        """Take in how far it is."""
+        self.first, self.at = self.first or (now, event.done), event
+
+    def line(self, now: float) -> str:
+        """Return what a log says of it."""
+        if self.at is None or self.first is None:
+            return f"{self.unit.title}: at work for {_duration(now - self.since)}"
+        start, begun = self.first
+        what = "step " if self.unit.step == "train" else ""
+        line = f"{self.unit.title}: {what}{self.at.done} of {self.at.total}"
+        line += f", loss {self.at.loss:.4f}" if self.at.loss is not None else ""
+        if self.at.done > begun:
+            line += f", about {_duration((now - start) / (self.at.done - begun) * (self.at.total - self.at.done))} left"
+        return line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 class Display:
     """Shows what the engine does; `total` is the number of units this run will do."""
 
@@ -68,6 +106,7 @@ class Display:
         self.bars: Progress | None = None
         self.overall = TaskID(0)
         self.rows: dict[str, TaskID] = {}
+        self.under_way: dict[str, _UnderWay] = {}
         self.started = time.monotonic()
         self.seconds: dict[str, list[float]] = {}
 
@@ -77,6 +116,7 @@ class Display:
             if event.state == "damaged":
                 self.total = self.finished + len(queue.todo)
             self.finished = self.total - len(queue.todo)  # so what other shards did is counted, and what is left out
+            self.under_way.pop(event.identifier, None)
             if self.bars is None:
                 self._line(event, queue)
             else:
@@ -87,6 +127,11 @@ class Display:
                 self.rows[event.unit.id] = self.bars.add_task(event.unit.title, total=None)
             elif event.identifier in self.rows:
                 self.bars.update(self.rows[event.identifier], completed=event.done, total=event.total)
+        elif isinstance(event, Started):
+            now = time.monotonic()
+            self.under_way[event.unit.id] = _UnderWay(event.unit, now, now)
+        elif event.identifier in self.under_way:
+            self.under_way[event.identifier].advance(event, time.monotonic())
 
     def say(self, message: str) -> None:
         """Print a line without disturbing the bars."""
@@ -94,9 +139,19 @@ class Display:
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show bars for the length of the block if there is a terminal and something to do."""
-        if not (self.console.is_terminal and self.total):
+        """Show bars for the length of the block; without a terminal, a line a minute for each unit under way."""
+        if not self.total:
             yield
+            return
+        if not self.console.is_terminal:
+            ended = threading.Event()
+            clock = threading.Thread(target=self._tick, args=(ended,), daemon=True)
+            clock.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                clock.join()
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -108,6 +163,15 @@ class Display:
             self.overall = self.bars.add_task("units", total=self.total)
             yield
         self.bars = None
+
+    def _tick(self, ended: threading.Event) -> None:
+        """Say how far each long unit is, also one that tells nothing; in a thread, for the engine waits or works."""
+        while not ended.wait(min(1.0, EVERY)):
+            now = time.monotonic()
+            for under_way in list(self.under_way.values()):
+                if now - under_way.shown >= EVERY:
+                    under_way.shown = now
+                    self.console.print(under_way.line(now), highlight=False, markup=False, soft_wrap=True)
 
     def _line(self, outcome: Outcome, queue: Queue) -> None:
         if outcome.state != "done":

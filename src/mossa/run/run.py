@@ -15,6 +15,7 @@ import pandas as pd
 from mossa.errors import StudyError, choices
 from mossa.models.access import check_access
 from mossa.models.quantise import check_quantiser
+from mossa.models.rendering import Rendering, otherwise, render
 from mossa.run.devices import find_device
 from mossa.run.engines.claims import Claims
 from mossa.run.engines.registry import ENGINES
@@ -23,12 +24,12 @@ from mossa.run.engines.shared_queue import SharedQueue, falls_to
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue, needed
 from mossa.store.folder import RunFolder, Status
-from mossa.store.record import Record, write_record
+from mossa.store.record import Record, recorded_rendering, write_record
 from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
 from mossa.study.schema import Study
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Task
-from mossa.units.plan import plan
+from mossa.units.plan import plan, rendered_from
 from mossa.units.unit import Unit, fingerprints
 
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
@@ -45,6 +46,7 @@ class Prepared:
     units: dict[str, Unit]
     fingerprints: dict[str, str]
     status: dict[str, Status]
+    rendering: Rendering
 
     @property
     def plan(self) -> str:
@@ -55,7 +57,7 @@ class Prepared:
     def record(self) -> Record:
         """Return what stays of this in the run folder."""
         shown = {task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in self.tasks}
-        return Record(self.study, self.run, self.units, self.fingerprints, shown)
+        return Record(self.study, self.run, self.units, self.fingerprints, shown, self.rendering)
 
     @property
     def todo(self) -> list[str]:
@@ -113,10 +115,18 @@ def prepare(study: Study, runs: Path, steps: Collection[str] | None = None) -> P
     """
     check_access(study.base)
     tasks = load_tasks(study.tasks)
-    units = {name: unit for name, unit in plan(study, tasks).items() if steps is None or unit.step in steps}
-    marks = fingerprints(units)
     run = RunFolder(runs / study.name)
-    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks))
+    rendering = recorded_rendering(run, rendered_from(study)) or _render(study)
+    units = {name: unit for name, unit in plan(study, tasks, rendering).items() if steps is None or unit.step in steps}
+    marks = fingerprints(units)
+    return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks), rendering)
+
+
+def _render(study: Study) -> Rendering:
+    """Render what stands around the prompts of a study, now."""
+    from mossa.models.base import load_tokenizer  # torch
+
+    return render(load_tokenizer(study.base), study.prompt, rendered_from(study))
 
 
 def _statuses(run: RunFolder, units: dict[str, Unit], marks: dict[str, str]) -> dict[str, Status]:
@@ -160,7 +170,9 @@ def run_study(
             check_quantiser(prepared.study.base)
             from mossa.steps.workbench import Job  # torch and the rest, needed from here on
 
-            job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints)
+            if prepared.rendering.trim and (sentence := otherwise(prepared.rendering, _render(prepared.study))):
+                say(sentence)
+            job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints, prepared.rendering)
             ENGINES[means.engine](job, queue, means, settle, say)
         finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
         with claims.held_alone("tables") if claims else nullcontext():

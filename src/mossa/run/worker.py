@@ -20,7 +20,7 @@ from mossa.run.events import Advanced
 def work(pipe: Connection, device: str, threads: int) -> None:
     """Do the units that come through `pipe`, after the job; send back how each goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops us
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an exception, so that temporary folders are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # an exception: a training writes where it stands
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         job = pipe.recv_bytes()  # at once: the main process waits until it is taken
@@ -30,7 +30,7 @@ def work(pipe: Connection, device: str, threads: int) -> None:
         with threads_limited(threads):
             bench = Workbench(pickle.loads(job), device)
             while (unit := pipe.recv()) is not None:
-                bench.on_progress = lambda done, total, unit=unit: pipe.send(Advanced(unit.id, done, total))
+                bench.on_progress = lambda *at, unit=unit: pipe.send(Advanced(unit.id, *at))
                 try:
                     pipe.send(perform(unit, bench))
                 except RunFolderError as error:

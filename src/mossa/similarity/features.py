@@ -37,8 +37,8 @@ class Groups:
             raise SimilarityError(f"`groups` holds what cannot be a label ({error}); give texts or numbers.") from error
         if missing:
             raise SimilarityError(
-                f"`groups`: the label of row {missing[0]} is {values[missing[0]]} ({len(missing)} of {n} rows have none); "
-                "leave these prompts out of every array, or give them a label of their own."
+                f"`groups`: the label of row {missing[0]} is {values[missing[0]]} ({len(missing)} of {n} are missing). "
+                "Leave these prompts out of every array, or give them a label of their own."
             )
         coded = np.array([number[label] for label in values], dtype=np.int64)
         return cls(coded, np.bincount(coded))

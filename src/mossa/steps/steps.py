@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
 from mossa.models.placement import device_of
 from mossa.models.prompts import tokenize
-from mossa.representations import represent_tokens
+from mossa.representations import check_alone, represent_tokens
 from mossa.steps.compare import compare_task
 from mossa.steps.workbench import Workbench
 from mossa.study.schema import BASE
@@ -79,7 +79,7 @@ def judge(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     name, task = unit.key.split("@")
     examples = bench.encoded(task, "test", True)
     model = bench.model(name)
-    found = evaluate(model, examples, device_of(model), bench.allowance)
+    found = evaluate(model, examples, device_of(model), bench.allowance, bench.on_progress)
     skipped = len(bench.tasks[task].test) - found.n
     row = {"model": name, "role": role(bench.study, name), "task": task, "cluster": bench.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
@@ -172,10 +172,10 @@ STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
 
 
 def _represent(bench: Workbench, name: str, prompts: list[Sequence[int]]) -> np.ndarray[Any, Any]:
-    last_layer = bench.study.representations.last_layer
-    return represent_tokens(
-        bench.model(name), prompts, last_layer, on_prompts=bench.on_progress, allowance=bench.allowance
-    ).numpy()
+    last_layer, model = bench.study.representations.last_layer, bench.model(name)
+    found = represent_tokens(model, prompts, last_layer, on_prompts=bench.on_progress, allowance=bench.allowance)
+    check_alone(model, prompts, found, last_layer)
+    return found.numpy()
 
 
 def _mean(values: list[int]) -> float | None:

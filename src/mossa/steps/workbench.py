@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mossa.models.base import LoadedBase
+from mossa.models.base import LoadedBase, load_config, longest_input
 from mossa.models.batches import Allowance
-from mossa.models.prompts import Encoded, PromptFormat
+from mossa.models.prompts import Encoded, PromptFormat, make_format
+from mossa.models.rendering import Rendering
 from mossa.models.shelf import Shelf
 from mossa.store.folder import RunFolder
 from mossa.store.tensors import map_tensors
@@ -38,13 +39,14 @@ class Job:
     """What every worker of a run is given: the study, its tasks as they were planned, and the folder.
 
     The tasks travel with it, so that no worker can read other data than those the units were planned with. `marks`
-    maps the units to their fingerprints.
+    maps the units to their fingerprints. `rendering` is what stands around every prompt; without, it is rendered anew.
     """
 
     study: Study
     tasks: list[Task]
     run: RunFolder
     marks: dict[str, str]
+    rendering: Rendering | None = None
 
 
 class Workbench:
@@ -52,8 +54,9 @@ class Workbench:
 
     def __init__(self, job: Job, device: str) -> None:
         self.study, self.run, self.marks, self.device = job.study, job.run, job.marks, device
+        self.rendering = job.rendering
         self.tasks = {task.name: task for task in job.tasks}
-        self.on_progress: Callable[[int, int], None] | None = None
+        self.on_progress: Callable[..., None] | None = None  # hears (done, total), and the loss of a training
         self.begin()
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None
@@ -79,7 +82,8 @@ class Workbench:
     @cached_property
     def format(self) -> PromptFormat:
         """Return how prompts become tokens."""
-        return self._shelf.format(self.study.prompt)
+        longest = longest_input(load_config(self.study.base), self.tokenizer)
+        return make_format(self.tokenizer, self.study.prompt, longest, self.rendering)
 
     def encoded(self, task: str, split: Split, with_target: bool) -> list[Encoded]:
         """Return a task's examples as tokens; those that do not fit are absent, their `index` tells which."""

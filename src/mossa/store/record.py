@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
 from mossa.errors import RunFolderError
+from mossa.models.rendering import Rendering
 from mossa.names import SAFE_NAME
+from mossa.store.disk import read_json
 from mossa.store.folder import RunFolder, Status
 from mossa.study.schema import Study
 from mossa.units.unit import Unit
@@ -20,13 +22,17 @@ STUDY, RECORD = "study.yaml", "record.json"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A study as it was planned: settings, folder, units with their fingerprints, and a few prompts per task."""
+    """A study as it was planned: settings, folder, units with their fingerprints, and a few prompts per task.
+
+    `rendering` is what stands around every prompt; None in a folder of an earlier version.
+    """
 
     study: Study
     run: RunFolder
     units: dict[str, Unit]
     fingerprints: dict[str, str]
     prompts: dict[str, list[str]]
+    rendering: Rendering | None = None
 
     def status(self) -> dict[str, Status]:
         """Return where each unit stands now."""
@@ -40,9 +46,11 @@ def write_record(record: Record) -> None:
         for unit, mark in zip(record.units.values(), record.fingerprints.values(), strict=True)
     ]
     run = record.run
+    content = {"units": units, "prompts": record.prompts}
+    content |= {"rendering": asdict(record.rendering)} if record.rendering else {}
     with run.writing():
         run.write(run.path / STUDY, yaml.safe_dump(record.study.model_dump(mode="json"), sort_keys=False))
-        run.write(run.path / RECORD, json.dumps({"units": units, "prompts": record.prompts}, ensure_ascii=False))
+        run.write(run.path / RECORD, json.dumps(content, ensure_ascii=False))
 
 
 def read_record(folder: Path) -> Record:
@@ -67,9 +75,19 @@ def read_record(folder: Path) -> Record:
             unit = Unit(_safe(found["step"]), _safe(found["key"]), found["settings"], tuple(found["inputs"]))
             units[unit.id] = unit
             marks[unit.id] = str(found["fingerprint"])
-        return Record(study, RunFolder(folder), units, marks, content["prompts"])
+        rendering = Rendering.read(content["rendering"]) if "rendering" in content else None
+        return Record(study, RunFolder(folder), units, marks, content["prompts"], rendering)
     except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, ValidationError) as error:
         raise RunFolderError(f"{folder}: {STUDY} or {RECORD} cannot be read: {error}") from error
+
+
+def recorded_rendering(run: RunFolder, made_from: str) -> Rendering | None:
+    """Return what an earlier run of this folder rendered from the very same, None if there is nothing of the kind."""
+    try:
+        rendering = Rendering.read(read_json(run.path / RECORD)["rendering"])
+    except (RunFolderError, KeyError, TypeError):
+        return None
+    return rendering if rendering.made_from == made_from else None
 
 
 def _safe(name: str) -> str:

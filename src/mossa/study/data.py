@@ -15,13 +15,9 @@ class Fields(Settings):
     prompt: str | None = Field(default=None, description="column of what is asked: text, or a list of messages")
     input: str | None = Field(default=None, description="column that follows the prompt on a new line, where filled")
     target: str | None = Field(default=None, description="column of the answer: text, or a list of messages")
-    messages: str | None = Field(
-        default=None, description="column of whole conversations; the last answer is the target"
-    )
+    messages: str | None = Field(default=None, description="column of conversations; the last answer is the target")
     system: str | None = Field(default=None, description="column of a system message, where filled")
-    history: str | None = Field(
-        default=None, description="column of earlier turns: pairs of what was asked and answered"
-    )
+    history: str | None = Field(default=None, description="column of earlier turns: pairs of question and answer")
     template: str | None = Field(default=None, description="column that names the template that worded the prompt")
     task: str | None = Field(default=None, description="column that names the task: one file or set is many tasks")
     cluster: str | None = Field(default=None, description="column that names the task cluster")

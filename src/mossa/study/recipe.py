@@ -75,4 +75,7 @@ class Recipe(Settings):
     max_gradient_norm: Positive | None = Field(default=1.0, description="clip the gradient to this norm")
     budget: Budget = Field(default=Budget(epochs=3), description="how long to train")
     gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time")
-    checkpoint_every: Count = Field(default=200, description="optimizer steps between two resumable checkpoints")
+    checkpoint_every: Count | None = Field(
+        default=None,
+        description="optimizer steps between two resumable checkpoints; default: about every two minutes of work",
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mossa.errors import DataError, choices
 from mossa.names import check_name
@@ -99,7 +100,8 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     Raises `DataError` if there are none, or if a name cannot serve as a key or appears twice.
     """
     if place.is_file():
-        kind_of(place) or next(read_rows(place))  # the sentence about endings
+        if kind_of(place) is None:
+            next(read_rows(place))  # says which endings there are
         return Source(place, {name_of(place): Part(name_of(place), (place,))}, by_task(clusters, place))
     if not place.is_dir():
         raise DataError(
@@ -126,12 +128,12 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
 
 
 def read_examples(path: Path, name: str | None = None, demonstrations: int = 0) -> list[Example]:
-    """Return the examples in one file, in file order, read as its folder's dataset_info.json says if it is listed there.
+    """Return the examples in one file, in file order, read as dataset_info.json beside it says if that lists it.
 
     Raises `DataError` naming the line for the first bad one.
     """
-    parts = [Part(listed, (path,), entry.fields, entry.tags)
-             for listed, entry in read_dataset_info(path.parent).items() if path.parent / entry.place == path]  # fmt: skip
+    listed = read_dataset_info(path.parent).items()
+    parts = [Part(key, (path,), entry.fields, entry.tags) for key, entry in listed if entry.place == path.name]
     part = (parts or [Part(name or name_of(path), (path,))])[0]
     found = Found()
     _read(part, part.fields, demonstrations, found)
@@ -160,7 +162,7 @@ def read_prompts(path: Path) -> list[Example]:
 
 def _read(part: Part, fields: Fields | None, demonstrations: int, found: Found) -> None:
     """Add what the files of a part hold to `found`."""
-    content = read_object(part.files[0]) if kind_of(part.files[0]) == ".json" else None
+    content: Any = read_object(part.files[0]) if kind_of(part.files[0]) == ".json" else None
     if is_task_file(content):
         examples, empty = read_instances(content, part.files[0], demonstrations)
         found.examples[part.name] += examples
@@ -210,14 +212,15 @@ def _by_name(folder: Path, parts: list[Part]) -> dict[str, Part]:
         check_name(part.name, "task", str(part.files[0]))
         if other := named.get(part.name.lower()):
             raise DataError(
-                f"{folder}: {part.files[0].name!r} and {other.files[0].name!r} differ only in case or ending; rename one."
+                f"{folder}: {part.files[0].name!r} and {other.files[0].name!r} differ only in case or ending; "
+                "rename one."
             )
         named[part.name.lower()] = part
     return {part.name: part for part in named.values()}
 
 
 def by_task(clusters: Mapping[str, list[str]] | None, place: Path | str) -> dict[str, str] | None:
-    """Return the cluster of each task, None if no clusters are given; raises `DataError` for a name that cannot be one."""
+    """Return the cluster of each task, None if none are given; raises `DataError` for a name that cannot be one."""
     if clusters is None:
         return None
     return {name: check_name(cluster, "cluster", str(place)) for cluster, names in clusters.items() for name in names}

@@ -57,8 +57,8 @@ def hub_tables(
 
     Without `config` the dataset must have only one. The files are where the hub puts what it converts
     (`config/split/0000.parquet`, or `config/partial-split/` of a dataset that is too large), or of another revision
-    those whose names say the split. Raises `DataError`, ending in `hint`, for a configuration or split that is not there (with those that
-    are).
+    those whose names say the split. Raises `DataError`, ending in `hint`, for a configuration or split that is not
+    there (with those that are).
     """
     listed = _cached_listing(repository, revision) if is_offline() else hub_listing(repository, revision)
     listed = sorted(path for path in listed if kind_of(Path(path)) and Path(path).name != "dataset_infos.json")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mossa.training.randomness import random_state, set_random_state
+
+INTERVAL = 120.0  # seconds of work between two checkpoints
+SHARE = 0.02  # of the time may go into writing them
 
 
 @dataclass
@@ -24,51 +30,101 @@ class Progress:
     losses: list[float] = field(default_factory=list[float])
 
 
-def save_checkpoint(
-    folder: Path, fingerprint: str, progress: Progress, weights: dict[str, Any], optimizer: torch.optim.Optimizer
-) -> None:
-    """Write weights, optimizer moments, random state and progress as one file, replaced atomically."""
-    tensors = {f"weight.{name}": tensor.detach().contiguous().cpu() for name, tensor in weights.items()}
-    for name, tensor in weights.items():
-        for moment, value in optimizer.state[tensor].items():
-            tensors[f"optimizer.{moment}.{name}"] = value.detach().contiguous().cpu()
-    tensors |= {f"random.{device}": state for device, state in random_state(weights.values()).items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "checkpoint.partial"
-    metadata = {"progress": json.dumps(asdict(progress)), "fingerprint": fingerprint, "checksum": _checksum(tensors)}
-    save_file(tensors, temporary, metadata=metadata)
-    temporary.replace(folder / "checkpoint.safetensors")
+class Keeper:
+    """Writes where a training stands into `folder`: every `every` steps, else about every two minutes, and at a stop.
 
-
-def load_checkpoint(
-    folder: Path, fingerprint: str, weights: dict[str, Any], optimizer: torch.optim.Optimizer
-) -> Progress | None:
-    """Restore weights, optimizer and random state; return the progress, or None if there is nothing to go on from.
-
-    A checkpoint of another fingerprint, or a damaged one, is not used: nothing is touched and training begins anew.
+    Writing takes at most a fiftieth of the time. What is written is the state between two steps: `weights` by name, the
+    optimizer's moments, and the random state with which the next step begins.
     """
-    path = folder / "checkpoint.safetensors"
-    try:
-        header = _metadata(path)
-        tensors = load_file(path)
-        progress = Progress(**json.loads(header["progress"]))
-        if header["fingerprint"] != fingerprint or header["checksum"] != _checksum(tensors):
+
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        weights: dict[str, Any],
+        optimizer: torch.optim.Optimizer,
+        every: int | None = None,
+    ) -> None:
+        self.folder, self.fingerprint, self.weights, self.optimizer = folder, fingerprint, weights, optimizer
+        self.every = every
+        self.cost = 0.0  # seconds that the last writing took
+        self.written = 0  # the step of the last writing
+        self.since = time.monotonic()
+
+    @contextmanager
+    def watching(self, progress: Progress) -> Iterator[None]:
+        """Keep what `progress` tells of for the length of the block, also when the run is stopped within it."""
+        self.progress, self.written = progress, progress.step
+        self.begun: tuple[int, dict[str, torch.Tensor]] = (-1, {})
+        self.since = time.monotonic()
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(OSError, SafetensorError):  # the disk may be why we stop; the last one is still there
+                self._save_if_whole()
+            raise
+
+    def between_steps(self) -> None:
+        """Note the random state with which the next step begins, and write if it is time."""
+        self.begun = self.progress.step, random_state(self.weights.values())
+        done = self.progress.step - self.written
+        late = time.monotonic() - self.since >= max(INTERVAL, self.cost / SHARE)
+        if done and (late if self.every is None else done >= self.every):
+            self._save()
+
+    def _save_if_whole(self) -> None:
+        """Write, unless the stop came while a step was changing weights; what was half computed is forgotten."""
+        progress, step = self.progress, self.progress.step
+        changed = max(int(self.optimizer.state[tensor].get("step", 0)) for tensor in self.weights.values())
+        if step > self.written and changed == step == len(progress.losses):
+            self._save()
+
+    def _save(self) -> None:
+        """Write weights, moments, random state and progress as one file, replaced atomically."""
+        start = time.monotonic()
+        step, random = self.begun
+        if step != self.progress.step:  # a step has ended, and nothing was drawn since
+            random = random_state(self.weights.values())
+        tensors = {f"weight.{name}": tensor.detach().contiguous().cpu() for name, tensor in self.weights.items()}
+        for name, tensor in self.weights.items():
+            for moment, value in self.optimizer.state[tensor].items():
+                tensors[f"optimizer.{moment}.{name}"] = value.detach().contiguous().cpu()
+        tensors |= {f"random.{device}": state for device, state in random.items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / "checkpoint.partial"
+        metadata = {"progress": json.dumps(asdict(self.progress)), "fingerprint": self.fingerprint}
+        save_file(tensors, temporary, metadata={**metadata, "checksum": _checksum(tensors)})
+        temporary.replace(self.folder / "checkpoint.safetensors")
+        self.written, self.since = self.progress.step, time.monotonic()
+        self.cost = self.since - start
+
+    def load(self) -> Progress | None:
+        """Restore weights, optimizer and random state; return the progress, None if there is nothing to go on from.
+
+        A checkpoint of another fingerprint, or a damaged one, is not used: nothing is touched and training begins anew.
+        """
+        path = self.folder / "checkpoint.safetensors"
+        try:
+            header = _metadata(path)
+            tensors = load_file(path)
+            progress = Progress(**json.loads(header["progress"]))
+            if header["fingerprint"] != self.fingerprint or header["checksum"] != _checksum(tensors):
+                return None
+            values = {name: tensors[f"weight.{name}"] for name in self.weights}
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
             return None
-        values = {name: tensors[f"weight.{name}"] for name in weights}
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-        return None
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            tensor.copy_(values[name])
-            optimizer.state[tensor] = {
-                key.removeprefix("optimizer.").removesuffix(f".{name}"): value.to(tensor.device)
-                for key, value in tensors.items()
-                if key.startswith("optimizer.") and key.endswith(f".{name}")
-            }
-    set_random_state(
-        {name.removeprefix("random."): state for name, state in tensors.items() if name.startswith("random.")}
-    )
-    return progress
+        with torch.no_grad():
+            for name, tensor in self.weights.items():
+                tensor.copy_(values[name])
+                self.optimizer.state[tensor] = {
+                    key.removeprefix("optimizer.").removesuffix(f".{name}"): value.to(tensor.device)
+                    for key, value in tensors.items()
+                    if key.startswith("optimizer.") and key.endswith(f".{name}")
+                }
+        set_random_state(
+            {name.removeprefix("random."): state for name, state in tensors.items() if name.startswith("random.")}
+        )
+        return progress
 
 
 def _checksum(tensors: dict[str, torch.Tensor]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,15 +33,19 @@ class Evaluation:
 
 
 def evaluate(
-    model: Any, examples: Sequence[Encoded], device: torch.device, allowance: Allowance | None = None
+    model: Any,
+    examples: Sequence[Encoded],
+    device: torch.device,
+    allowance: Allowance | None = None,
+    on_examples: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Return how well `model` gives the targets of `examples`.
+    """Return how well `model` gives the targets of `examples`; `on_examples` hears of examples done, and of how many.
 
     Without examples, or where a loss is not finite, the loss is None and the reason is given.
     """
     if not examples:
         return Evaluation(None, None, 0, 0, "no example fits the model")
-    losses, exact = token_losses(model, examples, device, allowance)
+    losses, exact = token_losses(model, examples, device, allowance, on_examples)
     tokens = count_targets(examples)
     accuracy = sum(exact) / len(exact)
     lost = sum(not math.isfinite(loss) for loss in losses)

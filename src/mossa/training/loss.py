@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from mossa.models.batches import Allowance, by_length, for_each_batch, pad_right
+from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, pad_right
 from mossa.models.prompts import Encoded
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}  # padded tokens in one micro-batch
@@ -52,7 +52,7 @@ def backward(model: Any, examples: Sequence[Encoded], device: torch.device, toke
     """
     total = count_targets(examples)
     loss_sum = 0.0
-    for group in by_length(lengths(examples), token_budget or TOKEN_BUDGET[device.type]):
+    for group in micro_batches(model, examples, token_budget or TOKEN_BUDGET[device.type]):
         ids, rows, labels = micro_batch(examples, group, device)
         logits = _upcast(target_logits(model, ids, rows))
         loss = functional.cross_entropy(logits, labels.to(logits.device), reduction="sum") / total
@@ -63,16 +63,23 @@ def backward(model: Any, examples: Sequence[Encoded], device: torch.device, toke
 
 @torch.no_grad()
 def token_losses(
-    model: Any, examples: Sequence[Encoded], device: torch.device, allowance: Allowance | None = None
+    model: Any,
+    examples: Sequence[Encoded],
+    device: torch.device,
+    allowance: Allowance | None = None,
+    on_examples: Callable[[int, int], None] | None = None,
 ) -> tuple[list[float], list[bool]]:
     """Return for each example the sum of its target tokens' losses (nats), and whether every one is the argmax.
 
-    Where memory runs out, batches are halved, which `allowance` counts.
+    `on_examples` hears of examples done, and of how many. Where memory runs out, batches are halved, which `allowance`
+    counts.
     """
     sums = [0.0] * len(examples)
     exact = [False] * len(examples)
+    done = 0
 
     def score(group: list[int]) -> None:
+        nonlocal done
         ids, rows, labels = micro_batch(examples, group, device)
         logits = _upcast(target_logits(model, ids, rows))
         labels = labels.to(logits.device)
@@ -81,14 +88,20 @@ def token_losses(
         counts = [count_targets([examples[index]]) for index in group]
         for index, loss, hit in zip(group, losses.split(counts), right.split(counts), strict=True):
             sums[index], exact[index] = float(loss.sum()), bool(hit.all())
+        done += len(group)
+        if on_examples:
+            on_examples(done, len(examples))
 
-    for_each_batch(lengths(examples), TOKEN_BUDGET[device.type], allowance or Allowance(), score)
+    sizes = [len(example.tokens) for example in examples]
+    border = border_of(model, max(sizes, default=0))
+    for_each_batch(sizes, TOKEN_BUDGET[device.type], allowance or Allowance(), score, border)
     return sums, exact
 
 
-def lengths(examples: Sequence[Encoded]) -> list[int]:
-    """Return the tokens of each example, prompt and target."""
-    return [len(example.tokens) for example in examples]
+def micro_batches(model: Any, examples: Sequence[Encoded], token_budget: int) -> list[list[int]]:
+    """Return the groups of indices in which `model` is fed `examples`."""
+    sizes = [len(example.tokens) for example in examples]
+    return by_length(sizes, token_budget, border_of(model, max(sizes)))
 
 
 def _upcast(logits: torch.Tensor) -> torch.Tensor:

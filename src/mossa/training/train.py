@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,11 +15,11 @@ import torch
 from mossa.errors import TrainingError
 from mossa.models.adapters import new_adapter, save_adapter, update_norms
 from mossa.models.base import LoadedBase
-from mossa.models.batches import Allowance, by_length, ran_out_of_memory
+from mossa.models.batches import Allowance, ran_out_of_memory
 from mossa.models.prompts import Encoded
 from mossa.study.recipe import Budget, Recipe, Until
-from mossa.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from mossa.training.loss import TOKEN_BUDGET, backward, count_targets, lengths, token_losses
+from mossa.training.checkpoint import Keeper, Progress
+from mossa.training.loss import TOKEN_BUDGET, backward, count_targets, micro_batches, token_losses
 from mossa.training.randomness import random_state, set_random_state
 from mossa.training.schedule import batches, learning_rate, planned_steps
 
@@ -53,14 +53,15 @@ def train_adapter(
     output: Path,
     checkpoints: Path | None = None,
     fingerprint: str = "",
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
     allowance: Allowance | None = None,
 ) -> Trained:
     """Train a LoRA adapter on `examples`, save it to `output` in PEFT's format, and leave the base as it was.
 
-    With `checkpoints`, goes on exactly from the last checkpoint there that has this `fingerprint`. Where memory runs
-    out, micro-batches are halved, which `allowance` counts and which changes sums in their last digits only. Raises
-    `TrainingError` if there is nothing to train on or a loss or gradient is not finite.
+    With `checkpoints`, goes on exactly from the last checkpoint there that has this `fingerprint`; one is written about
+    every two minutes, and when the run is stopped. `on_step` hears of steps done, of how many, and the loss. Where
+    memory runs out, micro-batches are halved, which `allowance` counts and which changes sums in their last digits
+    only. Raises `TrainingError` if there is nothing to train on or a loss or gradient is not finite.
     """
     allowance = allowance or Allowance()
     if not examples:
@@ -74,33 +75,29 @@ def train_adapter(
         torch.manual_seed(seed)
         weights = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
         optimizer = torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=recipe.weight_decay, fused=True)
-        progress = (checkpoints and load_checkpoint(checkpoints, fingerprint, weights, optimizer)) or Progress()
+        keeper = checkpoints and Keeper(checkpoints, fingerprint, weights, optimizer, recipe.checkpoint_every)
+        progress = (keeper and keeper.load()) or Progress()
         adapted.train()
+
+        def reached(until: Until) -> bool:
+            return _reached(adapted, validation, until, base.device, allowance)
+
         stopped = "budget"
-        for indices in islice(batches(len(examples), recipe.batch_size, seed), progress.step, total):
-            _step(
-                adapted,
-                [examples[index] for index in indices],
-                optimizer,
-                recipe,
-                progress,
-                total,
-                base.device,
-                allowance,
-            )
-            if on_step:
-                on_step(progress.step, total)
-            if (
-                budget.until
-                and progress.step % budget.until.check_every == 0
-                and _reached(adapted, validation, budget.until, base.device, allowance)
-            ):
-                stopped = "criterion"
-                break
-            if checkpoints and progress.step % recipe.checkpoint_every == 0 and progress.step < total:
-                save_checkpoint(checkpoints, fingerprint, progress, weights, optimizer)
-        if budget.until and stopped == "budget":
-            stopped = "criterion" if _reached(adapted, validation, budget.until, base.device, allowance) else "limit"
+        with keeper.watching(progress) if keeper else nullcontext():
+            for indices in islice(batches(len(examples), recipe.batch_size, seed), progress.step, total):
+                # Looked at before a step, not after one: a run that was stopped in between looks again.
+                due = budget.until and progress.step and progress.step % budget.until.check_every == 0
+                if budget.until and due and reached(budget.until):
+                    stopped = "criterion"
+                    break
+                if keeper:
+                    keeper.between_steps()
+                step = [examples[index] for index in indices]
+                _step(adapted, step, optimizer, recipe, progress, total, base.device, allowance)
+                if on_step:
+                    on_step(progress.step, total, progress.losses[-1])
+            if budget.until and stopped == "budget":
+                stopped = "criterion" if reached(budget.until) else "limit"
         save_adapter(adapted, output)
         norm, share = update_norms(adapted)
     tail = progress.losses[-max(1, len(progress.losses) // 10) :]
@@ -139,9 +136,9 @@ def _step(
         group["lr"] = learning_rate(progress.step, total, recipe)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    progress.step += 1
     progress.target_tokens += count_targets(examples)
     progress.losses.append(loss)
+    progress.step += 1  # last: until here the step does not count, and `Keeper` sees that it is not whole
 
 
 def _backward(
@@ -162,8 +159,8 @@ def _backward(
                 raise
         optimizer.zero_grad(set_to_none=True)  # what the half-finished step has left
         set_random_state(state)
-        groups = by_length(lengths(examples), tokens)
-        allowance.halve(max(lengths(examples)), single=len(groups) == len(examples))
+        groups = micro_batches(adapted, examples, tokens)
+        allowance.halve(max(len(each.tokens) for each in examples), single=len(groups) == len(examples))
 
 
 def _reached(

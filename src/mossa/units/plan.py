@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from mossa.errors import StudyError, choices
 from mossa.models.files import adapter_fingerprint, base_fingerprint
+from mossa.models.rendering import Rendering
 from mossa.names import LONGEST_NAME, check_name
 from mossa.similarity.registry import estimator
 from mossa.study.recipe import Budget
@@ -47,10 +49,17 @@ def check_names(study: Study, tasks: Sequence[Task]) -> None:
             )
 
 
-def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
+def rendered_from(study: Study) -> str:
+    """Return a hash of what the study's prompts are rendered from: the base with its tokenizer, template and system."""
+    sources = [base_fingerprint(study.base), study.prompt.template, study.prompt.system]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None) -> dict[str, Unit]:
     """Return all units of the study by id, in an order in which inputs come before what reads them.
 
-    Raises `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
+    `rendering` is what stands around the prompts; without it the units serve to be counted, not to be done. Raises
+    `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
     """
     check_names(study, tasks)
     for identifier in study.similarity.estimators:
@@ -60,7 +69,7 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
         base["quantise"] = study.base.quantise
     context = {
         "base": base,
-        "prompt": study.prompt.model_dump(mode="json"),
+        "prompt": study.prompt.model_dump(mode="json") | ({"rendered": rendering.hash} if rendering else {}),
     }
     seeds = study.control.seeds
     units: list[Unit] = []

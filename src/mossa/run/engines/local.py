@@ -21,7 +21,7 @@ from mossa.run.worker import threads_limited, work
 from mossa.steps.workbench import Job, Workbench
 from mossa.units.unit import Unit
 
-PATIENCE = 5.0  # seconds that workers have to stop by themselves
+PATIENCE = 20.0  # seconds that workers have to stop by themselves: a training first writes where it stands
 
 
 def run_here(job: Job, queue: Queue, device: str, threads: int, on_event: Callable[[Event], None]) -> None:
@@ -33,7 +33,7 @@ def run_here(job: Job, queue: Queue, device: str, threads: int, on_event: Callab
             if unit is None:
                 continue
             on_event(Started(unit, 0))
-            bench.on_progress = lambda done, total, name=unit.id: on_event(Advanced(name, done, total))
+            bench.on_progress = lambda *at, name=unit.id: on_event(Advanced(name, *at))
             loaded = unit.model
             on_event(perform(unit, bench))
 

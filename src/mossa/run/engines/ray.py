@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import ray as ray_library
@@ -27,6 +28,7 @@ from mossa.store.provenance import provenance
 from mossa.units.unit import Unit
 
 ray: Any = ray_library  # its own annotations know neither concurrency groups nor what an actor's methods take
+PATIENCE = 20.0  # seconds that actors have to stop by themselves
 LOOK = 1.0  # seconds between two looks at how the units under way go
 SLOW_START = 60.0  # seconds without any actor after which this is said
 
@@ -38,7 +40,8 @@ class Hand:
         self.job, self.threads = job, threads
         self.bench = Workbench(job, device)
         self.bench.on_progress = self._note
-        self.at: tuple[int, int] | None = None
+        self.at: tuple[Any, ...] | None = None
+        self.stopping = False
 
     def introduce(self) -> tuple[str, dict[str, Any], bool]:
         """Return where it is, the versions of its libraries, and whether it sees the run folder."""
@@ -56,12 +59,18 @@ class Hand:
         except RunFolderError as error:
             return error
 
-    def progress(self) -> tuple[int, int] | None:
-        """Return how far the unit under way is."""
+    def progress(self) -> tuple[Any, ...] | None:
+        """Return how far the unit under way is, and its loss if it is a training."""
         return self.at
 
-    def _note(self, done: int, total: int) -> None:
-        self.at = done, total
+    def stop(self) -> None:
+        """Leave the unit under way at its next step; a training first writes where it stands."""
+        self.stopping = True
+
+    def _note(self, *at: Any) -> None:
+        self.at = at
+        if self.stopping:
+            raise SystemExit
 
 
 class _Member:
@@ -109,7 +118,7 @@ def run_on_ray(
     slow node delays only the unit it has. Raises `MossaError` if there is no such cluster, or its nodes do not see the
     run folder or have other versions of the libraries.
     """
-    job = Job(job.study, job.tasks, RunFolder(job.run.path.resolve(), job.run.token), job.marks)
+    job = replace(job, run=RunFolder(job.run.path.resolve(), job.run.token))
     with _connected(address, say):
         kind, count, threads = _places(device, workers, small)
         share = "a GPU" if kind == "cuda" else f"{threads} CPU"
@@ -124,8 +133,17 @@ def run_on_ray(
         try:
             _work_off(members, queue, Deaths(job, queue, on_event, say), on_event, say)
         finally:
+            _let_stop([member for member in members if member.unit is not None])
             for member in members:
                 ray.kill(member.actor)
+
+
+def _let_stop(busy: list[_Member]) -> None:
+    """Give actors at work the time to write where their trainings stand."""
+    for member in busy:
+        member.actor.stop.options(concurrency_group="news").remote()
+    if busy:
+        ray.wait([member.answer for member in busy], num_returns=len(busy), timeout=PATIENCE)
 
 
 def _work_off(
