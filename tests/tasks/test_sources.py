@@ -132,7 +132,7 @@ def test_numbers_and_names_of_classes_are_answers(tmp_path: Path) -> None:
     settings = Fields(prompt="text", target="label")
     for path, expected in (("first", ["no", "yes", "yes"]), ("second", ["0", "1", "-1", "1"])):
         pq.write_table(described if path == "first" else table, tmp_path / f"{path}.parquet")
-        with pytest.raises(DataError, match="has .* different prompts"):
+        with pytest.raises(DataError, match=r"has \d different prompts"):
             load_folder(tmp_path, LIMITS, 0, [path], fields=settings)
         from mossa.tasks.folder import Found, Part, _read
 
@@ -375,7 +375,7 @@ def test_dataset_info_is_followed(tmp_path: Path) -> None:
         ({"columns": {"promt": "context"}}, r"columns has no 'promt'\. Did you mean 'prompt'"),
         (
             {"columns": {"prompt": "instructions", "response": "output"}},
-            r"no column 'instructions' for the prompt\. Did",
+            r"no column 'instructions' for the prompt\. ",
         ),
         ({"columns": ["prompt"]}, r"columns must be an object of texts"),
         ({"tags": {"role": "x"}, "formatting": "sharegpt"}, r"tags has no 'role'\. Did you mean 'role_tag'"),

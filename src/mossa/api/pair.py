@@ -77,8 +77,8 @@ def compare_pair(
     encoded = _each_once(fitting, prompts)
     if len(encoded) < 4:
         raise DataError(
-            f"--prompts: {len(encoded)} of {len(prompts)} prompts fit the model and are different; a comparison needs at least 4. Give "
-            "more, or let them be shortened with --too-long shorten-start."
+            f"--prompts: {len(encoded)} of {len(prompts)} prompts fit the model and are different; a comparison "
+            "needs at least 4. Give more, or let them be shortened with --too-long shorten-start."
         )
     tokens = [example.tokens for example in encoded]
     arrays: dict[str, torch.Tensor] = {}

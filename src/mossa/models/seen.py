@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mossa.models.conversations import systems_without_place
 from mossa.models.prompts import PromptFormat
 from mossa.tasks.task import Example
 
@@ -25,6 +26,8 @@ def as_seen(form: PromptFormat, example: Example) -> list[str]:
         "target": tokens[one.prompt_length :],
     }
     lines = [f"--- as the model sees it: {len(tokens)} tokens{', shortened' if one.shortened else ''}"]
+    if systems_without_place(form, [example]):
+        lines.append("the chat template has no place for its system message")
     return [*lines, *(f"{name} ({len(part)}): {_shown(form.tokenizer, part)}" for name, part in parts.items())]
 
 

@@ -31,8 +31,9 @@ def represent(
 ) -> torch.Tensor:
     """Return `[n, L, d]` float32 on the CPU: row i is the last token of prompt i after every layer 1..L.
 
-    `prompts`: texts, or lists of messages that end with the user. `model`: a causal language model of transformers, or one with an adapter of PEFT on it, on any device; its mode,
-    hooks and weights are left as they were. `template`, `system`, `cutoff` and `last_layer` are as in a study; no
+    `prompts`: texts, or lists of messages that end with the user. `model`: a causal language model of transformers, or
+    one with an adapter of PEFT on it, on any device; its mode, hooks and weights are left as they were. `template`,
+    `system`, `cutoff` and `last_layer` are as in a study; no
     prompt is left out: one that does not fit is refused, or shortened if `too_long` says so. Raises `ModelError` for a
     model or tokenizer that cannot be used, `DataError` for a prompt that cannot.
     """

@@ -114,17 +114,19 @@ def _base(study: Study) -> str:
 
 def _prompts_fit(study: Study, tasks: list[Task]) -> str:
     from mossa.models.base import load_config, load_tokenizer, longest_input
+    from mossa.models.conversations import systems_without_place
     from mossa.models.prompts import make_format
 
     tokenizer = load_tokenizer(study.base)
     form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
     too_few: list[str] = []
-    skipped = shortened = total = 0
+    skipped = shortened = total = systems = 0
     for task in tasks:
         encoded = form.encode(task.test, f"task {task.name!r}, test", with_target=False)
         skipped += len(task.test) - len(encoded)
         shortened += sum(prompt.shortened for prompt in encoded)
         total += len(task.test)
+        systems += systems_without_place(form, (*task.train, *task.validation, *task.test))
         trainable = form.encode(task.train[:64], f"task {task.name!r}, train", with_target=True)
         if len(encoded) < 4 or not trainable:
             too_few.append(f"{task.name} ({len(encoded)} of {len(task.test)} test prompts)")
@@ -133,7 +135,8 @@ def _prompts_fit(study: Study, tasks: list[Task]) -> str:
             f"too few examples fit the model's {form.cutoff} tokens: {', '.join(too_few)}. Set prompt.too_long to "
             "shorten-start or shorten-middle, or leave these tasks out with tasks.only."
         )
-    return f"test prompts: {total:,}, of which {skipped:,} do not fit and are skipped, {shortened:,} are shortened"
+    counted = f"test prompts: {total:,}, of which {skipped:,} do not fit and are skipped, {shortened:,} are shortened"
+    return counted + (f"; the chat template has no place for {systems:,} system messages" if systems else "")
 
 
 def _targets(study: Study) -> str:
