@@ -21,7 +21,7 @@ HUB = "hub:"  # `hub:owner/name` is a data set there
 
 
 def _tinyflan(settings: Tasks) -> list[Task]:
-    from mossa.tinyflan import load_tasks
+    from mossa.tasks.tinyflan import load_tasks
 
     return load_tasks(
         names=settings.only,
