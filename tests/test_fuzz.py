@@ -20,7 +20,7 @@ from mossa.errors import DataError, MossaError, StudyError
 from mossa.names import SAFE_NAME
 from mossa.store.folder import RunFolder
 from mossa.study import Study, read_study
-from mossa.tasks.jsonl import read_examples
+from mossa.tasks.folder import read_examples
 from mossa.units.unit import Unit
 from tests.strange import as_json, nasty, tries
 

@@ -32,12 +32,13 @@ app.add_typer(tasks, name="tasks")
 def init(
     study: StudyFile,
     base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
-    tasks: Annotated[str, typer.Option(help="folder of *.jsonl, or the name of a collection")],
+    tasks: Annotated[str, typer.Option(help="folder or file of data, hub:owner/name, or the name of a collection")],
 ) -> None:
-    """Write a commented study file to start from."""
-    from mossa.study.starter import write_starter
+    """Look at the data and write a commented study file to start from."""
+    from mossa.api.tasks import start_study
 
-    write_starter(study, base, tasks)
+    for line in start_study(study, base, tasks):
+        typer.echo(line)
     typer.echo(f"Wrote {study}. Next: mossa validate {study}")
 
 
@@ -130,7 +131,8 @@ def _shard(given: str | None) -> tuple[int, int] | None:
 @tasks.command("ls")
 def list_tasks(
     source: Annotated[
-        str | None, typer.Argument(help="a collection, a study file or a folder; default: all collections")
+        str | None,
+        typer.Argument(help="a collection, a study file, a folder, a file or hub:owner/name; default: all collections"),
     ] = None,
 ) -> None:
     """List collections, or the clusters and tasks of one, of a study or of a folder."""
@@ -142,12 +144,15 @@ def list_tasks(
 @tasks.command("show")
 def show_task(
     name: Annotated[str, typer.Argument(help="a task", show_default=False)],
-    of: Annotated[str | None, typer.Option(help="a collection, a study file or a folder")] = None,
+    of: Annotated[str | None, typer.Option(help="a collection, a study file, a folder or a file")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="also show an example as this base sees it; default: the study's base")
+    ] = None,
 ) -> None:
-    """Show where a task comes from, how many examples it has, and some of its prompts."""
+    """Show where a task comes from, how many examples it has, some of its prompts, and one as the model sees it."""
     from mossa.api.tasks import show_task
 
-    typer.echo(show_task(name, of))
+    typer.echo(show_task(name, of, base))
 
 
 app.command()(commands.compare)

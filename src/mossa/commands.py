@@ -22,7 +22,7 @@ def compare(
     base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
     experimental: Annotated[str, typer.Option(help="adapter or checkpoint: hub id or folder")],
     control: Annotated[str, typer.Option(help="adapter or checkpoint to compare with: hub id or folder")],
-    prompts: Annotated[Path, typer.Option(help="file of JSON lines with `inputs` each")],
+    prompts: Annotated[Path, typer.Option(help="file of prompts or of data, in any format that tasks may have")],
     template: Annotated[str, typer.Option(help="auto, chat, plain, llama2, or a text with {prompt}")] = "auto",
     system: Annotated[str | None, typer.Option(help="system message for templates that have one")] = None,
     cutoff: Annotated[int | None, typer.Option(help="longest prompt in tokens; default: what the model takes")] = None,
@@ -62,7 +62,7 @@ def compare(
         device=device,
         say=lambda line: console.print(line, highlight=False, markup=False),
     )
-    console.print(f"{pair.prompts} prompts, {pair.skipped} skipped, {pair.shortened} shortened.", highlight=False)
+    console.print(f"{pair.counted}.", highlight=False)
     for name in dict.fromkeys(pair.rows["estimator"]):
         _print_layers(console, name, pair.rows[pair.rows["estimator"] == name])
     if output:

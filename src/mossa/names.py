@@ -6,7 +6,8 @@ import re
 
 from mossa.errors import DataError
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,119}")
+LONGEST_NAME = 120  # two of them, an '@' and an ending fit into the 255 bytes that a file may be called
+SAFE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,{LONGEST_NAME - 1}}}")
 
 
 def check_name(name: str, what: str, where: str) -> str:

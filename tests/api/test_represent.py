@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 import mossa
 from mossa.errors import DataError, ModelError, StudyError
-from mossa.tasks.jsonl import load_folder
+from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from tests.small import hidden_states, make_model, make_tokenizer
 

@@ -19,6 +19,7 @@ STARTS = [
     # Those in one row go on where the one before ended.
     ["first-study", "reading-the-report"],
     ["your-own-tasks"],
+    ["data-as-it-is"],
     ["your-own-model"],
     ["from-a-pair-to-an-answer"],
 ]

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from mossa.tasks.jsonl import load_folder
+from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from tests.run.command import mossa, tables
 
@@ -90,7 +90,7 @@ def test_an_adapter_or_checkpoint_of_another_base_is_refused(
     from mossa.api.pair import compare_pair
     from mossa.errors import ModelError
     from mossa.study.schema import Base, Prompt
-    from mossa.tasks.jsonl import read_prompts
+    from mossa.tasks.folder import read_prompts
     from tests.small import make_model
 
     adapter = str(finished[0] / "runs/small/units/train/sft/adapter")

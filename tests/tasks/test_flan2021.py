@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mossa.errors import DataError
 from mossa.study.schema import Tasks
-from mossa.tasks.collections import left_out, load_tasks
+from mossa.tasks.collections import load_tasks, remarks
 from mossa.tasks.flan2021.catalogue import catalogue, entries
 from mossa.tasks.flan2021.copy import SPLITS, file_name
 from mossa.tasks.flan2021.raw import groups
@@ -155,7 +155,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
         file.write(json.dumps(line) + "\n" + json.dumps({**line, "inputs": " "}) + "\n")
     task = load_tasks(Tasks(source=str(tmp_path), train=500))[0]
     assert len(task.train) == 80 and line["inputs"] not in {example.prompt for example in task.train}
-    assert left_out([task]) == "examples left out: 1 empty, 1 in two splits"
+    assert remarks([task]) == ["examples left out: 1 empty, 1 in two splits"]
 
 
 def test_a_copy_without_validation_gives_a_tenth_of_train(tmp_path: Path) -> None:
@@ -168,9 +168,13 @@ def test_a_copy_without_validation_gives_a_tenth_of_train(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("path", "change", "sentence"),
     [
-        ("train", lambda text: text.replace('"inputs"', '"input"', 1), r"there is no 'inputs'. The fields .* 'input'"),
+        (
+            "train",
+            lambda text: text.replace('"inputs"', '"input"', 1),
+            r"line 1 has no column 'inputs' for the prompt. Did you mean 'input'",
+        ),
         ("test", lambda text: text[: len(text) // 2], r"was not downloaded whole: delete it and get it again"),
-        ("test", lambda text: text.replace("rte_10", "cb_10"), r"its task is 'cb_10templates', but the file is of rte"),
+        ("test", lambda text: text.replace("rte_10", "cb_10"), r"its task is 'cb_10templates', but the file is 'rte'"),
         ("validation", None, r"rte has no validation split; validation/rte_10templates_validation\.jsonl is missing"),
         ("test", lambda text: "\n".join(text.splitlines()[:2]), r"2 different test prompts and 80 to train on"),
     ],

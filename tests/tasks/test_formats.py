@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mossa.errors import DataError
 from mossa.study.schema import Tasks
 from mossa.tasks.collections import load_tasks
-from mossa.tasks.jsonl import load_folder, read_examples
+from mossa.tasks.folder import load_folder, read_examples
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Example
 from tests.small import examples
@@ -69,11 +69,11 @@ def test_alpaca_is_read_as_llama_factory_reads_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"history": [["a", "b"]]}, r"first\.json, example 2: 'history' is not empty.*one turn"),
-        ({"system": "Be kind."}, r"example 2: 'system' is not empty"),
-        ({"output": None}, r"'output' must be text.*The fields of this example are 'instruction', 'input', 'output'"),
+        ({"history": [["a"]]}, r"first\.json, example 2: 'history' must be pairs of what was asked and answered"),
+        ({"system": ["Be kind."]}, r"example 2: 'system' must be text"),
+        ({"output": 2.5}, r"'output' must be text.*The columns of this row are 'instruction', 'input', 'output'"),
         ({"input": 3}, r"'input' must be text"),
-        ({"instruction": " "}, r"'instruction' must be text that is not empty"),
+        ({"instruction": {}}, r"'instruction' must be text"),
     ],
 )
 def test_an_alpaca_example_that_cannot_be_used_is_named(tmp_path: Path, change: dict, sentence: str) -> None:
@@ -149,8 +149,8 @@ def test_a_task_file_that_is_not_one_is_named(tmp_path: Path, change: dict, sent
     ("content", "sentence"),
     [
         ('[{"instruction": "a", "outp', r"line 1: this is not JSON.*was not downloaded whole: delete it"),
-        ('{"a": 1}', r"neither an array of examples nor a task of Super-NaturalInstructions"),
-        ("3", r"neither an array of examples"),
+        ('{"a": 1}', r"example 1: this is no format that is known.*The columns of this row are 'a'\. Name the columns"),
+        ("3", r"example 1: an example is an object with named columns, not int"),
         ("", r"line 1: this is not JSON"),
         ("[" * 100_000, r"is not JSON"),
         ("[]", r"is empty"),
@@ -165,7 +165,8 @@ def test_a_json_file_that_is_no_task_is_a_sentence(tmp_path: Path, content: str,
 def test_one_name_is_one_file_and_needs_a_cluster(tmp_path: Path) -> None:
     (tmp_path / "first.json").write_text(json.dumps(alpaca("first")))
     with pytest.raises(DataError, match=r"task 'first' has no cluster\. Name it under tasks\.clusters"):
-        load_folder(tmp_path, LIMITS, 0)
+        load_folder(tmp_path, LIMITS, 0, clusters={"c": ["other"]})
+    assert load_folder(tmp_path, LIMITS, 0)[0].cluster == "all"
     (tmp_path / "first.jsonl").write_text(json.dumps(examples("first")[0]))
     with pytest.raises(DataError, match=r"'first\.jsonl' and 'first\.json' differ only in case or ending"):
         load_folder(tmp_path, LIMITS, 0, clusters={"c": ["first"]})

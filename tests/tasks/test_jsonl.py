@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mossa.errors import DataError
 from mossa.study.schema import Tasks
 from mossa.tasks.collections import load_tasks
-from mossa.tasks.jsonl import load_folder, read_examples
+from mossa.tasks.folder import load_folder, read_examples
 from mossa.tasks.split import Limits
 from tests.small import examples, save_tasks
 
@@ -52,9 +52,12 @@ def test_templates_are_kept(tmp_path: Path) -> None:
         ("[1]", r"line 2: an example is an object .* not list"),
         (
             '{"inputs": "x"}',
-            r"line 2: there is no 'targets'. The fields of this example are 'inputs'. An example needs",
+            r"line 2: there is no 'targets'. The columns of this row are 'inputs'. An example needs",
         ),
-        ('{"inputs": " ", "targets": "y"}', r"line 2: 'inputs' must be text"),
+        (
+            '{"prompt": "x", "completion": "y"}',
+            r"line 2: there is no 'inputs'.*This row is prompt and completion, the f",
+        ),
         ('{"inputs": 3, "targets": "y"}', r"line 2: 'inputs' must be text .*3"),
         ('{"inputs": "x", "targets": "y", "task": "other"}', r"line 2: its task is 'other', but the file is 'first'"),
         (r'{"inputs": "\ud83d", "targets": "y"}', r"line 2: 'inputs' holds half of a character"),
@@ -69,9 +72,9 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, sentence: str) -> None:
 
 
 def test_what_is_missing_in_a_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="is neither a folder nor a file"):
         load_folder(tmp_path / "none", LIMITS, 0)
-    with pytest.raises(DataError, match=r"has no \*\.jsonl"):
+    with pytest.raises(DataError, match=r"has no file of data \(\*\.jsonl"):
         load_folder(tmp_path, LIMITS, 0)
     save_tasks(tmp_path)
     with pytest.raises(DataError, match=r"no task 'frist'\. Did you mean 'first'\?"):
@@ -100,7 +103,7 @@ def test_a_bad_clusters_file_is_a_sentence(tmp_path: Path, content: str) -> None
 
 
 def test_an_unknown_collection_lists_the_choices() -> None:
-    with pytest.raises(DataError, match=r"neither a folder nor a collection.*tinyflan"):
+    with pytest.raises(DataError, match=r"neither a folder, a file nor a collection.*tinyflan"):
         load_tasks(Tasks(source="tinyflam"))
 
 

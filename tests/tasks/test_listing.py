@@ -85,7 +85,7 @@ def test_a_long_prompt_is_shortened_and_says_so(tmp_path: Path) -> None:
         ("rtee", None, r"no collection has a task 'rtee'\. Did you mean 'rte'\?"),
         ("meels", "tinyflan", r"tinyflan has no task 'meels'\. Did you mean 'meals'\?"),
         ("meels", "demo", r"demo has no task 'meels'\. Did you mean 'meals'\?"),
-        ("meals", "demoo", r"'demoo' is no study, folder or collection\. Did you mean 'demo'\?"),
+        ("meals", "demoo", r"'demoo' is not a study, folder or collection\. Did you mean 'demo'\?"),
         ("meals", "none.yaml", r"none\.yaml does not exist\. Give a study file"),
         ("meals", "./none", r"\./none does not exist"),
     ],

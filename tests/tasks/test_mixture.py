@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mossa.errors import DataError
-from mossa.tasks.jsonl import load_folder
+from mossa.tasks.folder import load_folder
 from mossa.tasks.mixture import chosen_tasks, mix
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Example, Task

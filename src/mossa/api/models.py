@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from mossa.api.pair import Pair
@@ -17,7 +17,7 @@ def compare_models(
     base: str | Path,
     experimental: str | Path,
     control: str | Path,
-    prompts: str | Path | Iterable[str],
+    prompts: str | Path | Iterable[Any],
     *,
     template: str = "auto",
     system: str | None = None,
@@ -32,8 +32,9 @@ def compare_models(
     """Return how close `experimental` and the base are to `control` at every layer, with intervals and the difference.
 
     Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
-    `prompts`: texts, or a file of JSON lines with `inputs` each. `template`, `system`, `cutoff` and `too_long` are as
-    under `prompt` in a study, `dtype` and `quantise` as under `base`. `say` hears of each model that is loaded. For
+    `prompts`: texts or lists of messages, or a file of data in any format; each prompt is kept once. `template`,
+    `system`, `cutoff` and `too_long` are as under `prompt` in a study, `dtype` and `quantise` as under `base`. `say`
+    hears of each model that is loaded. For
     representations that you hold already, use `compare`. Raises `MossaError` for a model that cannot be used, an
     unknown estimator and too few prompts.
     """
@@ -42,13 +43,10 @@ def compare_models(
     from mossa.study import checked
     from mossa.study.paths import resolve
     from mossa.study.schema import Base, Prompt
-    from mossa.tasks.jsonl import read_prompts
-    from mossa.tasks.task import Example
+    from mossa.tasks.folder import read_prompts
+    from mossa.tasks.turns import prompts_of
 
-    if isinstance(prompts, str | Path):
-        examples = read_prompts(Path(prompts))
-    else:
-        examples = [Example(prompt, "") for prompt in prompts]
+    examples = read_prompts(Path(prompts)) if isinstance(prompts, str | Path) else prompts_of(prompts)
     return compare_pair(
         checked(Base, model=resolve(str(base), Path()), dtype=dtype, quantise=quantise),
         _place(str(experimental)),

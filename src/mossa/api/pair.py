@@ -11,11 +11,13 @@ import pandas as pd
 import torch
 
 from mossa.errors import DataError, noting
+from mossa.models.prompts import Encoded
 from mossa.models.shelf import Shelf, kind_of
 from mossa.representations import check_alone, represent_tokens
 from mossa.similarity import compare
 from mossa.similarity.registry import estimator
 from mossa.study.schema import BASE, Base, Kind, Prompt
+from mossa.tasks.split import folded
 from mossa.tasks.task import Example
 
 EXPERIMENTAL = "experimental"
@@ -23,7 +25,7 @@ EXPERIMENTAL = "experimental"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Pair:
-    """What comparing two models gave: the rows, and how many prompts were used, left out and shortened.
+    """What comparing two models gave: the rows, and how many prompts were used, repeated, skipped and shortened.
 
     `rows`: one per (layer, estimator) with `base` and `experimental` (each against the control), `difference`
     (experimental minus base), their standard errors and 95 % intervals, n, d, non_finite, reason.
@@ -31,13 +33,22 @@ class Pair:
 
     rows: pd.DataFrame
     prompts: int
+    repeated: int
     skipped: int
     shortened: int
 
+    @property
+    def counted(self) -> str:
+        """Return how many prompts were used, and what became of the others."""
+        return (
+            f"{self.prompts} prompts, {self.repeated} repeated and left out, {self.skipped} skipped, "
+            f"{self.shortened} shortened"
+        )
+
     def __repr__(self) -> str:
         shown = ["layer", "estimator", "base", "experimental", "difference", "difference_low", "difference_high"]
-        counted = f"{self.prompts} prompts, {self.skipped} skipped, {self.shortened} shortened; more columns in rows"
-        return f"{self.rows[shown].to_string(index=False, float_format='{:.3f}'.format)}\n{counted}"
+        table = self.rows[shown].to_string(index=False, float_format="{:.3f}".format)
+        return f"{table}\n{self.counted}; more columns in rows"
 
 
 def compare_pair(
@@ -63,11 +74,12 @@ def compare_pair(
         "control": (kind_of(control, "--control"), control),
     }
     shelf = Shelf(base, device)
-    encoded = shelf.format(prompt).encode(prompts, "--prompts", with_target=False)
+    fitting = shelf.format(prompt).encode(prompts, "--prompts", with_target=False)
+    encoded = _each_once(fitting, prompts)
     if len(encoded) < 4:
         raise DataError(
-            f"--prompts: {len(encoded)} of {len(prompts)} prompts fit the model; a comparison needs at least 4. Give "
-            "more, or let them be shortened with --too-long shorten-start."
+            f"--prompts: {len(encoded)} of {len(prompts)} prompts fit the model and are different; a comparison "
+            "needs at least 4. Give more, or let them be shortened with --too-long shorten-start."
         )
     tokens = [example.tokens for example in encoded]
     arrays: dict[str, torch.Tensor] = {}
@@ -88,8 +100,21 @@ def compare_pair(
         baseline=BASE,
         non_finite="drop",
     )
+    rows = _side_by_side(found.similarity, found.difference)
     shortened = sum(example.shortened for example in encoded)
-    return Pair(_side_by_side(found.similarity, found.difference), len(encoded), len(prompts) - len(encoded), shortened)
+    repeated, skipped = len(fitting) - len(encoded), len(prompts) - len(fitting)
+    return Pair(rows, len(encoded), repeated, skipped, shortened)
+
+
+def _each_once(encoded: Sequence[Encoded], prompts: Sequence[Example]) -> list[Encoded]:
+    """Return the first of the prompts that are one for the splits of a study too, or became the same tokens."""
+    kept: dict[tuple[int, ...], Encoded] = {}
+    seen: set[str] = set()
+    for example in encoded:
+        if folded(prompts[example.index]) not in seen:
+            kept.setdefault(tuple(example.tokens), example)
+        seen.add(folded(prompts[example.index]))
+    return list(kept.values())
 
 
 def _side_by_side(similarity: list[dict[str, Any]], difference: list[dict[str, Any]]) -> pd.DataFrame:

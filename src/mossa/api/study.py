@@ -42,9 +42,9 @@ class Study:
     @classmethod
     def init(cls, path: str | Path, base: str, tasks: str) -> Study:
         """Write a commented study file to start from and return its study; raises `StudyError` if it exists."""
-        from mossa.study.starter import write_starter
+        from mossa.api.tasks import start_study
 
-        write_starter(Path(path), base, tasks)
+        start_study(path, base, tasks)
         return cls.load(path)
 
     @property

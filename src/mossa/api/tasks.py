@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mossa.api.text import Text
+
+if TYPE_CHECKING:
+    from mossa.study.schema import Study
+    from mossa.tasks.task import Example
 
 
 def list_tasks(source: str | Path | None = None) -> Text:
@@ -17,12 +23,41 @@ def list_tasks(source: str | Path | None = None) -> Text:
     return Text("\n".join(list_collections() if source is None else list_source(str(source))))
 
 
-def show_task(name: str, of: str | Path | None = None) -> Text:
-    """Return where a task comes from, how many examples it has, and some of its prompts.
+def show_task(name: str, of: str | Path | None = None, base: str | Path | None = None) -> Text:
+    """Return where a task comes from, how many examples it has, some of its prompts, and one as the model sees it.
 
-    `of`: a collection, a study file or a folder; default: all collections. Raises `MossaError` if there is no such
-    task.
+    `of`: a collection, a study file, files of data or hub:owner/name; default: all collections. `base`: the model that
+    sees it, by default the study's; without either there are only texts. Raises `MossaError` if there is no such task
+    or base.
     """
-    from mossa.tasks.listing import show_task
+    from mossa.study.loading import load_study
+    from mossa.tasks.listing import is_study, show_task
 
-    return Text("\n".join(show_task(name, None if of is None else str(of))))
+    study = load_study(Path(of)) if of is not None and is_study(str(of)) else None
+    seen = None
+    if base is not None or study is not None:
+        seen = _as_seen(study, base)
+    return Text("\n".join(show_task(name, None if of is None else str(of), seen)))
+
+
+def start_study(path: str | Path, base: str, tasks: str) -> list[str]:
+    """Write a commented study file and return what was found in the data; raises `StudyError` if it exists."""
+    from mossa.study.starter import write_starter
+    from mossa.tasks.mapping import found_mapping
+
+    found = found_mapping(tasks)
+    write_starter(Path(path), base, tasks, found)
+    return found
+
+
+def _as_seen(study: Study | None, base: str | Path | None) -> Callable[[Example], list[str]]:
+    """Return what tells how an example looks to a model: its tokens, part by part."""
+    from mossa.models.seen import as_seen
+    from mossa.models.shelf import Shelf
+    from mossa.study import checked
+    from mossa.study.paths import resolve
+    from mossa.study.schema import Base, Prompt
+
+    settings = checked(Base, model=resolve(str(base), Path())) if study is None or base is not None else study.base
+    form = Shelf(settings, "cpu").format(study.prompt if study else Prompt())
+    return lambda example: as_seen(form, example)

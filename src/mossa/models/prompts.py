@@ -5,9 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import chain
+from typing import Any
 
 from mossa.errors import DataError, StudyError
+from mossa.models.conversations import special_words, with_turns
 from mossa.models.rendering import TRIMS, Rendering, render
 from mossa.study.schema import Prompt
 from mossa.tasks.task import Example
@@ -39,7 +41,7 @@ class PromptFormat:
     tokenizer: Any
     rendering: Rendering
     cutoff: int
-    too_long: Literal["skip", "refuse", "shorten-start", "shorten-middle"]
+    settings: Prompt
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -57,9 +59,29 @@ class PromptFormat:
         With `with_target`, the target and the end-of-sequence token follow the prompt. Raises `DataError`, naming
         `what`, if one does not fit and the policy is `refuse`, or if prompts do not end in one constant token.
         """
+        if any(example.before for example in examples):
+            formats = with_turns(self, examples, what)
+            each = (form._encode([one], what, with_target, place) for place, (form, one) in enumerate(formats))
+            encoded = list(chain.from_iterable(each))
+        else:
+            encoded = self._encode(examples, what, with_target)
+        if not self.suffix and len({example.tokens[example.prompt_length - 1] for example in encoded}) > 1:
+            raise DataError(
+                f"{what}: the prompts do not end in the same token, and prompt.template adds no ending, so the "
+                "template would show where the task should. End prompt.template in a constant text after {prompt}."
+            )
+        return encoded
+
+    def beginning(self, example: Example) -> int:
+        """Return how many tokens stand before the prompt of an example, its earlier turns included."""
+        ((form, _),) = with_turns(self, [example], "this example")
+        return len(form.prefix)
+
+    def _encode(self, examples: Sequence[Example], what: str, with_target: bool, first: int = 0) -> list[Encoded]:
+        """Return the examples that fit, the first of which is at the place `first`."""
         end = [self.tokenizer.eos_token_id] if with_target else []
         encoded: list[Encoded] = []
-        for index, (prompt, whole, target) in enumerate(self._parts(examples, with_target)):
+        for index, (prompt, whole, target) in enumerate(self._parts(examples, with_target), first):
             room = self.cutoff - len(target) - len(end)
             fitted = prompt
             if whole is None or len(whole) > room:
@@ -69,24 +91,19 @@ class PromptFormat:
                 whole = [*self.prefix, *fitted, *self.suffix]
             tokens = array("i", [*whole, *target, *end])
             encoded.append(Encoded(tokens, len(whole), len(fitted) < len(prompt), index))
-        if not self.suffix and len({example.tokens[example.prompt_length - 1] for example in encoded}) > 1:
-            raise DataError(
-                f"{what}: the prompts do not end in the same token, and prompt.template adds no ending, so the "
-                "template would show where the task should. End prompt.template in a constant text after {prompt}."
-            )
         return encoded
 
     def _fit(self, prompt: list[int], room: int, what: str, index: int) -> list[int] | None:
         if len(prompt) <= room and (prompt or self.prefix or self.suffix):
             return prompt
-        if self.too_long == "refuse":
+        if self.settings.too_long == "refuse":
             raise DataError(
                 f"{what}, example {index + 1}: {len(prompt)} tokens, but only {max(room, 0)} fit (prompt.cutoff is "
                 f"{self.cutoff}). Set prompt.too_long to skip, shorten-start or shorten-middle."
             )
-        if self.too_long == "skip" or room < 1:
+        if self.settings.too_long == "skip" or room < 1:
             return None
-        if self.too_long == "shorten-start":
+        if self.settings.too_long == "shorten-start":
             return prompt[len(prompt) - room :]
         return prompt[: room // 2] + prompt[len(prompt) - (room - room // 2) :]
 
@@ -108,8 +125,7 @@ class PromptFormat:
         None for one that would not end in the suffix, or holds what looks like a special token, which stays text.
         """
         before, after, suffix = self.rendering.before, self.rendering.after, list(self.suffix)
-        added: list[Any] = list(self.tokenizer.added_tokens_decoder.values())
-        special = {str(token) for token in added if token.special} | set(self.tokenizer.all_special_tokens)
+        special = special_words(self.tokenizer)
         wholes: list[list[int]] = self.tokenizer(
             [before + text + after for text in texts], add_special_tokens=False, verbose=False
         )["input_ids"]
@@ -139,4 +155,4 @@ def make_format(tokenizer: Any, settings: Prompt, longest: int, rendering: Rende
     around = len(rendering.prefix) + len(rendering.suffix)
     if around + 2 > cutoff:
         raise StudyError(f"prompt.cutoff: {cutoff} tokens leave no room; the template alone has {around}.")
-    return PromptFormat(tokenizer, rendering, cutoff, settings.too_long)
+    return PromptFormat(tokenizer, rendering, cutoff, settings)

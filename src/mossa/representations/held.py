@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -14,13 +15,13 @@ from mossa.models.prompts import make_format
 from mossa.representations.extract import check_alone, represent_tokens
 from mossa.study.loading import checked
 from mossa.study.schema import Prompt
-from mossa.tasks.task import Example
+from mossa.tasks.turns import prompts_of
 
 
 def represent(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str],
+    prompts: Iterable[Any],
     *,
     template: str = "auto",
     system: str | None = None,
@@ -30,12 +31,20 @@ def represent(
 ) -> torch.Tensor:
     """Return `[n, L, d]` float32 on the CPU: row i is the last token of prompt i after every layer 1..L.
 
-    `model`: a causal language model of transformers, or one with an adapter of PEFT on it, on any device; its mode,
-    hooks and weights are left as they were. `template`, `system`, `cutoff` and `last_layer` are as in a study; no
+    `prompts`: texts, or lists of messages that end with the user. `model`: a causal language model of transformers, or
+    one with an adapter of PEFT on it, on any device; its mode, hooks and weights are left as they were. `template`,
+    `system`, `cutoff` and `last_layer` are as in a study; no
     prompt is left out: one that does not fit is refused, or shortened if `too_long` says so. Raises `ModelError` for a
     model or tokenizer that cannot be used, `DataError` for a prompt that cannot.
     """
     tokens = encode_prompts(model, tokenizer, prompts, template, system, cutoff, too_long)
+    if repeated := len(tokens) - len(set(map(tuple, tokens))):
+        warnings.warn(
+            f"{repeated} of {len(tokens)} prompts repeat an earlier one: similarity is too high and its interval too "
+            "narrow with them. Keep each prompt once.",
+            UserWarning,
+            stacklevel=2,
+        )
     with held_still(model):
         found = represent_tokens(model, tokens, last_layer)
         check_alone(model, tokens, found, last_layer)
@@ -45,15 +54,14 @@ def represent(
 def encode_prompts(
     model: Any,
     tokenizer: Any,
-    prompts: Sequence[str],
+    prompts: Iterable[Any],
     template: str = "auto",
     system: str | None = None,
     cutoff: int | None = None,
     too_long: Literal["refuse", "shorten-start", "shorten-middle"] = "refuse",
 ) -> list[list[int]]:
     """Return the tokens of every prompt, in their order; raises as `represent` does."""
-    if isinstance(prompts, str):
-        raise DataError("prompts is one text; give a list of texts, such as [prompt].")
+    examples = prompts_of(prompts)
     if str(too_long) == "skip":
         raise DataError("too_long: skip would leave rows out; give refuse, shorten-start or shorten-middle.")
     if not hasattr(model, "get_decoder"):
@@ -61,10 +69,10 @@ def encode_prompts(
     check_vocabulary(model.config, tokenizer, type(model).__name__)
     settings = checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long)
     form = make_format(tokenizer, settings, longest_input(model.config, tokenizer))
-    encoded = form.encode([Example(prompt, "") for prompt in prompts], "prompts", with_target=False)
-    if len(encoded) < len(prompts):
+    encoded = form.encode(examples, "prompts", with_target=False)
+    if len(encoded) < len(examples):
         there = {each.index for each in encoded}
-        missing = next(index for index in range(len(prompts)) if index not in there)
+        missing = next(index for index in range(len(examples)) if index not in there)
         raise DataError(f"prompts, example {missing + 1}: nothing of it fits; raise cutoff or choose another template.")
     return [list(each.tokens) for each in encoded]
 

@@ -33,13 +33,13 @@ def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem],
             problems.extend(read.problem(place, line.removeprefix(here)) for line in str(error).splitlines())
 
     def read_tasks() -> str:
-        from mossa.tasks.collections import left_out, load_tasks
+        from mossa.tasks.collections import load_tasks, remarks
 
         tasks.extend(load_tasks(study.tasks))
         clusters = len({task.cluster for task in tasks})
         examples = sum(len(task.train) + len(task.validation) + len(task.test) for task in tasks)
-        counted = f"; {left}" if (left := left_out(tasks)) else ""
-        return f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples{counted}"
+        counted = f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples"
+        return "; ".join([counted, *remarks(tasks)])
 
     attempt(("tasks", "source"), read_tasks)
     attempt(("similarity", "estimators"), lambda: _estimators(study))
@@ -82,8 +82,9 @@ def _experimental(study: Study, tasks: list[Task], name: str) -> str:
 
 
 def _controls(study: Study, tasks: list[Task]) -> str:
-    from mossa.units.plan import control_name, existing_models
+    from mossa.units.plan import check_names, control_name, existing_models
 
+    check_names(study, tasks)
     names = [control_name(task.name, seed) for task in tasks for seed in study.control.seeds]
     given = {name: found for name, found in existing_models(study, tasks).items() if name in names}
     for kind, source in given.values():
@@ -126,17 +127,19 @@ def _base(study: Study) -> str:
 
 def _prompts_fit(study: Study, tasks: list[Task]) -> str:
     from mossa.models.base import load_config, load_tokenizer, longest_input
+    from mossa.models.conversations import systems_without_place
     from mossa.models.prompts import make_format
 
     tokenizer = load_tokenizer(study.base)
     form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
     too_few: list[str] = []
-    skipped = shortened = total = 0
+    skipped = shortened = total = systems = 0
     for task in tasks:
         encoded = form.encode(task.test, f"task {task.name!r}, test", with_target=False)
         skipped += len(task.test) - len(encoded)
         shortened += sum(prompt.shortened for prompt in encoded)
         total += len(task.test)
+        systems += systems_without_place(form, (*task.train, *task.validation, *task.test))
         trainable = form.encode(task.train[:64], f"task {task.name!r}, train", with_target=True)
         if len(encoded) < 4 or not trainable:
             too_few.append(f"{task.name} ({len(encoded)} of {len(task.test)} test prompts)")
@@ -145,7 +148,8 @@ def _prompts_fit(study: Study, tasks: list[Task]) -> str:
             f"too few examples fit the model's {form.cutoff} tokens: {', '.join(too_few)}. Set prompt.too_long to "
             "shorten-start or shorten-middle, or leave these tasks out with tasks.only."
         )
-    return f"test prompts: {total:,}, of which {skipped:,} do not fit and are skipped, {shortened:,} are shortened"
+    counted = f"test prompts: {total:,}, of which {skipped:,} do not fit and are skipped, {shortened:,} are shortened"
+    return counted + (f"; the chat template has no place for {systems:,} system messages" if systems else "")
 
 
 def _targets(study: Study) -> str:

@@ -18,22 +18,26 @@ FEWEST = 4  # prompts that a debiased estimate needs
 
 
 def as_layers(array: Array, name: str, *, fewest: int = FEWEST) -> Tensor:
-    """Return the array as a floating tensor [n, L, d] on its own device; [n, d] becomes one layer."""
+    """Return the array as a floating tensor [n, L, d] on its own device; [n, d] becomes one layer.
+
+    Raises SimilarityError for what holds no real numbers, or has another shape.
+    """
     import torch
 
-    if isinstance(array, np.ndarray):
-        if not np.issubdtype(array.dtype, np.floating) or array.dtype == np.longdouble:
-            array = array.astype(np.float64)
-        if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
-            array = array.copy()
-        array = torch.from_numpy(array)
-    if not isinstance(array, torch.Tensor):
+    given = _native(array, name) if isinstance(array, np.ndarray) else array
+    if not isinstance(given, torch.Tensor):
         raise SimilarityError(
             f"{name} is a {type(array).__name__}; give a NumPy array or a torch tensor [n, d] or [n, L, d]."
         )
-    tensor: Tensor = array.detach()
+    if given.is_nested or given.layout != torch.strided or given.is_quantized or given.is_complex():
+        raise SimilarityError(
+            f"{name} is a tensor of {given.dtype} ({given.layout}); give a dense one of real numbers."
+        )
+    tensor: Tensor = given.detach()
     if not tensor.is_floating_point():
         tensor = tensor.double()
+    elif tensor.dtype.itemsize == 1:  # eight bits are a way to store numbers; torch does not calculate with them
+        tensor = tensor.float()
     if tensor.ndim == 2:
         tensor = tensor[:, None]
     if tensor.ndim != 3 or 0 in tensor.shape:
@@ -46,12 +50,29 @@ def as_layers(array: Array, name: str, *, fewest: int = FEWEST) -> Tensor:
     return tensor
 
 
-def in_one_precision(sides: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return all in float64 if some are and others are not, whose products would be refused."""
+def as_sides(given: Mapping[str, Array], *, fewest: int = FEWEST) -> dict[str, Tensor]:
+    """Return arrays of any kinds as tensors [n, L, d] that can be multiplied: all float64 if one of them is."""
     import torch
 
-    wide = {side.dtype == torch.float64 for side in sides.values()}
-    return {name: side.double() for name, side in sides.items()} if len(wide) > 1 else sides
+    sides = {name: as_layers(array, name, fewest=fewest) for name, array in given.items()}
+    if any(side.dtype == torch.float64 for side in sides.values()):
+        return {name: side.double() for name, side in sides.items()}
+    return sides
+
+
+def _native(array: np.ndarray[Any, Any], name: str) -> Tensor:
+    """Return a NumPy array of any real numbers as a tensor; torch knows neither other byte orders nor all kinds."""
+    import torch
+
+    if array.dtype.kind not in "fiub":
+        raise SimilarityError(f"{name} is an array of {array.dtype}; give one of real numbers.")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise SimilarityError(f"{name} has masked values; fill them with NaN and drop their rows (non_finite='drop').")
+    kept = array.dtype.newbyteorder("=") if array.dtype in (np.float16, np.float32) else np.dtype(np.float64)
+    array = np.asarray(array).astype(kept, copy=False)
+    if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
+        array = array.copy()
+    return torch.from_numpy(array)
 
 
 def like(array: Array, values: np.ndarray[Any, Any]) -> Array:
@@ -80,6 +101,8 @@ def check_alike(control: Tensor, other: Tensor, name: str) -> None:
         )
     if other.device != control.device:
         raise SimilarityError(f"{name} is on {other.device} and the control on {control.device}; move one of them.")
+    if other.is_meta:
+        raise SimilarityError(f"{name} is on the device meta, which holds no numbers; give the values.")
 
 
 def check_ids(control: Sequence[Hashable], other: Sequence[Hashable], n: int, name: str) -> None:

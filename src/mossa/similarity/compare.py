@@ -11,6 +11,7 @@ from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups
 from mossa.similarity.registry import Estimator, View, estimator
+from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.result import ASSUMED, Comparison
 from mossa.similarity.threads import side_by_side
 from mossa.similarity.uncertainty import Estimate, Value, estimate, minus
@@ -62,6 +63,7 @@ def compare(
                 raise SimilarityError(f"`ids` lacks {name!r}; give the ids of the prompts of every array.")
             arrays.check_ids(ids["control"], ids[name], n, name)
     everyone = Groups.of(groups, n)
+    warn_of_repeats(sides)
 
     def one(layer: int) -> Comparison:
         here = {name: array[:, layer - 1] for name, array in sides.items()}
@@ -103,13 +105,10 @@ def _sides(
     reserved = {"control", "origin"} & set(models)
     if reserved:
         raise SimilarityError(f"A model is called {min(reserved)!r}, which has a meaning here; give it another name.")
-    sides = {"control": arrays.as_layers(control, "control")}
-    sides |= {name: arrays.as_layers(array, name) for name, array in models.items()}
     shift = any(e.view and e.view.shift for e in wanted)
     if shift and origin is None:
         raise SimilarityError("shift- estimators need `origin`, the base model's representations of these prompts.")
-    if shift:
-        sides["origin"] = arrays.as_layers(origin, "origin")
+    sides = arrays.as_sides({"control": control, **models} | ({"origin": origin} if shift else {}))
     for name, array in sides.items():
         arrays.check_alike(sides["control"], array, name)
         if shift and array.shape[2] != sides["origin"].shape[2]:
@@ -117,7 +116,7 @@ def _sides(
                 f"{name} has d = {array.shape[2]} and origin {sides['origin'].shape[2]}; "
                 "changes from the origin need the same width, so leave out the shift- estimators."
             )
-    return arrays.in_one_precision(sides)
+    return sides
 
 
 def _values(

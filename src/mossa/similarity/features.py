@@ -29,8 +29,18 @@ class Groups:
             return cls(np.zeros(n, dtype=np.int64), np.array([n]))
         if len(labels) != n:
             raise SimilarityError(f"`groups` has {len(labels)} labels for {n} prompts; give one label per prompt.")
-        number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
-        coded = np.array([number[label] for label in labels], dtype=np.int64)
+        values: list[Any] = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+        try:
+            missing = [row for row, label in enumerate(values) if label != label]  # NaN alone is not itself
+            number = {label: i for i, label in enumerate(dict.fromkeys(values))}
+        except (TypeError, ValueError) as error:  # a list, an array, pandas.NA
+            raise SimilarityError(f"`groups` holds what cannot be a label ({error}); give texts or numbers.") from error
+        if missing:
+            raise SimilarityError(
+                f"`groups`: the label of row {missing[0]} is {values[missing[0]]} ({len(missing)} of {n} are missing). "
+                "Leave these prompts out of every array, or give them a label of their own."
+            )
+        coded = np.array([number[label] for label in values], dtype=np.int64)
         return cls(coded, np.bincount(coded))
 
     def __len__(self) -> int:

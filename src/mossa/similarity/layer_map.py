@@ -30,7 +30,7 @@ def layer_map(Y: arrays.Array, Z: arrays.Array, debiased: bool = False) -> array
     No standard errors: use `compare` for layers that matter. Raises SimilarityError for arrays that cannot be compared,
     and for a layer that does not vary.
     """
-    sides = arrays.in_one_precision({"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")})
+    sides = arrays.as_sides({"Y": Y, "Z": Z})
     arrays.check_alike(sides["Z"][:, :1], sides["Y"][:, :1], "Y")
     layers = [list(side.unbind(1)) for side in sides.values()]
     values, reasons = pairwise(*layers, debiased=debiased)

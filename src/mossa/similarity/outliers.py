@@ -42,7 +42,7 @@ def leave_out(
     mean. Three shared outlier dimensions can make CKA .99 of otherwise unrelated data, debiased too: a value that
     falls when 3 dimensions are left out is about those, not about the representation.
     """
-    left, right = arrays.as_layers(Y, "Y"), arrays.as_layers(Z, "Z")
+    left, right = arrays.as_sides({"Y": Y, "Z": Z}).values()
     arrays.check_alike(right, left, "Y")
     n, layers, _ = left.shape
     narrowest = min(left.shape[2], right.shape[2])

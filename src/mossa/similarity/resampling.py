@@ -13,6 +13,7 @@ import numpy as np
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
 from mossa.similarity.products import self_product
+from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ def _grams(Y: arrays.Array, Z: arrays.Array, groups: Groups | None = None) -> tu
     """Return the centred Gram matrices of both sides at every layer, [L, n, n], with norm 1."""
     import torch
 
-    sides = arrays.in_one_precision({"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")})
+    sides = arrays.as_sides({"Y": Y, "Z": Z})
     arrays.check_alike(sides["Z"], sides["Y"], "Y")
+    warn_of_repeats(sides)
     n, layers, _ = sides["Y"].shape
     kept = groups or Groups.of(None, n)
 

@@ -26,10 +26,8 @@ def cka_of_batches(batches: Iterable[tuple[arrays.Array, arrays.Array]], debiase
     moments: list[_Moments] = []
     first: arrays.Array = None
     for number, (Y, Z) in enumerate(batches, 1):
-        pair = (
-            arrays.as_layers(Y, f"Y of batch {number}", fewest=1),
-            arrays.as_layers(Z, f"Z of batch {number}", fewest=1),
-        )
+        named = {f"Y of batch {number}": Y, f"Z of batch {number}": Z}
+        pair = tuple(arrays.as_sides(named, fewest=1).values())
         arrays.check_alike(pair[1], pair[0], f"Y of batch {number}")
         if not moments:
             first = Y

@@ -8,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from mossa.errors import MossaError
 from mossa.names import check_name
+from mossa.study.data import Fields as Fields
+from mossa.study.data import Tasks as Tasks
 from mossa.study.presets import RECIPES
 from mossa.study.recipe import Budget, Recipe
 from mossa.study.settings import Count, Seed, Settings
@@ -59,42 +61,6 @@ class Prompt(Settings):
                 "'Question: {prompt}\\nAnswer:'"
             )
         return template
-
-
-class Tasks(Settings):
-    """The tasks, their clusters and the size of their splits."""
-
-    source: str = Field(description="a folder of task files, or the name of a collection (see `mossa tasks ls`)")
-    revision: str | None = Field(
-        default=None, description="for a collection on the hub: commit, branch or tag; default: the one mossa knows"
-    )
-    only: list[str] | None = Field(default=None, min_length=1, description="use only these tasks")
-    clusters: dict[str, list[str]] | None = Field(
-        default=None, description="task cluster -> task names; default: tasks.json in the folder"
-    )
-    train: Count = Field(default=1000, description="at most this many training examples per task")
-    validation: Count = Field(default=100, description="at most this many validation examples per task")
-    test: Annotated[int, Field(ge=4, le=10**15)] = Field(
-        default=500, description="at most this many test prompts per task"
-    )
-    demonstrations: int = Field(
-        default=0,
-        ge=0,
-        le=10**15,
-        description="for Super-NaturalInstructions: positive examples shown before each input",
-    )
-    seed: Seed = Field(default=0, description="seed of the splits")
-
-    @field_validator("clusters")
-    @classmethod
-    def _one_cluster_each(cls, clusters: dict[str, list[str]] | None) -> dict[str, list[str]] | None:
-        seen: dict[str, str] = {}
-        for cluster, names in (clusters or {}).items():
-            for name in names:
-                if name in seen:
-                    raise ValueError(f"task {name!r} is in cluster {seen[name]!r} and in {cluster!r}; leave one")
-                seen[name] = cluster
-        return clusters
 
 
 class Existing(Settings):

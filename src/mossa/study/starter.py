@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from mossa.errors import StudyError
@@ -22,8 +23,8 @@ prompt:
   too_long: skip           # skip | refuse | shorten-start | shorten-middle; the end of a prompt is never cut
 
 tasks:
-  source: {tasks}          # a folder of *.jsonl (inputs, targets, task), or the name of a collection
-  # only: [rte, sst2]      # use only these tasks
+  source: {tasks}          # a folder or file of data, hub:owner/name, or the name of a collection
+{found}  # only: [rte, sst2]      # use only these tasks
   train: 1000              # at most, per task
   validation: 100
   test: 500                # prompts whose representations are compared
@@ -57,8 +58,11 @@ similarity:
 """
 
 
-def write_starter(path: Path, base: str, tasks: str) -> None:
-    """Write a commented study file; raises `StudyError` if `path` exists or its name cannot name a study."""
+def write_starter(path: Path, base: str, tasks: str, found: Sequence[str] = ()) -> None:
+    """Write a commented study file, with lines on what was `found` in the data under `tasks`.
+
+    Raises `StudyError` if `path` exists or its name cannot name a study.
+    """
     if path.exists():
         raise StudyError(f"{path} exists already. Give another name, or delete it first.")
     if path.suffix not in {".yaml", ".yml"}:
@@ -66,5 +70,6 @@ def write_starter(path: Path, base: str, tasks: str) -> None:
     if not path.parent.is_dir():
         raise StudyError(f"{path.parent} does not exist; make the folder first.")
     name = check_name(path.stem, "study", str(path))
-    text = STARTER.format(name=json.dumps(name), base=json.dumps(base), tasks=json.dumps(tasks))
+    lines = "".join(f"  {line}\n" for line in found)
+    text = STARTER.format(name=json.dumps(name), base=json.dumps(base), tasks=json.dumps(tasks), found=lines)
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Where tasks come from: a folder, or a collection by name."""
+"""Where tasks come from: files, a data set on the hub, or a collection by name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mossa.errors import DataError, choices
+from mossa.names import check_name
 from mossa.study.paths import looks_local
 from mossa.study.schema import Tasks
 from mossa.tasks.flan2021.copy import is_copy, load_folder_copy, load_hub_copy
 from mossa.tasks.flan2021.raw import load_raw
-from mossa.tasks.jsonl import load_folder
+from mossa.tasks.folder import Part, Source, by_task, load_parts, open_source
+from mossa.tasks.hub import CONVERTED, hub_tables
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Task
+
+HUB = "hub:"  # `hub:owner/name` is a data set there
 
 
 def _tinyflan(settings: Tasks) -> list[Task]:
@@ -42,42 +46,61 @@ def load_tasks(settings: Tasks) -> list[Task]:
     """
     source = settings.source
     _no_idle_keys(settings)
-    if not is_folder(source):
-        if source not in COLLECTIONS:
-            raise DataError(
-                f"tasks.source: {source!r} is neither a folder nor a collection. {choices(source, COLLECTIONS)}"
-            )
+    if source in COLLECTIONS:
         tasks = COLLECTIONS[source](settings)
-    elif is_copy(Path(source)) and settings.clusters is None:
+    elif not (source.startswith(HUB) or is_local(source)):
+        raise DataError(
+            f"tasks.source: {source!r} is neither a folder, a file nor a collection, nor hub:owner/name. "
+            f"{choices(source, COLLECTIONS)}"
+        )
+    elif Path(source).is_dir() and is_copy(Path(source)) and settings.clusters is None:
         tasks = load_folder_copy(Path(source), settings)
     else:
         limits = Limits(settings.train, settings.validation, settings.test)
-        tasks = load_folder(
-            Path(source), limits, settings.seed, settings.only, settings.clusters, settings.demonstrations
-        )
+        opened = open_hub(settings) if source.startswith(HUB) else open_source(Path(source), settings.clusters)
+        tasks = load_parts(opened, limits, settings.seed, settings.only, settings.demonstrations, settings.fields)
     return sorted(tasks, key=lambda task: task.name)
 
 
-def is_folder(source: str) -> bool:
-    """Tell whether `tasks.source` means a folder, and not a collection."""
-    return Path(source).is_dir() or looks_local(source)
+def open_hub(settings: Tasks) -> Source:
+    """Return the files of a data set on the hub as a source of one part; raises `DataError` if they cannot be had."""
+    repository = settings.source.removeprefix(HUB)
+    files = hub_tables(
+        repository,
+        settings.revision or CONVERTED,
+        settings.configuration,
+        settings.split or "train",
+        one=False,
+        hint="Say which with tasks.configuration and tasks.split.",
+    )
+    name = check_name(repository.rpartition("/")[2], "task", settings.source)
+    return Source(settings.source, {name: Part(name, tuple(files))}, by_task(settings.clusters, settings.source))
 
 
-def left_out(tasks: list[Task]) -> str | None:
-    """Return a sentence that counts the examples which the sources of `tasks` have and no split holds, or None."""
+def is_local(source: str) -> bool:
+    """Tell whether `tasks.source` means a folder or a file, and not a collection."""
+    return source not in COLLECTIONS and (Path(source).exists() or looks_local(source))
+
+
+def remarks(tasks: list[Task]) -> list[str]:
+    """Return what is to be known of how `tasks` were read: examples that no split holds, counted, and notes."""
     reasons = sum((Counter(task.left_out) for task in tasks), Counter[str]())
-    counts = [f"{count:,} {reason}" for reason, count in sorted(reasons.items())]
-    return f"examples left out: {', '.join(counts)}" if counts else None
+    counts = [f"{count:,} {reason}" for reason, count in sorted(reasons.items()) if count]
+    notes = dict.fromkeys(note for task in tasks for note in task.notes)
+    return [*([f"examples left out: {', '.join(counts)}"] if counts else []), *notes]
 
 
 def _no_idle_keys(settings: Tasks) -> None:
     """Refuse keys that would change nothing."""
-    folder = is_folder(settings.source)
-    if settings.clusters is not None and not folder:
-        raise DataError(
-            f"tasks.clusters: the collection {settings.source!r} brings its own clusters; leave this key out."
-        )
-    if settings.revision is not None and (folder or settings.source == "tinyflan"):
+    hub, local = settings.source.startswith(HUB), is_local(settings.source)
+    for key in ("clusters", "fields"):
+        if getattr(settings, key) is not None and not (hub or local):
+            what = "brings its own clusters" if key == "clusters" else "knows its own columns"
+            raise DataError(f"tasks.{key}: the collection {settings.source!r} {what}; leave this key out.")
+    for key in ("configuration", "split"):
+        if getattr(settings, key) is not None and not hub:
+            raise DataError(f"tasks.{key}: only tasks of hub:owner/name have one; leave this key out.")
+    if settings.revision is not None and (local or settings.source == "tinyflan"):
         raise DataError("tasks.revision: only collections on the hub have revisions; leave this key out.")
-    if settings.demonstrations and not folder:
+    if settings.demonstrations and not local:
         raise DataError("tasks.demonstrations: only tasks of Super-NaturalInstructions have them; leave this key out.")

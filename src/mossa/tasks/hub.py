@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from mossa.errors import DataError, choices
 from mossa.hub import PATIENCE, by_hand, is_offline, named, refusal
+from mossa.tasks.rows import kind_of
+
+# The branch on which the hub keeps every public dataset as parquet, whatever it was uploaded as.
+CONVERTED = "refs/convert/parquet"
+USUAL_SPLITS = {"train", "test", "validation", "valid", "dev", "eval"}
+FOR_A_TASK = "Leave the task out with tasks.only, or set tasks.revision to one that has it."
 
 
 def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str, Path]:
@@ -43,30 +50,47 @@ def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str,
     return found
 
 
-def hub_tables(repository: str, revision: str, config: str | None, split: str, one: bool) -> list[Path]:
-    """Return the local copies of the parquet files of a split, in order; only the first if `one`.
+def hub_tables(
+    repository: str, revision: str, config: str | None, split: str, one: bool, hint: str = FOR_A_TASK
+) -> list[Path]:
+    """Return the local copies of the files of data of a split, in order; only the first if `one`.
 
-    Without `config` the dataset must have only one. The files are where the hub puts what it converts:
-    `config/split/0000.parquet` and so on, or `config/partial-split/` of a dataset that is too large. Raises
-    `DataError` for a configuration or split that is not there (with those that are).
+    Without `config` the dataset must have only one. The files are where the hub puts what it converts
+    (`config/split/0000.parquet`, or `config/partial-split/` of a dataset that is too large), or of another revision
+    those whose names say the split. Raises `DataError`, ending in `hint`, for a configuration or split that is not
+    there (with those that are).
     """
     listed = _cached_listing(repository, revision) if is_offline() else hub_listing(repository, revision)
-    listed = [path for path in listed if path.endswith(".parquet")]
-    configs = {path.split("/")[0] for path in listed}
-    config = config or (configs.pop() if len(configs) == 1 else "default")
-    paths = sorted(path for path in listed if path.startswith((f"{config}/{split}/", f"{config}/partial-{split}/")))
+    listed = sorted(path for path in listed if kind_of(Path(path)) and Path(path).name != "dataset_infos.json")
+    folders = {"/".join(path.split("/")[:2]) for path in listed if path.count("/") == 2}
+    configs = {folder.split("/")[0] for folder in folders}
+    named = config or (configs.pop() if len(configs) == 1 else "default")
+    paths = [path for path in listed if path.startswith((f"{named}/{split}/", f"{named}/partial-{split}/"))]
+    if not paths and revision != CONVERTED:
+        paths = _by_words(listed, config, split)
     if not paths and is_offline():
         raise DataError(
-            f"{_named(repository, revision)}: {config}, {split} is not in the cache and HF_HUB_OFFLINE is set. "
+            f"{_named(repository, revision)}: {named}, {split} is not in the cache and HF_HUB_OFFLINE is set. "
             + by_hand("dataset", repository, revision)
         )
     if not paths:
-        there = {"/".join(path.split("/")[:2]) for path in listed}
         raise DataError(
-            f"{_named(repository, revision)} has no split {config}/{split}. {choices(f'{config}/{split}', there)} "
-            "Leave the task out with tasks.only, or set tasks.revision to one that has it."
+            f"{_named(repository, revision)} has no split {named}/{split}. "
+            f"{choices(f'{named}/{split}', folders or listed)} {hint}"
         )
     return list(hub_files(repository, revision, paths[:1] if one else paths).values())
+
+
+def _by_words(listed: list[str], config: str | None, split: str) -> list[str]:
+    """Return the files in whose paths the configuration (if given) and the split are words.
+
+    Where no path has the name of any split, all files are the split `train`.
+    """
+    words = {path: set(re.split(r"[^A-Za-z0-9]+", path.lower())) for path in listed}
+    mine = [path for path in listed if config is None or set(re.split(r"[^a-z0-9]+", config.lower())) <= words[path]]
+    if split == "train" and not any(words[path] & USUAL_SPLITS for path in mine):
+        return mine
+    return [path for path in mine if set(re.split(r"[^a-z0-9]+", split.lower())) <= words[path]]
 
 
 def hub_listing(repository: str, revision: str) -> list[str]:
@@ -105,7 +129,7 @@ def _cached_listing(repository: str, revision: str) -> list[str]:
         folder = getattr(error, "snapshot_path", None)  # some of its files are there
         if folder is None:
             return []
-    return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*.parquet")]
+    return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()]
 
 
 def _similar(path: str, listed: set[str]) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mossa.errors import DataError, choices
 from mossa.study.loading import load_study
 from mossa.study.paths import built_in_studies
 from mossa.study.schema import Tasks
-from mossa.tasks.collections import COLLECTIONS, is_folder, left_out, load_tasks
+from mossa.tasks.collections import COLLECTIONS, HUB, is_local, load_tasks, remarks
 from mossa.tasks.flan2021.catalogue import catalogue, entries
 from mossa.tasks.flan2021.copy import SPLITS, file_name, load_hub_copy
 from mossa.tasks.flan2021.raw import groups
 from mossa.tasks.hub import in_cache
-from mossa.tasks.task import Task
+from mossa.tasks.task import Example, Task
 
 LONGEST = 700  # characters of an example that are printed
 SHOWN = 3
+BUILT_IN = ("tinyflan", "flan2021", "flan2021-raw")  # what is known of these without loading them
+Seen = Callable[[Example], list[str]]
 
 
 def list_collections() -> list[str]:
@@ -32,6 +34,7 @@ def list_collections() -> list[str]:
         ("flan2021-raw", len(groups()), clusters, "the raw datasets on the hub, worded by mossa"),
     ]
     lines = [f"{name:14}{tasks:4} tasks in {count} clusters   {where}" for name, tasks, count, where in rows]
+    lines += [f"{name:14}registered   {_summary(name)}" for name in COLLECTIONS if name not in {row[0] for row in rows}]
     return [*lines, "", "More: mossa tasks ls flan2021, mossa tasks ls my-study.yaml, mossa tasks show rte"]
 
 
@@ -54,7 +57,7 @@ def list_source(source: str) -> list[str]:
         lines = _by_cluster((entries()[name].cluster, name) for name in groups())
         missing = ", ".join(name for name in entries() if name not in groups())
         return [*lines, "", f"Ten templates each. Without templates of ours: {missing}."]
-    tasks = load_tasks(_settings(source))
+    tasks = load_tasks(source_settings(source))
     width = max(len(task.name) for task in tasks) + 2
     lines = [f"{'':{width}}{'train':>8}{'validation':>12}{'test':>8}  cluster"]
     for task in sorted(tasks, key=lambda task: (task.cluster, task.name)):
@@ -62,31 +65,30 @@ def list_source(source: str) -> list[str]:
             f"{task.name:{width}}{len(task.train):8,}{len(task.validation):12,}{len(task.test):8,}  {task.cluster}"
         )
     clusters = len({task.cluster for task in tasks})
-    counted = left_out(tasks)
-    return [*lines, f"{len(tasks)} tasks in {clusters} clusters", *([counted] if counted else [])]
+    return [*lines, f"{len(tasks)} tasks in {clusters} clusters", *remarks(tasks)]
 
 
-def show_task(name: str, source: str | None) -> list[str]:
+def show_task(name: str, source: str | None, seen: Seen | None = None) -> list[str]:
     """Return what is known of a task, with example prompts; without `source` the collections are looked through.
 
-    Raises `MossaError` if there is no such task.
+    `seen` says how the first example looks to a model. Raises `MossaError` if there is no such task.
     """
     from mossa.tinyflan.catalogue import specifications
 
-    if source is not None and source not in COLLECTIONS:
-        return _describe(_one(name, load_tasks(_settings(source)), source))
+    if source is not None and source not in BUILT_IN:
+        return _describe(_one(name, load_tasks(source_settings(source)), source), seen)
     if source in (None, "tinyflan") and name in specifications():
         task = _one(name, load_tasks(Tasks(source="tinyflan", only=[name], train=SHOWN, validation=1, test=4)), "")
-        return [f"{name}: TinyFLAN, cluster {task.cluster}", *_examples(task)]
+        return [f"{name}: TinyFLAN, cluster {task.cluster}", *_examples(task, seen)]
     if source == "tinyflan":
         raise DataError(f"tinyflan has no task {name!r}. {choices(name, specifications())}")
     if name in entries():
-        return _flan2021(name)
+        return _flan2021(name, seen)
     known = [*specifications(), *entries()]
     raise DataError(f"no collection has a task {name!r}. {choices(name, known)} For a study's own: --of my-study.yaml")
 
 
-def _flan2021(name: str) -> list[str]:
+def _flan2021(name: str, seen: Seen | None) -> list[str]:
     entry = entries()[name]
     lines = [
         f"{name}: FLAN 2021, cluster {entry.cluster}, templates of {entry.templates}, dataset {entry.dataset}",
@@ -103,24 +105,22 @@ def _flan2021(name: str) -> list[str]:
         return [*lines, "", "No example of the hub's copy: it is not in the cache. A run that uses it downloads it."]
     sizes = {split: catalogue()["caps"][split] for split in SPLITS}
     task = load_hub_copy(Tasks(source="flan2021", only=[name], **sizes))[0]
-    return [*lines, "", *_describe(task)[1:]]
+    return [*lines, "", *_describe(task, seen)[1:]]
 
 
-def _describe(task: Task) -> list[str]:
-    counted = left_out([task])
-    lines = [
-        f"{task.name}: cluster {task.cluster}",
-        ", ".join(f"{len(getattr(task, split)):,} {split}" for split in SPLITS) + (f"; {counted}" if counted else ""),
-    ]
-    return [*lines, *_examples(task)]
+def _describe(task: Task, seen: Seen | None) -> list[str]:
+    sizes = ", ".join(f"{len(getattr(task, split)):,} {split}" for split in SPLITS)
+    return [f"{task.name}: cluster {task.cluster}", "; ".join([sizes, *remarks([task])]), *_examples(task, seen)]
 
 
-def _examples(task: Task) -> list[str]:
+def _examples(task: Task, seen: Seen | None) -> list[str]:
     lines: list[str] = []
     for example in task.train[:SHOWN]:
         template = f" ({example.template})" if example.template is not None else ""
+        for role, text in example.before:
+            lines += ["", f"--- {role}", _shortened(text)]
         lines += ["", f"--- prompt{template}", _shortened(example.prompt), "--- target", _shortened(example.target)]
-    return lines
+    return [*lines, *(["", *seen(task.train[0])] if seen else [])]
 
 
 def _shortened(text: str) -> str:
@@ -143,13 +143,26 @@ def _one(name: str, tasks: Sequence[Task], source: str) -> Task:
     raise DataError(f"{source} has no task {name!r}. {choices(name, [task.name for task in tasks])}")
 
 
-def _settings(source: str) -> Tasks:
-    """Return the `tasks` of a study file or a built-in study, or those that mean a folder."""
-    if Path(source).is_dir():
+def source_settings(source: str) -> Tasks:
+    """Return the `tasks` of a study file or a built-in study, or those that mean a collection, files or a hub's set.
+
+    Raises `DataError` if there is no such thing.
+    """
+    path = Path(source)
+    if source in COLLECTIONS or source.startswith(HUB) or path.is_dir() or (path.is_file() and not is_study(source)):
         return Tasks(source=source)
-    if Path(source).is_file() or source in built_in_studies():
-        return load_study(Path(source)).tasks
-    if is_folder(source) or source.endswith((".yaml", ".yml")):
+    if is_study(source) and (path.is_file() or source in built_in_studies()):
+        return load_study(path).tasks
+    if is_local(source) or is_study(source):
         raise DataError(f"{source} does not exist. Give a study file, a folder of task files, or a collection.")
     known = {*COLLECTIONS, *built_in_studies()}
-    raise DataError(f"{source!r} is no study, folder or collection. {choices(source, known)}")
+    raise DataError(f"{source!r} is not a study, folder or collection. {choices(source, known)}")
+
+
+def is_study(source: str) -> bool:
+    """Tell whether `source` is written as a study file, or names a study that comes with mossa."""
+    return source.endswith((".yaml", ".yml")) or source in built_in_studies()
+
+
+def _summary(collection: str) -> str:
+    return (COLLECTIONS[collection].__doc__ or "").strip().partition("\n")[0]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mossa.errors import DataError
-from mossa.tasks.records import fields
 from mossa.tasks.task import Example
+from mossa.tasks.turns import checked_text
 
 
 def is_task_file(content: Any) -> bool:
@@ -16,11 +16,11 @@ def is_task_file(content: Any) -> bool:
     return isinstance(content, dict) and "Instances" in content
 
 
-def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> list[Example]:
-    """Return one example per instance and reference output, the definition and `demonstrations` examples before it.
+def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> tuple[list[Example], int]:
+    """Return one example per instance and reference output, and how many are left out because they are empty.
 
-    An instance that is also shown as a demonstration is left out. Raises `DataError` with the place of a part that
-    is missing or not as it should be.
+    The definition and `demonstrations` examples stand before each. An instance that is also shown as a demonstration
+    is no example. Raises `DataError` with the place of a part that is missing or not as it should be.
     """
     definition = content.get("Definition")
     text = "\n".join(definition) if _are_texts(definition) else definition
@@ -35,14 +35,17 @@ def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> 
     examples: list[Example] = []
     for number, instance in enumerate(instances, 1):
         where = f"{path}, instance {number}"
-        (given,) = fields(instance, ("input",), where)
+        (given,) = _texts(instance, ("input",), where)
         outputs = instance.get("output")
         outputs = [outputs] if isinstance(outputs, str) else outputs
         if not _are_texts(outputs):
             raise DataError(f"{where}: 'output' must be a list of texts (here: {outputs!r}).")
         if given not in inputs:
             examples += [Example(f"{head}\n\nInput: {given}\nOutput:", output) for output in outputs]
-    return examples
+    if not examples:
+        raise DataError(f"{path} is empty; a task needs examples.")
+    filled = [example for example in examples if example.target.strip()]
+    return filled, len(examples) - len(filled)
 
 
 def stated_cluster(content: Any) -> str | None:
@@ -62,8 +65,21 @@ def _demonstrations(content: dict[str, Any], path: Path, count: int) -> list[tup
             "tasks.demonstrations."
         )
     names = ("input", "output")
-    shown = [fields(one, names, f"{path}, positive example {k}") for k, one in enumerate(given[:count], 1)]
+    shown = [_texts(one, names, f"{path}, positive example {k}") for k, one in enumerate(given[:count], 1)]
     return [(pair[0], pair[1]) for pair in shown]
+
+
+def _texts(record: Any, names: tuple[str, ...], where: str) -> list[str]:
+    """Return the texts of these fields, which must all be there."""
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: an example is an object with {', '.join(names)}, not {type(record).__name__}.")
+    for name in names:
+        there = f"The fields of this example are {', '.join(map(repr, record)) or 'none'}."
+        if name not in record:
+            raise DataError(f"{where}: there is no {name!r}. {there}")
+        if not isinstance(record[name], str):
+            raise DataError(f"{where}: {name!r} must be text (here: {str(record[name])[:80]}). {there}")
+    return [checked_text(record[name], f"{where}: {name!r}") for name in names]
 
 
 def _are_texts(value: Any) -> TypeGuard[list[str]]:

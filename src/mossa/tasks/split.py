@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -32,18 +33,17 @@ def split_by_input(examples: Sequence[Example], limits: Limits, seed: int, task:
     of its prompts to test and a tenth to validation. Because the order is a hash of each prompt, adding examples
     to a file moves none of the old ones out of order. Raises `DataError` if there are too few prompts.
     """
-    groups = _grouped(examples)
+    groups = _drawn(_grouped(examples), seed)
     if len(groups) < 4 * FEWEST_TEST_PROMPTS:
         raise DataError(
             f"task {task!r} has {len(groups)} different prompts; it needs at least {4 * FEWEST_TEST_PROMPTS}, "
             "a quarter of which are for testing. Add examples, or leave the task out with tasks.only."
         )
-    ordered = sorted(groups, key=lambda prompt: _draw(seed, prompt))
-    n_test = min(limits.test, len(ordered) // 4)
-    n_validation = min(limits.validation, len(ordered) // 10)
-    test = tuple(groups[prompt][0] for prompt in ordered[:n_test])
-    validation = tuple(groups[prompt][0] for prompt in ordered[n_test : n_test + n_validation])
-    rest = [example for prompt in ordered[n_test + n_validation :] for example in groups[prompt]]
+    n_test = min(limits.test, len(groups) // 4)
+    n_validation = min(limits.validation, len(groups) // 10)
+    test = tuple(group[0] for group in groups[:n_test])
+    validation = tuple(group[0] for group in groups[n_test : n_test + n_validation])
+    rest = [example for group in groups[n_test + n_validation :] for example in group]
     return tuple(rest[: limits.train]), validation, test
 
 
@@ -59,10 +59,10 @@ def keep_splits(given: Sequence[Sequence[Example]], limits: Limits, seed: int, t
     repeated = 0
     drawn: list[list[list[Example]]] = []
     for examples in reversed(given):
-        groups = _grouped(example for example in examples if _same_prompt(example.prompt) not in seen)
+        groups = _grouped(example for example in examples if folded(example) not in seen)
         repeated += len(examples) - sum(map(len, groups.values()))
         seen |= groups.keys()
-        drawn.append([groups[prompt] for prompt in sorted(groups, key=lambda prompt: _draw(seed, prompt))])
+        drawn.append(_drawn(groups, seed))
     test, validation, train = drawn
     if not validation:
         n_validation = min(limits.validation, len(train) // 10)
@@ -80,16 +80,32 @@ def keep_splits(given: Sequence[Sequence[Example]], limits: Limits, seed: int, t
     return splits, repeated
 
 
+def folded(example: Example) -> str:
+    """Return what two prompts have in common if they are one prompt for the splits.
+
+    They are if they are equal after Unicode normalisation (NFKC) and folding of white space, earlier turns included.
+    """
+    turns = [f"{role}: {text}" for role, text in example.before]
+    return _spaced(unicodedata.normalize("NFKC", "\n".join([*turns, example.prompt])))
+
+
 def _grouped(examples: Iterable[Example]) -> dict[str, list[Example]]:
     groups: dict[str, list[Example]] = {}
     for example in examples:
-        groups.setdefault(_same_prompt(example.prompt), []).append(example)
+        groups.setdefault(folded(example), []).append(example)
     return groups
 
 
-def _same_prompt(prompt: str) -> str:
-    return " ".join(prompt.split())
+def _drawn(groups: dict[str, list[Example]], seed: int) -> list[list[Example]]:
+    """Return the groups in an order that `seed` and their prompts decide, whatever was read first."""
+
+    def draw(group: list[Example]) -> bytes:
+        # by the prompt as it is written, so that finer folding moves no prompt that it does not merge
+        prompt = min(_spaced("\n".join([*(text for _, text in one.before), one.prompt])) for one in group)
+        return hashlib.blake2b(f"{seed}\n{prompt}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    return sorted(groups.values(), key=draw)
 
 
-def _draw(seed: int, prompt: str) -> bytes:
-    return hashlib.blake2b(f"{seed}\n{prompt}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def _spaced(text: str) -> str:
+    return " ".join(text.split())

@@ -7,21 +7,32 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+Turn = tuple[str, str]  # who speaks (system, user or assistant), and the text
+
+
+class Unusable(Exception):
+    """A row cannot become an example; the message is the reason it is counted under."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One thing to do: a prompt, the target the model should give, and the template that worded it (if known)."""
+    """One thing to do: a prompt, the target the model should give, and the template that worded it (if known).
+
+    Of a conversation the prompt is what the user says last, and `before` holds the turns before it.
+    """
 
     prompt: str
     target: str
     template: str | None = None
+    before: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A task with its cluster and its three splits; no prompt of one split occurs in another.
 
-    `left_out` counts the examples of the source that are in no split, by what is wrong with them.
+    `left_out` counts the examples of the source that are in no split, by what is wrong with them. `notes` say how the
+    source was read.
     """
 
     name: str
@@ -30,6 +41,7 @@ class Task:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     left_out: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def content_hash(self) -> str:
@@ -44,6 +56,7 @@ def hash_examples(examples: Iterable[Example]) -> str:
     """Return a SHA-256 over the examples in their order."""
     digest = hashlib.sha256()
     for example in examples:
-        line = json.dumps([example.prompt, example.target, example.template], ensure_ascii=False)
+        parts = [example.prompt, example.target, example.template, *([example.before] if example.before else [])]
+        line = json.dumps(parts, ensure_ascii=False)
         digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 from mossa.errors import StudyError, choices
 from mossa.models.files import adapter_fingerprint, base_fingerprint
 from mossa.models.rendering import Rendering
+from mossa.names import LONGEST_NAME, check_name
 from mossa.similarity.registry import estimator
 from mossa.study.recipe import Budget
 from mossa.study.schema import BASE, Existing, Experimental, Kind, Study
@@ -36,6 +37,18 @@ def control_name(task: str, seed: int) -> str:
     return f"control-{task}-seed{seed}"
 
 
+def check_names(study: Study, tasks: Sequence[Task]) -> None:
+    """Raise `StudyError` if the control model of a task would have a name that no unit's folder can have."""
+    longest = LONGEST_NAME - len(control_name("", max(study.control.seeds)))
+    for task in tasks:
+        check_name(task.name, "task", "tasks")
+        if len(task.name) > longest:
+            raise StudyError(
+                f"task {task.name!r} has a name of {len(task.name)} characters; with the seed "
+                f"{max(study.control.seeds)} in the name of its control model it may have {longest}. Rename it."
+            )
+
+
 def rendered_from(study: Study) -> str:
     """Return a hash of what the study's prompts are rendered from: the base with its tokenizer, template and system."""
     sources = [base_fingerprint(study.base), study.prompt.template, study.prompt.system]
@@ -48,6 +61,7 @@ def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None
     `rendering` is what stands around the prompts; without it the units serve to be counted, not to be done. Raises
     `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
     """
+    check_names(study, tasks)
     for identifier in study.similarity.estimators:
         estimator(identifier)
     base = {"weights": base_fingerprint(study.base), "dtype": study.base.dtype}

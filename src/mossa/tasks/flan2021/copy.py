@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mossa.errors import DataError
-from mossa.study.schema import Tasks
+from mossa.study.schema import Fields, Tasks
 from mossa.tasks.flan2021.catalogue import Entry, catalogue, choose, entries
 from mossa.tasks.flan2021.raw import groups
+from mossa.tasks.formats import Found, read_table
 from mossa.tasks.hub import hub_files
-from mossa.tasks.jsonl import read_rendered
+from mossa.tasks.rows import read_rows
 from mossa.tasks.split import Limits, keep_splits
 from mossa.tasks.task import Task
 
+RENDERED = Fields(prompt="inputs", target="targets")
 SPLITS = ("train", "validation", "test")
 
 
@@ -61,8 +63,12 @@ def _load(chosen: Sequence[Entry], files: Mapping[tuple[str, str], Path], settin
     tasks: list[Task] = []
     for entry in chosen:
         stated = {entry.name, entry.name + catalogue()["suffix"]}
-        read = [read_rendered(files[entry.name, split], stated) for split in SPLITS]
-        splits, repeated = keep_splits([rows for rows, _ in read], limits, settings.seed, entry.name)
-        left_out = {"empty": sum(empty for _, empty in read), "in two splits": repeated}
+        found = {split: Found() for split in SPLITS}
+        for split, rows in found.items():
+            read_table(read_rows(files[entry.name, split]), entry.name, rows, RENDERED, stated=stated)
+        read = [rows.examples[entry.name] for rows in found.values()]
+        splits, repeated = keep_splits(read, limits, settings.seed, entry.name)
+        empty = sum(rows.left_out[entry.name]["empty"] for rows in found.values())
+        left_out = {"empty": empty, "in two splits": repeated}
         tasks.append(Task(entry.name, entry.cluster, *splits, left_out=left_out))
     return tasks

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 
 from mossa.errors import DataError
 from mossa.study.schema import Tasks
 from mossa.tasks.flan2021.catalogue import catalogue, choose, entries, read_data
-from mossa.tasks.flan2021.wording import Group, Unusable, Where
-from mossa.tasks.hub import hub_tables
-from mossa.tasks.parquet import read_rows
+from mossa.tasks.flan2021.wording import Group, Where
+from mossa.tasks.hub import CONVERTED, hub_tables
+from mossa.tasks.parquet import read_parquet
 from mossa.tasks.split import Limits, keep_splits, split_by_input
-from mossa.tasks.task import Example, Task
-
-# The branch on which the hub keeps every public dataset as parquet, whatever it was uploaded as.
-CONVERTED = "refs/convert/parquet"
+from mossa.tasks.task import Example, Task, Unusable
 
 
 @cache
@@ -56,7 +53,8 @@ def _examples(name: str, where: Where, split: str, revision: str | None, counted
     files = hub_tables(where.repository, revision or CONVERTED, where.config, split, one=where.rows is not None)
     group = groups()[name]
     examples: list[Example] = []
-    for row in islice(read_rows(files, group.columns(name)), where.rows):
+    rows = chain.from_iterable(read_parquet(file, group.columns(name)) for file in files)
+    for row in islice(rows, where.rows):
         try:
             examples.append(group.example(name, row))
         except Unusable as reason:

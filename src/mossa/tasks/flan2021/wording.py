@@ -12,16 +12,12 @@ from pydantic import Field, field_validator, model_validator
 
 from mossa.errors import choices
 from mossa.study.settings import Settings
-from mossa.tasks.task import Example
+from mossa.tasks.task import Example, Unusable
 
 TEMPLATES = 10
 BYTES = re.compile(r"b'(.*?)(?:\\n)?'")  # math_dataset's texts are Python's bytes, written out
 SLOT = re.compile(r"\{([a-z][a-z_0-9]*)\}")
 Row = Mapping[str, Any]
-
-
-class Unusable(Exception):
-    """A row cannot become an example; the message is the reason it is counted under."""
 
 
 def _lines(values: Any) -> str:
@@ -191,7 +187,10 @@ class Group(Settings):
         written = {field: part.write(row) for field, part in fields.items()}
         identity = "\x1f".join(written.values()).encode("utf-8", "surrogatepass")
         number = int.from_bytes(blake2b(identity, digest_size=8).digest()) % TEMPLATES
-        return Example(render(self.templates[number], written), target.write(row), f"{name}-{number}")
+        answer = target.write(row)
+        if not answer.strip():
+            raise Unusable("empty")
+        return Example(render(self.templates[number], written), answer, f"{name}-{number}")
 
 
 def render(template: str, written: Mapping[str, str]) -> str:

@@ -1,0 +1,188 @@
+"""Rows out of files of any kind, each with its place: JSON lines, JSON, CSV, TSV, parquet, compressed or not."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mossa.errors import DataError
+from mossa.tasks.parquet import read_parquet
+
+LARGEST_JSON = 2_000_000_000  # bytes
+LONGEST_LINE = 4_000_000  # characters; a longer one is no example but a mistake
+MARKS = {  # byte order marks; what begins with the mark of UTF-32 begins with that of UTF-16 too
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+CUT = " The file ends in the middle of this record, so it was not downloaded whole: delete it and get it again."
+
+
+class SeveralValues(DataError):
+    """A file holds more than one JSON value, as lines do."""
+
+
+Row = tuple[str, Any]  # its place, and what is there
+
+
+def _zstandard(path: Path) -> BinaryIO:
+    from pyarrow import CompressedInputStream, OSFile
+
+    return io.BufferedReader(CompressedInputStream(OSFile(str(path)), "zstd"))  # pyright: ignore[reportArgumentType]
+
+
+def _plain(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": _zstandard}
+
+
+def read_lines(path: Path) -> Iterator[Row]:
+    """Yield (place, record) for every line of JSON that is not blank.
+
+    Raises `DataError` if the file cannot be read, or a line is not JSON or far too long.
+    """
+    with _text(path) as lines:
+        # never more than one line's worth in memory, however long a line is
+        for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE + 1), ""), 1):
+            where = f"{path}, line {number}"
+            if len(line) > LONGEST_LINE:
+                raise DataError(f"{where} has more than {LONGEST_LINE:,} characters, the most a line may have.")
+            if not line.strip():
+                continue
+            try:
+                yield where, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                cut = "" if line.endswith("\n") else CUT
+                raise DataError(f"{where}: this is not JSON ({error}): {line.strip()[:60]!r}{cut}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a *.json file; raises `DataError` if it cannot be read, is too large or not JSON."""
+    with _text(path) as file:
+        text = file.read(LARGEST_JSON + 1)
+    if len(text) > LARGEST_JSON:
+        raise DataError(
+            f"{path} has more than {LARGEST_JSON:,} characters, the most of a file that is read whole. "
+            "Write it as *.jsonl, one object per line."
+        )
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg.startswith("Extra data"):
+            raise SeveralValues(f"{path}, line {error.lineno}: there is more after the first value.") from error
+        cut = CUT if error.msg.startswith("Unterminated") or error.pos >= len(error.doc.rstrip()) - 1 else ""
+        raise DataError(f"{path}, line {error.lineno}: this is not JSON ({error.msg}).{cut}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON ({error}).") from error
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Return what a *.json file holds if it is one object, None if it holds rows."""
+    with _text(path) as file:
+        if file.read(4096).lstrip()[:1] != "{":
+            return None
+    try:
+        return read_json(path)
+    except SeveralValues:
+        return None
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    """Yield the rows of an array, or the lines of a file that holds lines of JSON under the name *.json."""
+    try:
+        content = read_json(path)
+    except SeveralValues:
+        yield from read_lines(path)
+        return
+    rows = content if isinstance(content, list) else [content]
+    yield from ((f"{path}, example {number}", row) for number, row in enumerate(rows, 1))
+
+
+def _table(path: Path) -> Iterator[Row]:
+    """Yield the rows of a table whose first line names its columns; comma, semicolon or tab stand between them."""
+    csv.field_size_limit(LONGEST_LINE)
+    with _text(path, newline="") as file:
+        header = file.readline(LONGEST_LINE)
+        separator = "\t" if kind_of(path) == ".tsv" else max(",;\t", key=header.count)
+        file.seek(0)
+        try:
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            columns = next(reader, [])
+            if twice := [name for name in columns if columns.count(name) > 1]:
+                raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one.")
+            for number, cells in enumerate(reader, 1):
+                if cells and len(cells) != len(columns):
+                    raise DataError(
+                        f"{path}, row {number} has {len(cells)} cells and the first line {len(columns)} names. Quote "
+                        f"a cell that holds {separator!r} or a line break."
+                    )
+                if cells:
+                    yield f"{path}, row {number}", dict(zip(columns, cells, strict=True))
+        except csv.Error as error:
+            raise DataError(f"{path}: this is not a table ({error}).") from error
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    for number, row in enumerate(read_parquet(path), 1):
+        yield f"{path}, row {number}", row
+
+
+READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": read_lines,
+    ".json": _json_rows,
+    ".csv": _table,
+    ".tsv": _table,
+    ".parquet": _parquet_rows,
+}
+
+
+def kind_of(path: Path) -> str | None:
+    """Return the ending that says how a file is read, or None if its rows cannot be read."""
+    inner = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    ending = inner.suffix.lower()
+    return ending if ending in READERS and (inner is path or ending != ".parquet") else None
+
+
+def name_of(path: Path) -> str:
+    """Return a file's name without the endings that say how it is read."""
+    return (path.with_suffix("") if path.suffix.lower() in PACKED else path).stem
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield (place, row) for every row of a file; raises `DataError` for one that cannot be read."""
+    kind = kind_of(path)
+    if kind is None:
+        endings = f"{', '.join(READERS)}, and {', '.join(PACKED)} after them"
+        raise DataError(f"{path} ends in none of {endings}. Rename or convert it.")
+    yield from READERS[kind](path)
+
+
+@contextmanager
+def _text(path: Path, newline: str | None = None) -> Iterator[io.TextIOWrapper]:
+    """Open a file of text, packed or not, in the encoding that its byte order mark says, else UTF-8."""
+    encoding = "utf-8"
+    try:
+        with PACKED.get(path.suffix.lower(), _plain)(path) as file:
+            start = file.peek(4)[:4]
+            encoding = next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8-sig")
+            with io.TextIOWrapper(file, encoding, newline=newline) as text:
+                yield text
+    except UnicodeError as error:
+        raise DataError(f"{path} is not {encoding.removesuffix('-sig').upper()} text: {error}.") from error
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path} cannot be unpacked ({error}): delete it and get it again.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,149 @@
+"""A conversation as what stands before, what the user says last, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mossa.errors import DataError, choices
+from mossa.tasks.task import Example, Turn, Unusable
+
+ROLES = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+TOOLS = ("tool", "function", "function_call", "function_response", "observation", "ipython")
+BESIDE = {  # what a message may hold beside its text, and the reason it is counted under
+    "tool_calls": "with tool calls",
+    "function_call": "with tool calls",
+    "thinking": "with thoughts apart from the answer",
+    "reasoning_content": "with thoughts apart from the answer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """How a message calls its role and its text (the first key that is there), and how it calls the roles."""
+
+    role: tuple[str, ...] = ("role", "from")
+    content: tuple[str, ...] = ("content", "value")
+    roles: Mapping[str, str] | None = None  # default: ROLES
+    tools: tuple[str, ...] = TOOLS
+
+
+USUAL = Tags()
+
+
+def from_turns(
+    messages: Any,
+    where: str,
+    template: str | None = None,
+    tags: Tags = USUAL,
+    system: str = "",
+    answered: bool = True,
+) -> Example:
+    """Return the example of a conversation: the last turn is the target, the user's turn before it the prompt.
+
+    `system` begins a conversation that has no system message of its own. Unless it must be `answered`, an answer may be
+    missing and the target is empty. Raises `Unusable` for one that is no example (with the reason), `DataError` for
+    what is no conversation.
+    """
+    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
+        raise DataError(f"{where} must be a text or a list of messages, not {type(messages).__name__}.")
+    turns = [_turn(message, f"{where}, message {number}", tags) for number, message in enumerate(messages, 1)]
+    turns = [turn for turn in turns if turn[0] != "system" or turn[1].strip()]
+    if system.strip() and turns[:1] and turns[0][0] != "system":
+        turns.insert(0, ("system", system))
+    if not answered and turns and turns[-1][0] != "assistant":
+        turns.append(("assistant", "?"))
+    if not turns or any(not text.strip() for _, text in turns):
+        raise Unusable("empty")
+    if turns[-1][0] != "assistant":
+        raise Unusable("that end without an answer")
+    *before, (_, prompt), (_, target) = _alternating(turns)
+    return Example(prompt, target if answered else "", template, tuple(before))
+
+
+def prompt_of(given: Any, where: str) -> Example:
+    """Return the example without a target of a prompt: a text, or a list of messages (up to its last answer).
+
+    Raises `DataError` for anything else.
+    """
+    if isinstance(given, str):
+        return Example(checked_text(given, where), "")
+    try:
+        return from_turns(given, where, answered=False)
+    except Unusable as reason:
+        raise DataError(f"{where}: messages {reason} are no prompt.") from reason
+
+
+def prompts_of(given: Any, what: str = "prompts") -> list[Example]:
+    """Return the prompts in a list, or anything that can be gone through, of texts and lists of messages.
+
+    Raises `DataError` for one that is neither, and for a single prompt in the place of several.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise DataError(f"{what} is one {type(given).__name__}; give a list of texts, such as [prompt].")
+    prompts = [*given]
+    if prompts and all(isinstance(prompt, Mapping) for prompt in prompts):
+        raise DataError(f"{what} is one list of messages; give a list of them, such as [messages].")
+    return [prompt_of(prompt, f"{what}, example {number}") for number, prompt in enumerate(prompts, 1)]
+
+
+def checked_text(value: str, where: str) -> str:
+    """Return a text that can be written as UTF-8; raises `DataError` for half of a character."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where} holds half of a character ({error.reason}); fix the line.") from error
+    return value
+
+
+def _alternating(turns: list[Turn]) -> list[Turn]:
+    """Return the turns: perhaps a system message, then user and assistant in turn."""
+    own = turns[1:] if turns[0][0] == "system" else turns
+    if len(own) % 2 or any(role != ("user", "assistant")[place % 2] for place, (role, _) in enumerate(own)):
+        raise Unusable("whose turns do not alternate between user and assistant")
+    return turns
+
+
+def _turn(message: Any, where: str, tags: Tags) -> Turn:
+    if not isinstance(message, Mapping):
+        raise DataError(f"{where}: a message is an object with a role and a text, not {type(message).__name__}.")
+    for key, reason in BESIDE.items():
+        if message.get(key):
+            raise Unusable(reason)
+    role = message.get(next((key for key in tags.role if key in message), ""))
+    known = ROLES if tags.roles is None else tags.roles
+    if role in tags.tools:
+        raise Unusable("with tool calls")
+    if not isinstance(role, str) or role not in known:
+        keys = ", ".join(map(repr, message)) or "none"
+        raise DataError(f"{where}: its role is {role!r} (its keys are {keys}). {choices(str(role), known)}")
+    content = message.get(next((key for key in tags.content if key in message), ""))
+    return known[role], _plain(content, where)
+
+
+def _plain(content: Any, where: str) -> str:
+    """Return the text of a message, which may come in parts."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return checked_text(content, where)
+    if not isinstance(content, Sequence):
+        raise DataError(f"{where}: its content must be a text or a list of parts (here: {content!r}).")
+    texts: list[str] = []
+    for part in content:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if not isinstance(text, str) or (isinstance(part, Mapping) and part.get("type", "text") != "text"):
+            raise Unusable("with images, audio or other parts that are no text")
+        texts.append(checked_text(text, where))
+    return "".join(texts)
