@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from mossa.analysis.answers import before, changes, confounds, helped, moved, of_estimator
+from mossa.analysis.answers import before, changes, confounds, moved, of_estimator
 from mossa.analysis.common import HELD_OUT, TUNED
 from mossa.analysis.wording import count, layers_in_words, listed, number
 
@@ -47,13 +46,13 @@ class Headline(NamedTuple):
 
 def headline(findings: Findings) -> Headline:
     """Return the headline of the findings; its numbers are those of their tables."""
-    points = chain(
-        (Point(each, "change") for each in changes(findings, TUNED)),
-        (Point(each, "change") for group in held_out_groups(findings) for each in changes(findings, group)),
-        (Point(each, "performance") for held_out in (False, True) for each in helped(findings, held_out)),
-        (Point(each, "encoded") for each in before(findings)),
-    )
-    return Headline(_title(findings), tuple(_few(list(points))), tuple(checks(findings)))
+    found = [
+        *(Point(each, "change") for each in list(changes(findings, TUNED))[:1]),
+        *(Point(each, "change") for group in held_out_groups(findings)[:1] for each in changes(findings, group)),
+        *(Point(each, "performance") for each in _performance(findings)),
+        *(Point(each, "encoded") for each in before(findings)),
+    ]
+    return Headline(_title(findings), tuple(found[:3]), tuple(checks(findings)))
 
 
 def held_out_groups(findings: Findings) -> list[str]:
@@ -61,11 +60,17 @@ def held_out_groups(findings: Findings) -> list[str]:
     return [str(name) for name in findings.common_change["group"].unique() if str(name).startswith(HELD_OUT)]
 
 
-def _few(points: list[Point]) -> Iterator[Point]:
-    """Yield at most two sentences on change and two on performance, or what the base had if there are fewer than 3."""
-    kept = [*[p for p in points if p.evidence == "change"][:2], *[p for p in points if p.evidence == "performance"][:2]]
-    rest = [point for point in points if point.evidence == "encoded"]
-    yield from [*kept, *rest[: max(0, 3 - len(kept))]]
+def _performance(findings: Findings) -> Iterator[str]:
+    """Say how exact match moved, for a model with held-out tasks if there is one, on both kinds of task."""
+    table = findings.performance_summary.dropna(subset=["gain"]).sort_values("held_out", kind="stable")
+    models = [*table.loc[table["held_out"], "experimental"], *table["experimental"]]
+    told = [
+        f"{number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
+        f"{count(int(row['tasks']), 'held-out task' if row['held_out'] else 'tuned task')} ({row['worse']} worse)"
+        for row in table[table["experimental"].isin(models[:1])].to_dict("records")
+    ]
+    if told:
+        yield f"{models[0]}: exact match {listed(told)}."
 
 
 def change_title(table: pd.DataFrame) -> str:
