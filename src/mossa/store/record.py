@@ -20,13 +20,13 @@ STUDY, RECORD = "study.yaml", "record.json"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A study as it was planned: settings, folder, units with their fingerprints, and a few prompts per task."""
+    """A study as it was planned: settings, folder, units and fingerprints, and a few prompts with targets per task."""
 
     study: Study
     run: RunFolder
     units: dict[str, Unit]
     fingerprints: dict[str, str]
-    prompts: dict[str, list[str]]
+    prompts: dict[str, list[tuple[str, str]]]
 
     def status(self) -> dict[str, Status]:
         """Return where each unit stands now."""
@@ -67,8 +67,12 @@ def read_record(folder: Path) -> Record:
             unit = Unit(_safe(found["step"]), _safe(found["key"]), found["settings"], tuple(found["inputs"]))
             units[unit.id] = unit
             marks[unit.id] = str(found["fingerprint"])
-        return Record(study, RunFolder(folder), units, marks, content["prompts"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, ValidationError) as error:
+        prompts = {  # earlier versions kept no targets
+            task: [(each, "") if isinstance(each, str) else (str(each[0]), str(each[1])) for each in those]
+            for task, those in content["prompts"].items()
+        }
+        return Record(study, RunFolder(folder), units, marks, prompts)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, IndexError, AttributeError, yaml.YAMLError, ValidationError) as error:
         raise RunFolderError(f"{folder}: {STUDY} or {RECORD} cannot be read: {error}") from error
 
 
