@@ -38,7 +38,7 @@ FEW = 12
 
 
 def choices(value: str, options: Iterable[str]) -> str:
-    """Return a sentence that names the nearest options to `value` (if any), and lists all of them where they are few."""
+    """Return a sentence that names the nearest options to `value`, if any, and lists all where they are few."""
     known = sorted(options)
     near = difflib.get_close_matches(value, known, n=1 if len(known) <= FEW else 3, cutoff=0.6)
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mossa.report.page.data import page_data
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -15,7 +16,6 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from mossa.analysis import Findings, analyse
 from mossa.report.gallery import gallery
-from mossa.report.page.data import page_data
 from mossa.report.page.render import render
 from tests.report.browser import choose, complaints, drawn, requests, show, start
 from tests.report.odd import ODD, SCRIPT, Tables, studied

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mossa.report.page.data import MOST_POINTS, page_data
+from mossa.report.page.facts import LONGEST_PROMPT, shorten
 
 from mossa.analysis import analyse
 from mossa.errors import DataError
 from mossa.report import write_report
 from mossa.report.gallery import gallery
 from mossa.report.markdown import markdown, safe
-from mossa.report.page.data import MOST_POINTS, page_data
-from mossa.report.page.facts import LONGEST_PROMPT, shorten
 from mossa.report.page.render import render
 from mossa.report.questions import QUESTIONS
 from tests.report.odd import SCRIPT

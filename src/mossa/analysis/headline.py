@@ -80,7 +80,9 @@ def change_title(table: pd.DataFrame) -> str:
         if own["q_value"].isna().all():
             said.append(f"{model}: too few tasks to test")
             continue
-        found = [f"{way} them in {layers_in_words(list(rows['layer']))}" for way, rows in moved(own).items() if len(rows)]
+        found = [
+            f"{way} them in {layers_in_words(list(rows['layer']))}" for way, rows in moved(own).items() if len(rows)
+        ]
         said.append(f"{model} moves {listed(found)}" if found else f"{model}: no change detected")
     return "; ".join(said).replace("them", "the specialists", 1) or "No tuned model was compared with the base"
 
@@ -92,7 +94,9 @@ def _title(findings: Findings) -> str:
         return next(before(findings), "No answer: see what is missing").removesuffix(".")
     if tuned["q_value"].isna().all():
         return "Too few tasks to test what tuning changed"
-    changed = sorted({int(layer) for rows in _by_model(tuned) for way in moved(rows).values() for layer in way["layer"]})
+    changed = sorted(
+        {int(layer) for rows in _by_model(tuned) for way in moved(rows).values() for layer in way["layer"]}
+    )
     if not changed:
         return "No change by tuning was detected in any layer"
     return f"Tuning changed {layers_in_words(changed)}{_carried(table)}"
@@ -121,7 +125,7 @@ def _by_model(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def checks(findings: Findings) -> Iterator[Check]:
-    """Yield what speaks for and against believing the headline: controls, their agreement, confounds, other readings."""
+    """Yield what speaks for and against the headline: controls, their agreement, confounds, a second reading."""
     yield _controls(findings.controls)
     yield _agreement(findings)
     found = list(confounds(findings))
@@ -207,5 +211,3 @@ def _second_reading(findings: Findings) -> Check:
 def _why_no_second(findings: Findings) -> str:
     reasons = findings.dose_readings["reason"].dropna().unique()
     return f"Not there: {reasons[0]}." if len(reasons) else "Not there: no tuned model was compared with the base."
-
-

@@ -23,7 +23,7 @@ SUMMARY_COLUMNS = ["experimental", "held_out", "tasks", *COLUMNS[5:11], "gain", 
 
 
 def performance(evaluation: pd.DataFrame, controls: pd.DataFrame, curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return one row per (tuned model, task): share of exact matches and loss of base, model and controls; see `COLUMNS`.
+    """Return one row per (tuned model, task): exact match and loss of base, model and controls; see `COLUMNS`.
 
     `gain` is the exact match of the tuned model minus the base's; `low`, `high` its 95 % interval by Newcombe's method
     for independent samples, which is too wide for the same prompts. Controls are averaged over their seeds.
@@ -68,7 +68,14 @@ def performance_summary(table: pd.DataFrame) -> pd.DataFrame:
         low, high = interval(known["gain"].to_numpy(float), np.mean)
         means = (known if len(known) else part)[COLUMNS[5:11]].astype(float).mean()
         rows.append(
-            {"experimental": model, "held_out": held_out, "tasks": len(known), **means.to_dict(), "low": low, "high": high}
+            {
+                "experimental": model,
+                "held_out": held_out,
+                "tasks": len(known),
+                **means.to_dict(),
+                "low": low,
+                "high": high,
+            }
             | {"gain": known["gain"].mean(), "worse": int((known["gain"] < 0).sum())}
             | {"surely_worse": int((known["high"] < 0).sum())}
         )

@@ -41,7 +41,9 @@ def runs(layers: Sequence[int]) -> list[tuple[int, int]]:
     """Return (first, last) of every run of consecutive whole numbers."""
     found: list[tuple[int, int]] = []
     for layer in sorted(layers):
-        found = [*found[:-1], (found[-1][0], layer)] if found and layer == found[-1][1] + 1 else [*found, (layer, layer)]
+        found = (
+            [*found[:-1], (found[-1][0], layer)] if found and layer == found[-1][1] + 1 else [*found, (layer, layer)]
+        )
     return found
 
 

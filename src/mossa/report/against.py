@@ -64,11 +64,13 @@ def against_chart(findings: Findings, against: Against) -> Chart:
         data = [*line(parts["this"], "median", "this run", OURS, ("tasks",)),
                 *line(parts["other"], "median", against.name, THEIRS, ("tasks",))]  # fmt: skip
         layers = sorted(rows["layer"].unique())
-        panels.append(Panel(f"{model}, {tasks} in both runs", data, {"height": 300, "xaxis": layer_axis(layers), "yaxis": y}))
+        panels.append(
+            Panel(f"{model}, {tasks} in both runs", data, {"height": 300, "xaxis": layer_axis(layers), "yaxis": y})
+        )
         told.append(f"{model} {_largest(parts['difference'])}")
     how = (
-        "Similarity to the specialists, tuned model minus base, in both runs: medians over the tasks that both have, with "
-        "95 % intervals. The title gives the largest median of the paired differences, this run minus the other."
+        "Similarity to the specialists, tuned model minus base, in both runs: medians over the tasks that both have, "
+        "with 95 % intervals. The title gives the largest median of the paired differences, this run minus the other."
     )
     return Chart("against", f"This run minus {against.name}, largest: {'; '.join(told)}", how, [View("", panels)])
 

@@ -61,7 +61,9 @@ def _similarity(findings: Findings, estimator: str) -> list[Picture]:
         Picture("change", "What tuning changed, layer by layer", same, moved, alone),
         Picture("performance", "Exact match of base, tuned model and specialist", tests, helped, "no test was scored"),
         Picture("layers", "Similarity to the specialists per layer, over tasks", common(rows), layers, nothing),
-        Picture("layers-own", "The same, every model on all its own tasks", _differ(rows), layers, "the sets are the same"),
+        Picture(
+            "layers-own", "The same, every model on all its own tasks", _differ(rows), layers, "the sets are the same"
+        ),
         Picture("clusters", "The same for each task cluster", common(rows), clusters, nothing),
         Picture("unseen", "The same on held-out tasks", unseen(rows), held, "no task was held out of a tuned model"),
         Picture("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
@@ -111,7 +113,8 @@ def _beside(findings: Findings, estimator: str, taught: frozenset[str]) -> list[
              "the run holds no spectra"),
         Picture("correlates", "What goes along with similarity", linear, figures.correlates, few),
         Picture("dose", against, dose, figures.dose, "no dose was recorded"),
-        Picture("controls", "Test loss of specialists and base", findings.controls, figures.controls, "there are no controls"),
+        Picture("controls", "Test loss of specialists and base", findings.controls, figures.controls,
+                "there are no controls"),
     ]  # fmt: skip
 
 

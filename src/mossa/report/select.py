@@ -14,9 +14,7 @@ RIBBONS_ABOVE = 12
 """Layers up to which boxes are drawn; above, boxes of several models are slivers, and ribbons take their place."""
 
 
-def reading(
-    curves: pd.DataFrame, estimator: str, relations: Iterable[str] = ("control", "ceiling")
-) -> pd.DataFrame:
+def reading(curves: pd.DataFrame, estimator: str, relations: Iterable[str] = ("control", "ceiling")) -> pd.DataFrame:
     """Return one row per (experimental, task, layer): similarity to the task's own control, and that of two controls.
 
     `curves` is the table of that name in the findings of `mossa.analysis.analyse` (or a raw similarity table with one

@@ -73,7 +73,9 @@ def encoded(rows: pd.DataFrame, taught: frozenset[str]) -> str:
     if top > 1:
         return f"The {top} tasks most similar to their specialists were all taught to this base ({there} were)"
     right = sum(task in taught for task in first)
-    return f"{right} of the {len(first)} tasks most similar to their specialists were taught to this base ({there} were)"
+    return (
+        f"{right} of the {len(first)} tasks most similar to their specialists were taught to this base ({there} were)"
+    )
 
 
 def place(table: pd.DataFrame) -> str:

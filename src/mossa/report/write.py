@@ -34,8 +34,8 @@ def write_report(
     """Write the report of a run's `tables` (docs/architecture.md) into `folder` and return its page.
 
     `folder` gets index.html or report.md, `figures/<name>.pdf`, `.svg`, `.png` and `tables/<name>.csv`. `study` holds
-    the resolved settings, `provenance` versions, seeds and counts (absolute paths are cut to their last part), `prompts`
-    a few per task, alone or with their target. `taught` are tasks that the base is known to have been taught, and
+    the resolved settings, `provenance` versions, seeds and counts (paths are cut to their last part), `prompts` a few
+    per task, alone or with their target. `taught` are tasks that the base is known to have been taught, and
     `against` is another run to compare with.
     `estimator` defaults to the one the analysis prefers; `findings` are what an analysis of these tables has given, and
     are taken as they are, `estimator` too. The same input gives the same bytes. Raises DataError for a table

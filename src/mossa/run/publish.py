@@ -17,8 +17,8 @@ from mossa.report import write_report
 from mossa.report.against import Against
 from mossa.run.engines.runners import at_work
 from mossa.run.run import Prepared
-from mossa.store.provenance import provenance
 from mossa.store.folder import MANIFEST
+from mossa.store.provenance import provenance
 from mossa.store.record import Record, read_record
 from mossa.store.tables import gather, made_from, write_tables
 from mossa.study.schema import Study

@@ -72,7 +72,17 @@ def read_record(folder: Path) -> Record:
             for task, those in content["prompts"].items()
         }
         return Record(study, RunFolder(folder), units, marks, prompts)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, IndexError, AttributeError, yaml.YAMLError, ValidationError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+        IndexError,
+        AttributeError,
+        yaml.YAMLError,
+        ValidationError,
+    ) as error:
         raise RunFolderError(f"{folder}: {STUDY} or {RECORD} cannot be read: {error}") from error
 
 

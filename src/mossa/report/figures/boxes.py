@@ -21,6 +21,7 @@ from mossa.report.figures.canvas import (
     need,
     once,
     root,
+    same_height,
     short,
     styled,
 )
@@ -96,7 +97,7 @@ def _boxes(axes: Axes, rows: pd.DataFrame, style: Style, label: str, place: int,
     axes.plot([], [], "s", color=style.colour, markersize=5, label=label)
 
 
-def _ribbon(axes: Axes, rows: pd.DataFrame, style: Style, label: str, place: int, models: int) -> None:
+def _ribbon(axes: Axes, rows: pd.DataFrame, style: Style, label: str, *_place: int) -> None:
     table = box_table(rows)
     axes.fill_between(table["layer"], table["q1"], table["q3"], color=style.colour, alpha=0.18, linewidth=0)
     axes.plot(table["layer"], table["median"], style.dash, color=style.colour, label=f"{label}, median and quartiles")
@@ -132,8 +133,7 @@ def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours
     for panel in axes[len(names) :]:
         panel.set_axis_off()
     if names:
-        for panel in axes[1 : len(names)]:
-            panel.sharey(axes[0])
+        same_height(axes[: len(names)])
         lines = {str(line.get_label()): line for panel in axes for line in panel.lines}
         handles = [line for label, line in lines.items() if not label.startswith("_")]
         root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=across(len(handles), 4))
@@ -159,7 +159,7 @@ def _cluster(axes: Axes, rows: pd.DataFrame, name: str, styles: dict[str, Style]
         axes.plot(part["layer"], part["value"], ".", color=style.colour, markersize=1.4, alpha=0.5, mew=0)
     missing = int(rows["value"].isna().sum())
     undefined_words = f", {missing} values undefined" if missing else ""
-    entitle(axes, f"{short(name, 60)} (n = {rows['task'].nunique()}{undefined_words})", fontsize=7.5)
+    entitle(axes, f"{short(name, 40)} (n = {rows['task'].nunique()}{undefined_words})", fontsize=7.5)
     axes.set_xlabel("layer")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -36,6 +36,7 @@ _width: ContextVar[float] = ContextVar("width", default=TEXT_WIDTH)
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
+    "figure.titlesize": 9,
     "axes.titlelocation": "left",
     "axes.labelsize": 8,
     "axes.spines.top": False,
@@ -89,9 +90,16 @@ def drawn_at(width: float) -> Iterator[None]:
         _width.reset(token)
 
 
-def across(panels: int, most: int = 3) -> int:
-    """Return how many of these panels stand side by side at the width of new figures."""
-    return max(1, min(panels, most, int(_width.get() / 2.3)))
+def across(panels: int, most: int = 3, least: float = 2.3) -> int:
+    """Return how many of these panels, each at least `least` inches wide, stand side by side in a new figure."""
+    return max(1, min(panels, most, int(_width.get() / least)))
+
+
+def same_height(axes: Sequence[Axes]) -> None:
+    """Give panels one range of y, which holds all that is drawn in any of them."""
+    ends = [panel.get_ylim() for panel in axes]
+    for panel in axes:
+        panel.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
 
 
 def blank(height: float, rows: int = 1, columns: int = 1) -> list[Axes]:
@@ -106,11 +114,17 @@ def short(name: str, longest: int = 40) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def entitle(axes: Axes, text: str, **how: Any) -> None:
-    """Write a title that breaks where its axes end, so that it never squeezes them."""
-    inches = axes.get_position().width * root(axes).get_figwidth() if axes.get_subplotspec() else TEXT_WIDTH
-    size = float(how.get("fontsize", STYLE["axes.titlesize"]))
-    axes.set_title(textwrap.fill(text, max(20, int(inches * 72 / (0.5 * size)))), **how)
+def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE["axes.titlesize"]) -> None:
+    """Write a title that breaks where its axes end; the names of its ticks take `beside` inches from their width."""
+    spec = axes.get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec else 1
+    inches = root(axes).get_figwidth() / columns - 0.6 - beside
+    axes.set_title(textwrap.fill(text, max(18, int(inches * 72 / (0.55 * fontsize)))), fontsize=fontsize)
+
+
+def label_width(names: Sequence[str], fontsize: float) -> float:
+    """Return about how many inches the longest of these names takes."""
+    return max(map(len, names), default=0) * 0.55 * fontsize / 72
 
 
 def legend_columns(labels: list[str], width: float) -> int:
@@ -134,7 +148,13 @@ def write_note(axes: Axes, note: str, points: int) -> None:
     """Write a small line of text `points` under the axes."""
     if note:
         place = ((0, 0), (0, -points), "axes fraction", "offset points")
-        axes.annotate(textwrap.fill(note, int(root(axes).get_figwidth() * 24)), *place, fontsize=6, va="top", annotation_clip=False)
+        axes.annotate(
+            textwrap.fill(note, int((root(axes).get_figwidth() - 0.8) * 20)),
+            *place,
+            fontsize=6,
+            va="top",
+            annotation_clip=False,
+        )
 
 
 def root(axes: Axes) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from mossa.report.figures.canvas import (
     need,
     once,
     root,
+    same_height,
     short,
     styled,
 )
@@ -57,8 +59,7 @@ def change(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: 
         panel.set_ylabel("difference in similarity")
         kind = "that all tuned models saw" if name == "tuned" else str(name)
         entitle(panel, f"{count(int(rows['tasks'].max()), 'task')} {kind}. {change_title(rows)}.", fontsize=8)
-        if panel is not axes[0]:
-            panel.sharey(axes[0])
+    same_height(axes[: len(groups)])
     for panel in axes[len(groups) :]:
         panel.set_axis_off()
     legend_below(axes[0])
@@ -70,7 +71,14 @@ def _line(axes: Axes, rows: pd.DataFrame, y: str, style: Style, label: str) -> N
     low, high = rows["low"].astype(float), rows["high"].astype(float)
     axes.fill_between(rows["layer"], low, high, color=style.colour, alpha=0.17, linewidth=0)
     many = len(rows) > 16
-    axes.plot(rows["layer"], rows[y], f"{style.dash}{'' if many else style.marker}", color=style.colour, markersize=3, label=label)
+    axes.plot(
+        rows["layer"],
+        rows[y],
+        f"{style.dash}{'' if many else style.marker}",
+        color=style.colour,
+        markersize=3,
+        label=label,
+    )
 
 
 @styled
@@ -98,7 +106,9 @@ def sections(
     for name, first, last in spans:
         axes.axvspan(first - 0.5, last + 0.5, color=SHADES[name], linewidth=0, zorder=0)
         place = ((first + last) / 2, 0.99)
-        axes.annotate(name, place, (0, 0), ("data", "axes fraction"), "offset points", ha="center", va="top", fontsize=6.5)
+        axes.annotate(
+            name, place, (0, 0), ("data", "axes fraction"), "offset points", ha="center", va="top", fontsize=6.5
+        )
     axes.axhline(0, color=GREY, linewidth=0.7)
     _line(axes, rows, "median", style, f"{model} minus base: median over tasks, 95 % interval")
     for name in ("shared_end", "transition_end"):
@@ -156,7 +166,9 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Co
 
 
 @styled
-def separability(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None) -> list[Axes]:
+def separability(
+    table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None
+) -> list[Axes]:
     """Draw, one panel per label, how far above chance a linear classifier reads it off the representations.
 
     `table` has one row per (model, layer, label) with `accuracy` and `chance`, as `mossa.analysis.separability`.
@@ -168,7 +180,7 @@ def separability(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, col
     if not labels:
         return [blank_because(axes[0] if axes else blank(1.5)[0], "No separability could be measured.")]
     if axes is None:
-        columns = across(len(labels), 4)
+        columns = across(len(labels), 4, least=1.6)
         axes = blank(0.7 + 1.7 * -(-len(labels) // columns), -(-len(labels) // columns), columns)
     styles = styles_of(table["model"], colours)
     for panel, label in zip(axes, labels, strict=False):
@@ -179,12 +191,12 @@ def separability(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, col
             panel.plot(rows["layer"], above, style.dash, color=style.colour, label=short(model))
         panel.axhline(0, color=GREY, linewidth=0.7)
         layer_ticks(panel, sorted(defined["layer"].astype(int).unique()))
-        if panel is not axes[0]:
-            panel.sharey(axes[0])
         entitle(panel, str(label).replace("_", " "), fontsize=8)
+    same_height(axes[: len(labels)])
     for panel in axes[len(labels) :]:
         panel.set_axis_off()
     axes[0].set_ylabel("accuracy above chance")
     figure = root(axes[0])
+    figure.suptitle(textwrap.fill(titles.separability(defined), int(figure.get_figwidth() * 14)), x=0.01, ha="left")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return list(axes)

@@ -11,13 +11,24 @@ from matplotlib import colormaps
 
 from mossa.report import titles
 from mossa.report.colours import CEILING, in_order
-from mossa.report.figures.canvas import blank, blank_because, entitle, layer_ticks, need, once, short, styled
+from mossa.report.figures.canvas import (
+    blank,
+    blank_because,
+    entitle,
+    label_width,
+    layer_ticks,
+    need,
+    once,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNDEFINED = "#D0D0D0"
 SIGNIFICANT = 0.05
+
 
 @styled
 def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
@@ -98,6 +109,6 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.grid(visible=False)
     layer_ticks(axes, layers)
     axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
-    entitle(axes, f"{titles.correlates(table)} (bold: q < .05)")
+    entitle(axes, f"{titles.correlates(table)} (bold: q < .05)", beside=1 + label_width(labels, 7))
     axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01, aspect=25, fraction=0.04)
     return axes

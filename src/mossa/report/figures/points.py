@@ -16,10 +16,10 @@ from mossa.report.figures.canvas import (
     blank_because,
     count,
     entitle,
-    legend_below,
     legend_columns,
     need,
     once,
+    root,
     short,
     styled,
     write_note,
@@ -89,7 +89,8 @@ def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     """Draw every control's test loss against the base's on the same task; below the dotted line it learned something.
 
-    `table` has one row per control with `loss`, `base_loss` and `learned`, as the findings' table `controls`. Losses are nats per target token. Controls that did not learn are hollow.
+    `table` has one row per control with `loss`, `base_loss` and `learned`, as the findings' table `controls`.
+    Losses are nats per target token. Controls that did not learn are hollow.
     """
     need(table, "loss", "base_loss", "learned")
     axes = axes or blank(3.2)[0]
@@ -116,7 +117,9 @@ def _points(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> int:
 
 
 @styled
-def performance(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None) -> list[Axes]:
+def performance(
+    table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None
+) -> list[Axes]:
     """Draw exact match per task, base to tuned model and specialist: a panel per model, and apart for held-out tasks.
 
     `table` is the findings' table `performance`. Grey bars go from the base to the tuned model; largest gain on top.
@@ -142,8 +145,8 @@ def performance(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colo
         kind = "held-out" if held_out else "tuned"
         means = f"{rows['base_accuracy'].mean():.2f} → {rows['tuned_accuracy'].mean():.2f}"
         entitle(panel, f"{short(str(model))}, {count(len(rows), f'{kind} task')}: {means}, "
-                       f"{int((rows['gain'] < 0).sum())} worse", fontsize=7.5)  # fmt: skip
+                       f"{int((rows['gain'] < 0).sum())} worse", fontsize=7, beside=0.5)  # fmt: skip
     for panel in axes[len(parts) :]:
         panel.set_axis_off()
-    legend_below(axes[0])
+    root(axes[0]).legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return list(axes)

@@ -9,7 +9,17 @@ import pandas as pd
 
 from mossa.report import titles
 from mossa.report.colours import BASE, GREY, model_colours
-from mossa.report.figures.canvas import blank, blank_because, count, entitle, legend_below, need, short, styled
+from mossa.report.figures.canvas import (
+    blank,
+    blank_because,
+    count,
+    entitle,
+    label_width,
+    legend_below,
+    need,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +39,10 @@ def encoded(table: pd.DataFrame, axes: Axes | None = None, *, taught: frozenset[
         return blank_because(axes, "The similarity of the base to the controls is not known.")
     y, colour = np.arange(len(rows)), model_colours([])[BASE]
     axes.hlines(y, rows["low"].astype(float), rows["high"].astype(float), color=colour, linewidth=0.8, alpha=0.6)
-    for column, marker, label in (("other_controls", "X", "specialists of other tasks"), ("ceiling", "D", "two specialists")):
+    for column, marker, label in (
+        ("other_controls", "X", "specialists of other tasks"),
+        ("ceiling", "D", "two specialists"),
+    ):
         if rows[column].notna().any():
             axes.plot(rows[column].astype(float), y, marker, color=GREY, markersize=3, label=label)
     known = rows["task"].isin(taught).to_numpy()
@@ -41,7 +54,7 @@ def encoded(table: pd.DataFrame, axes: Axes | None = None, *, taught: frozenset[
     axes.set_yticks(y, names, fontsize=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("similarity of the base, mean over layers")
-    entitle(axes, titles.encoded(rows, taught))
+    entitle(axes, titles.encoded(rows, taught), beside=label_width(names, 5))
     missing = len(table) - len(rows)
     legend_below(axes, f"{count(missing, 'task')} without a defined value are not drawn." if missing else "")
     return axes

@@ -63,10 +63,16 @@ def layer_map(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[A
     colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
     for panel, ((model, other), part) in zip(axes, pairs, strict=False):
         mean = part.groupby(["layer", "other_layer"])["value"].mean().unstack()
-        image = panel.pcolormesh(mean.columns, mean.index, mean.to_numpy(float), cmap=colours, vmin=0, vmax=1, shading="nearest")
+        image = panel.pcolormesh(
+            mean.columns, mean.index, mean.to_numpy(float), cmap=colours, vmin=0, vmax=1, shading="nearest"
+        )
         panel.set_xlabel(f"layer of {short(str(other))}")
         panel.set_ylabel(f"layer of {short(str(model))}")
-        entitle(panel, f"{titles.layer_map([(str(model), str(other), mean)])} ({count(int(part['task'].nunique()), 'task')})", fontsize=7.5)
+        entitle(
+            panel,
+            f"{titles.layer_map([(str(model), str(other), mean)])} ({count(int(part['task'].nunique()), 'task')})",
+            fontsize=7.5,
+        )
         panel.grid(visible=False)
         root(panel).colorbar(image, ax=panel, label="similarity", pad=0.02)
     for panel in axes[len(pairs) :]:

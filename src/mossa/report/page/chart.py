@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis.wording import number
-from mossa.report.colours import BLUE, DASHES, MARKERS, VERMILLION, Style
+from mossa.report.colours import BLUE, DASHES, GREY, MARKERS, VERMILLION, Style
 
 Trace = dict[str, Any]
+NULL, AGREEMENT = Style(GREY, "X", "--"), Style(GREY, "D", ":")
+"""How what a similarity is read against is drawn: controls of other tasks, and two controls of one task."""
 
 
 class Panel(NamedTuple):
@@ -121,9 +123,6 @@ def grid(
         "hovertemplate": f"%{{y}}<br>%{{x}}: %{{z:.2f}}<extra>{title}</extra>",
         "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": title, "side": "right"}},
     }  # fmt: skip
-
-
-
 
 
 def alternative(panel: Panel) -> str:

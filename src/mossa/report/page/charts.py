@@ -1,8 +1,8 @@
-"""The charts that answer: what tuning changed, whether it helped, figure 2, where it acts, what the base had."""
+"""The charts over layers: what tuning changed, figure 2, and where a task acts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,12 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.common import HELD_OUT, TUNED, common_tasks
-from mossa.analysis.performance import wilson
 from mossa.analysis.wording import count
 from mossa.report import titles
-from mossa.report.colours import BASE, CEILING, GREY, MARKERS, Style, in_order, model_styles
-from mossa.report.page.chart import Chart, Panel, Trace, View, band, layer_axis, line, plain, safe
+from mossa.report.colours import CEILING, Style, in_order, model_styles
+from mossa.report.page.chart import AGREEMENT, NULL, Chart, Panel, Trace, View, band, layer_axis, line, safe
 from mossa.report.select import RIBBONS_ABOVE, boxes, reading, tuned_on
 
-NULL = Style("#6F7680", "X", "--")
 CHANGED = "difference in similarity"
 
 
@@ -68,79 +66,6 @@ def _change_panel(title: str, rows: pd.DataFrame, styles: dict[str, Style], span
     return Panel(title, data, {"height": 300, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": y})
 
 
-def performance_chart(findings: Findings) -> Chart | None:
-    """Draw exact match and loss per task: base, tuned model and specialist; held-out tasks in a panel of their own."""
-    table = findings.performance
-    views = [
-        View(f"{words}, {model}", _performance_panels(rows, str(model), what, words, findings))
-        for what, words in (("accuracy", "exact match"), ("loss", "loss in nats per token"))
-        for model, rows in sorted(table.groupby("experimental", sort=False), key=lambda part: not part[1]["held_out"].any())
-        if rows[f"tuned_{what}"].notna().any()
-    ]
-    if not views:
-        return None
-    how = (
-        "One line per task: from the base to the tuned model, and what the specialist reaches. Bars are 95 % intervals "
-        "over test prompts. Largest gain on top."
-    )
-    return Chart("performance", titles.performance(findings), how, views)
-
-
-def _performance_panels(
-    table: pd.DataFrame, model: str, what: str, words: str, findings: Findings
-) -> list[Panel]:
-    styles = model_styles(findings.curves["experimental"])
-    most = 1.0 if what == "accuracy" else float(table[[f"{who}_{what}" for who in ("base", "tuned", "control")]].max().max())
-    panels: list[Panel] = []
-    for held_out, part in table.groupby("held_out"):
-        gain = (part[f"tuned_{what}"] - part[f"base_{what}"]) * (1 if what == "accuracy" else -1)
-        rows = part.assign(gain=gain).dropna(subset=["gain"]).sort_values(["gain", "task"])
-        if rows.empty:
-            continue
-        drawn = [("base", BASE, styles[BASE]), ("tuned", model, styles.get(model, NULL)), ("control", "specialist", NULL)]
-        data = [_segments(rows, what), *(_dots(rows, f"{who}_{what}", name, style) for who, name, style in drawn)]
-        kind = "held out of the model" if held_out else "the model was tuned on"
-        worse = f", {int((rows['gain'] < 0).sum())} worse than the base"
-        axis = {"title": {"text": words}, "range": [-0.03 * most, 1.03 * most]}
-        panels.append(Panel(f"{count(len(rows), 'task')} {kind}{worse}", data, {**_task_axis(rows["task"]), "xaxis": axis}))
-    return panels
-
-
-def _task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
-    names = [safe(task, 26) for task in tasks]
-    ticks = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "range": [-0.7, len(names) - 0.3]}
-    return {"height": 110 + extra + 19 * max(6, len(names)), "yaxis": {**ticks, "zeroline": False, "tickfont": {"size": 11}}}
-
-
-def _segments(rows: pd.DataFrame, what: str) -> Trace:
-    pairs = rows[[f"base_{what}", f"tuned_{what}"]].to_numpy(float)
-    return {
-        "type": "scatter", "mode": "lines", "x": [x for pair in pairs for x in (*pair, None)], "hoverinfo": "skip",
-        "y": [y for place in range(len(rows)) for y in (place, place, None)], "showlegend": False,
-        "line": {"color": "--line", "width": 3},
-    }  # fmt: skip
-
-
-def _dots(rows: pd.DataFrame, column: str, name: str, style: Style, marker: dict[str, Any] | None = None) -> Trace:
-    trace: Trace = {
-        "type": "scatter", "mode": "markers", "name": safe(name), "x": list(rows[column]), "y": list(range(len(rows))),
-        "marker": {"color": style.colour, "symbol": MARKERS[style.marker], "size": 9, **(marker or {})},
-        "text": [safe(task) for task in rows["task"]], "customdata": plain(rows[["task", "cluster"]].to_numpy(object)),
-        "meta": ["task", "cluster"],
-        "hovertemplate": f"%{{text}}<br>%{{customdata[1]}}<br>{safe(name)}: %{{x:.3f}}<extra></extra>",
-    }  # fmt: skip
-    if column.endswith("accuracy") and "n" in rows:
-        low, high = wilson(rows[column].to_numpy(float), rows["n"].to_numpy(float))
-        trace["error_x"] = _bars(rows[column], low, high, style.colour)
-    return trace
-
-
-def _bars(middle: pd.Series, low: Any, high: Any, colour: str) -> dict[str, Any]:
-    up, down = np.nan_to_num(high - middle.to_numpy(float)), np.nan_to_num(middle.to_numpy(float) - low)
-    return {"type": "data", "symmetric": False, "array": list(up), "arrayminus": list(down), "thickness": 1, "width": 0,
-            "color": colour}  # fmt: skip
-
-
 def layers_chart(findings: Findings, estimator: str) -> Chart | None:
     """Draw figure 2: boxes per layer, or ribbons of the quartiles above 12 layers, with null and agreement."""
     rows = reading(findings.curves, estimator)
@@ -155,7 +80,9 @@ def layers_chart(findings: Findings, estimator: str) -> Chart | None:
         views.append(_layers_view(findings, everything, "each model on all its own tasks (sets differ)"))
     inside = rows[rows["task"].isin(tasks.get(TUNED, rows["task"].unique()))]
     clusters = inside.groupby("cluster", sort=True)
-    views += [_layers_view(findings, part, f"of the cluster {name}") for name, part in clusters] if len(clusters) > 1 else []
+    views += (
+        [_layers_view(findings, part, f"of the cluster {name}") for name, part in clusters] if len(clusters) > 1 else []
+    )
     how = (
         "At each layer, the spread over tasks of the similarity to the task's specialist: quartiles and median, "
         "and every task a point where there are few layers. Grey: the base against specialists of other tasks, and two "
@@ -221,38 +148,6 @@ def _references(findings: Findings, rows: pd.DataFrame) -> Iterator[Trace]:
             yield from line(boxes(part)[["layer", "median", "tasks"]], "median", name, style, ("tasks",))
 
 
-AGREEMENT = Style(GREY, "D", ":")
-
-
-def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) -> Chart | None:
-    """Draw how close the base is to each specialist, beside its closeness to specialists of other tasks."""
-    table = findings.encoded[findings.encoded["estimator"].eq(estimator)]
-    rows = table.dropna(subset=["value"]).sort_values(["value", "task"]).reset_index(drop=True)
-    if rows.empty:
-        return None
-    style = model_styles([])[BASE]
-    symbols = ["star" if task in taught else "circle" for task in rows["task"]]
-    sizes = [13 if task in taught else 9 for task in rows["task"]]
-    own = _dots(rows, "value", "base to the task's specialist", style, {"symbol": symbols, "size": sizes})
-    own["error_x"] = _bars(rows["value"], rows["low"].to_numpy(float), rows["high"].to_numpy(float), style.colour)
-    data = [own]
-    for column, name, other in (
-        ("other_controls", "base to specialists of other tasks", NULL),
-        ("ceiling", "two specialists of the task", AGREEMENT),
-    ):
-        if rows[column].notna().any():
-            data.insert(0, _dots(rows, column, name, other))
-    axis = {"title": {"text": "similarity, mean over layers"}, "zeroline": False}
-    how = (
-        "Mean over layers with its 95 % interval; the grey mark on the same line is what the number is read against. "
-        + ("Stars: tasks that this base was taught. " if taught else "")
-        + "A specialist that learned little is close for the wrong reason."
-    )
-    panel = Panel(f"{len(rows)} of {count(len(table), 'task')} with a defined value", data,
-                  {**_task_axis(rows["task"]), "xaxis": axis})  # fmt: skip
-    return Chart("encoded", titles.encoded(rows, taught), how, [View("", [panel])])
-
-
 def place_chart(place: pd.DataFrame | None, curves: pd.DataFrame) -> Chart | None:
     """Draw where a task acts: the readings of the table `place` per layer, mean over tasks, if the run has it."""
     if place is None or place.empty or place["value"].isna().all():
@@ -265,9 +160,14 @@ def place_chart(place: pd.DataFrame | None, curves: pd.DataFrame) -> Chart | Non
         data: list[Trace] = []
         for model, part in rows.groupby(name, sort=False):
             table = boxes(part)
-            data += [*band(table, styles.get(str(model), NULL).colour, "q1", "q3"),
-                     *line(table[["layer", "median", "tasks"]], "median", str(model), styles.get(str(model), NULL), ("tasks",))]  # fmt: skip
-        layout = {"height": 320, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": {"title": {"text": safe(what)}}}
+            style = styles.get(str(model), NULL)
+            data += band(table, style.colour, "q1", "q3")
+            data += line(table[["layer", "median", "tasks"]], "median", str(model), style, ("tasks",))
+        layout = {
+            "height": 320,
+            "xaxis": layer_axis(sorted(rows["layer"].unique())),
+            "yaxis": {"title": {"text": safe(what)}},
+        }
         views.append(View(str(what), [Panel(f"n = {count(rows['task'].nunique(), 'task')}", data, layout)]))
     how = "Median over tasks with quartiles. What a layer itself does, not what it carries from the layers below."
     return Chart("place", titles.place(known), how, views)

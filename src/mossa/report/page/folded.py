@@ -33,7 +33,8 @@ def separability_chart(findings: Findings) -> Chart | None:
     if table.empty or table["accuracy"].isna().all():
         return None
     rows = table.assign(above=table["accuracy"].astype(float) - table["chance"].astype(float)).dropna(subset=["above"])
-    styles, top = model_styles(findings.curves["experimental"]), float(rows["above"].max())
+    styles = model_styles(findings.curves["experimental"])
+    low, high = min(-0.05, float(rows["above"].min())), 1.05 * float(rows["above"].max()) + 0.01
     panels = [
         Panel(
             LABELS.get(str(label), str(label)),
@@ -44,7 +45,7 @@ def separability_chart(findings: Findings) -> Chart | None:
                                   ("accuracy", "chance"))
             ],
             {"height": 260, "xaxis": layer_axis(sorted(rows["layer"].unique())),
-             "yaxis": {"title": {"text": "accuracy above chance"}, "range": [min(-0.05, float(rows["above"].min())), 1.05 * top + 0.01]}},
+             "yaxis": {"title": {"text": "accuracy above chance"}, "range": [low, high]}},
         )
         for label, part in rows.groupby("label", sort=False)
     ]  # fmt: skip
@@ -61,7 +62,8 @@ def dimensions_chart(findings: Findings) -> Chart | None:
     data = [
         trace
         for model in in_order(table["model"])
-        for trace in line(table[table["model"].eq(model)], "dimensions_99", "specialists" if model == CEILING else model,
+        for name in ["specialists" if model == CEILING else model]
+        for trace in line(table[table["model"].eq(model)], "dimensions_99", name,
                           styles[model], ("tasks",), "%{y:.0f} dimensions")
     ]  # fmt: skip
     y = {"title": {"text": "dimensions"}, "rangemode": "tozero"}
@@ -90,11 +92,13 @@ def _correlates_panel(model: str, rows: pd.DataFrame) -> Panel:
     sure = rows[rows["q_value"].lt(0.05).fillna(False)]
     dots: Trace = {
         "type": "scatter", "mode": "markers", "x": list(sure["layer"]), "hoverinfo": "skip", "showlegend": False,
-        "y": [names[list(cells.index).index(each)] for each in sure["correlate"]], "marker": {"size": 5, "color": "--ink"},
+        "y": [names[list(cells.index).index(each)] for each in sure["correlate"]],
+        "marker": {"size": 5, "color": "--ink"},
     }  # fmt: skip
     heat = grid(cells.to_numpy(float), list(cells.columns), names, -1, 1, "correlation", diverging=True)
     axis = {**layer_axis(list(cells.columns)), "showgrid": False}
-    return Panel(model, [heat, dots], {"height": 110 + 24 * len(names), "xaxis": axis, "yaxis": {"autorange": "reversed"},
+    return Panel(model, [heat, dots], {"height": 110 + 24 * len(names), "xaxis": axis,
+                                       "yaxis": {"autorange": "reversed"},
                                        "plot_bgcolor": "--undefined"})  # fmt: skip
 
 
@@ -122,14 +126,16 @@ def _points(rows: pd.DataFrame, x: str, y: str, x_words: str, y_words: str, log:
     data: list[Trace] = [
         {
             "type": "scatter", "mode": "markers", "name": name, "x": list(part[x]), "y": list(part[y]),
-            "marker": {"size": 9, "symbol": symbol, "color": "--ink"}, "text": [safe(each) for each in part["reference"]],
+            "marker": {"size": 9, "symbol": symbol, "color": "--ink"},
+            "text": [safe(each) for each in part["reference"]],
             "customdata": plain(part[["reference", "cluster"]].to_numpy(object)), "meta": ["specialist", "cluster"],
             "hovertemplate": "%{text}<br>%{customdata[1]}<br>%{x:.3~f}: %{y:.3f}<extra></extra>",
         }
         for part, symbol, name in ((rows[~hollow], "circle", "learned"), (rows[hollow], "circle-open", "did not learn"))
         if len(part)
     ]  # fmt: skip
-    axis: dict[str, Any] = {"title": {"text": x_words}, **({"type": "log", "dtick": "D2"} if log else {})}
+    ticks = [lead * 10**power for power in range(7) for lead in (1, 2, 5)]
+    axis: dict[str, Any] = {"title": {"text": x_words}, **({"type": "log", "tickvals": ticks} if log else {})}
     return Panel("", data, {"height": 380, "xaxis": axis, "yaxis": {"title": {"text": y_words}}})
 
 
@@ -142,7 +148,10 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
     layers = sorted(rows["layer"].unique())
     cells = {model: part.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
              for model, part in rows.groupby("experimental", sort=False)}  # fmt: skip
-    views = [_heat_view(model if model != CEILING else "two specialists", cells[model], 0.0, 1.0) for model in in_order(cells)]
+    views = [
+        _heat_view(model if model != CEILING else "two specialists", cells[model], 0.0, 1.0)
+        for model in in_order(cells)
+    ]
     base = cells.get(findings.baseline)
     for model, values in cells.items():
         if base is not None and model not in (findings.baseline, CEILING):
@@ -154,7 +163,11 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
 def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> View:
     values = cells.to_numpy(float)
     clipped = int(np.sum((values < low) | (values > high)))
-    note = f"{clipped} of {np.isfinite(values).sum()} cells lie outside {low:g} to {high:g} and have the colour of the end." if clipped else ""
+    note = (
+        f"{clipped} of {np.isfinite(values).sum()} cells lie outside {low:g} to {high:g} and have its last colour."
+        if clipped
+        else ""
+    )
     heat = grid(values, list(cells.columns), list(map(str, cells.index)), low, high, label, diverging=low < 0)
     axis = {**layer_axis(list(cells.columns)), "showgrid": False}
     layout = {"height": 120 + 18 * max(5, len(cells)), "xaxis": axis, "plot_bgcolor": "--undefined",
@@ -167,9 +180,12 @@ def relations_charts(findings: Findings) -> list[Chart]:
     found: list[Chart] = []
     if not findings.affinity.empty and findings.affinity["value"].notna().any():
         order = leaf_order(findings.affinity)
-        mean = findings.affinity.groupby(["task", "other"])["value"].mean().unstack().reindex(index=order, columns=order)
+        mean = (
+            findings.affinity.groupby(["task", "other"])["value"].mean().unstack().reindex(index=order, columns=order)
+        )
         heat = grid(mean.to_numpy(float), [safe(name, 34) for name in order], order, 0, 1, "similarity")
-        layout = {"height": 220 + 16 * len(order), "plot_bgcolor": "--undefined", "xaxis": {"tickangle": 90, "dtick": 1},
+        layout = {"height": 220 + 16 * len(order), "plot_bgcolor": "--undefined",
+                  "xaxis": {"tickangle": 90, "dtick": 1},
                   "yaxis": {"autorange": "reversed", "dtick": 1}}  # fmt: skip
         how = "Every specialist with every other on common prompts, mean over layers, in the order in which they merge."
         found.append(Chart("affinity", titles.affinity(mean), how, [View("", [Panel("", [heat], layout)])]))
@@ -179,7 +195,9 @@ def relations_charts(findings: Findings) -> list[Chart]:
             for (model, other), part in findings.layer_map.groupby(["model", "other"], sort=False)
         ]
         panels = [_map_panel(*pair) for pair in pairs]
-        how = "Similarity of every layer of one model with every layer of the other, mean over tasks; one scale, 0 to 1."
+        how = (
+            "Similarity of every layer of one model with every layer of the other, mean over tasks; one scale, 0 to 1."
+        )
         found.append(Chart("layer-map", titles.layer_map(pairs), how, [View("", panels)]))
     return found
 
@@ -189,7 +207,11 @@ def _map_panel(model: str, other: str, table: pd.DataFrame) -> Panel:
     heat["y"] = list(table.index)
     axes = [{**layer_axis(list(side)), "title": {"text": f"layer of {safe(name)}"}, "showgrid": False}
             for side, name in ((table.columns, other), (table.index, model))]  # fmt: skip
-    return Panel(f"{model} and {other}", [heat], {"height": 380, "xaxis": axes[0], "yaxis": axes[1], "plot_bgcolor": "--undefined"})
+    return Panel(
+        f"{model} and {other}",
+        [heat],
+        {"height": 380, "xaxis": axes[0], "yaxis": axes[1], "plot_bgcolor": "--undefined"},
+    )
 
 
 def projection_chart(findings: Findings) -> Chart | None:
@@ -199,13 +221,16 @@ def projection_chart(findings: Findings) -> Chart | None:
         return None
     marks = cluster_marks(findings.curves["cluster"])
     views = [
-        View(f"layer {layer}", [_map_of_prompts(model, part[part["model"].eq(model)], marks) for model in in_order(part["model"])])
+        View(
+            f"layer {layer}",
+            [_map_of_prompts(model, part[part["model"].eq(model)], marks) for model in in_order(part["model"])],
+        )
         for layer, part in table.groupby("layer")
     ]
     middle = len(views) // 2
     how = (
-        "t-SNE of the last-token representations of all tasks' prompts, coloured by cluster. Distances between groups and "
-        "the size of a group mean nothing here; what can be told apart is measured above."
+        "t-SNE of the last-token representations of all tasks' prompts, coloured by cluster. Distances between groups "
+        "and the size of a group mean nothing here; what can be told apart is measured above."
     )
     return Chart("projection", "A map of the prompts, for orientation only", how, [*views[middle:], *views[:middle]])
 
@@ -228,6 +253,6 @@ def _map_of_prompts(model: str, rows: pd.DataFrame, marks: Any) -> Panel:
     ]
     bare = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True, "mirror": True}
     title = f"{model}: {len(kept):,} of {count(len(rows), 'prompt')} drawn"
-    return Panel(title, data, {"height": 440, "xaxis": bare, "yaxis": {**bare, "scaleanchor": "x"}, "annotations": names})
-
-
+    return Panel(
+        title, data, {"height": 440, "xaxis": bare, "yaxis": {**bare, "scaleanchor": "x"}, "annotations": names}
+    )

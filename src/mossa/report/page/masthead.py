@@ -1,4 +1,4 @@
-"""What stands on top of the page: the model, what was tuned on what, the measure; and the words that need explaining."""
+"""What stands on top of the page: the model, what was tuned on what, the measure; and words that need explaining."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ BIBTEX = """@inproceedings{zhao-etal-2024-layer,
   author = {Zhao, Zheng and Ziser, Yftah and Cohen, Shay B.},
   booktitle = {Proceedings of the 2024 Conference on Empirical Methods in Natural Language Processing},
   year = {2024}, url = {https://aclanthology.org/2024.emnlp-main.847}}
-@software{mossa, title = {mossa: where in a language model a task lives}, author = {{The mossa authors}}, version = {0.1.0}}
+@software{mossa, title = {mossa: where in a language model a task lives}, author = {{The mossa authors}},
+  version = {0.1.0}}
 """
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from mossa.analysis import Findings
@@ -18,7 +19,8 @@ from mossa.report.against import Against, against_chart
 from mossa.report.colours import DARK
 from mossa.report.gallery import Picture
 from mossa.report.page.chart import Chart
-from mossa.report.page.charts import change_chart, encoded_chart, layers_chart, performance_chart, place_chart
+from mossa.report.page.charts import change_chart, layers_chart, place_chart
+from mossa.report.page.dots import encoded_chart, performance_chart
 from mossa.report.page.folded import (
     correlates_chart,
     dimensions_chart,
@@ -79,6 +81,7 @@ def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["breakable"] = lambda text: Markup(escape(text).replace("_", "_<wbr>"))
     findings, parts = source.findings, charts(source)
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]

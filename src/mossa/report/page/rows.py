@@ -80,7 +80,7 @@ def task_table(
     held = rows[rows["held_out"].astype(bool)].groupby("task")["experimental"].unique()
     found: list[Row] = []
     for (task, cluster), part in rows.groupby(["task", "cluster"]):
-        marks = ["taught to the base"] if task in taught else []
+        marks = ["taught"] if task in taught else []
         marks += [f"held out of {model}" for model in held.get(task, [])]
         found.append(
             Row(
@@ -89,8 +89,8 @@ def task_table(
                 anchor(str(task)),
                 marks,
                 [_cell(values.get(task), group) for (group, _), values in columns.items()],
-                [(str(row["model"]), _number(row["loss"]), _number(row.get("accuracy"))) for row in losses.get(str(task), [])],
-                [(words, _number(row.get(name), 1)) for row in about.get(str(task), []) for name, words in PROPERTIES.items()],
+                _losses(losses.get(str(task), [])),
+                _about(about.get(str(task), [])),
                 [_prompt(each) for each in prompts.get(str(task), [])],
                 _curves(len(found), part, styles),
             )
@@ -161,6 +161,14 @@ def _number(value: Any, digits: int = 3) -> str:
     if value is None or pd.isna(value):
         return "unknown"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{digits}f}"
+
+
+def _losses(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(str(row["model"]), _number(row["loss"]), _number(row.get("accuracy"))) for row in rows]
+
+
+def _about(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(words, _number(row.get(name), 1)) for row in rows for name, words in PROPERTIES.items()]
 
 
 def _prompt(given: str | Sequence[str]) -> tuple[str, str]:
