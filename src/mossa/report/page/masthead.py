@@ -77,8 +77,8 @@ def masthead(
 
 
 def _short(model: str) -> str:
-    """Return a hub id as it is, and of a folder its last three parts at most: `tinyflan/bases/a`."""
-    return "/".join(model.rstrip("/").split("/")[-3:]) if model.startswith(("/", ".")) else model
+    """Return a hub id as it is, and of a folder its last two parts: `bases/a`."""
+    return "/".join(model.rstrip("/").split("/")[-2:]) if model.startswith(("/", ".")) else model
 
 
 def _tuned_on(name: str, rows: pd.DataFrame) -> str:
