@@ -9,8 +9,6 @@ from zipfile import ZipFile
 import numpy as np
 import pandas as pd
 import pytest
-from mossa.report.page.data import MOST_POINTS
-from mossa.report.page.facts import LONGEST_PROMPT, shorten
 from PIL import Image
 
 from mossa.analysis import analyse
@@ -19,7 +17,9 @@ from mossa.report import write_report
 from mossa.report.against import Against, against_chart, compared
 from mossa.report.gallery import WIDE_ONLY, gallery
 from mossa.report.markdown import markdown, safe
-from mossa.report.page.render import render
+from mossa.report.page.folded import MOST_POINTS, projection_chart
+from mossa.report.page.render import Source, render
+from mossa.report.page.rows import LONGEST_PROMPT, shorten
 from mossa.report.questions import QUESTIONS
 from tests.report.odd import SCRIPT
 from tests.report.synthetic import rename, world
@@ -88,7 +88,7 @@ def test_a_large_projection_is_thinned_and_counted() -> None:
         assert drawn <= MOST_POINTS and panel.title.endswith(f"{drawn:,} of {9 * 20 * 20:,} prompts drawn")
 
 
-def test_two_runs_are_compared_on_the_tasks_they_share(tmp_path: Path) -> None:
+def test_two_runs_are_compared_on_the_tasks_they_share() -> None:
     ours, theirs = world(tasks=9, layers=4, held_out=0), world(tasks=12, layers=4, held_out=0, seed=1)
     one, other = analyse(ours), analyse(theirs)
     table = compared(one, other).query("layer == 3").set_index("run")
