@@ -50,7 +50,10 @@ def encoded(table: pd.DataFrame, axes: Axes | None = None, *, taught: frozenset[
     if known.any():
         label = "the task's specialist, task taught to the base"
         axes.plot(rows["value"][known], y[known], "*", color=colour, markersize=6, label=label)
-    names = [f"{short(task, 28)} · {short(cluster, 28)}" for task, cluster in rows[["task", "cluster"]].to_numpy()]
+    wide = root(axes).get_figwidth() > COLUMN_WIDTH
+    names = [
+        f"{short(t, 28)} · {short(c, 28)}" if wide else short(t, 20) for t, c in rows[["task", "cluster"]].to_numpy()
+    ]
     axes.set_yticks(y, names, fontsize=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("similarity of the base, mean over layers")
