@@ -10,6 +10,7 @@ import pandas as pd
 from mossa.report import titles
 from mossa.report.colours import BASE, GREY, model_colours
 from mossa.report.figures.canvas import (
+    COLUMN_WIDTH,
     blank,
     blank_because,
     count,
@@ -17,6 +18,7 @@ from mossa.report.figures.canvas import (
     label_width,
     legend_below,
     need,
+    root,
     short,
     styled,
 )
