@@ -17,18 +17,36 @@ from mossa.options import EXIT_PARTIAL, EXIT_PROBLEM, Overrides, Rehearsal, Runs
 if TYPE_CHECKING:
     from mossa.run.run import Finished, Prepared
 
+PREPARE, RUN, READ, COMPARE = "1. Prepare a study", "2. Run it", "3. Read it", "Without a study"
 app = typer.Typer(
     help="Find out, layer by layer, where in a language model a task lives.",
+    epilog="Example: mossa run demo (some minutes on two cores), then open runs/demo/report/index.html",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
 tasks = typer.Typer(help="Look at collections of tasks.", no_args_is_help=True)
-app.add_typer(tasks, name="tasks")
 
 
-@app.command()
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"mossa {version('mossa')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and stop")
+    ] = False,
+) -> None:
+    """Find out, layer by layer, where in a language model a task lives."""
+
+
+@app.command(rich_help_panel=PREPARE)
 def init(
     study: StudyFile,
     base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
@@ -42,7 +60,7 @@ def init(
     typer.echo(f"Wrote {study}. Next: mossa validate {study}")
 
 
-@app.command()
+@app.command(rich_help_panel=PREPARE)
 def validate(study: StudyFile, overrides: Overrides = None, rehearsal: Rehearsal = True) -> None:
     """Check a study file and everything it names; list every problem with its line."""
     from mossa.api.study import validate
@@ -54,7 +72,11 @@ def validate(study: StudyFile, overrides: Overrides = None, rehearsal: Rehearsal
     typer.echo(f"{study} is ready. Next: {run_command(study, overrides)}")
 
 
-@app.command()
+app.add_typer(tasks, name="tasks", rich_help_panel=PREPARE)
+app.command(rich_help_panel=PREPARE)(commands.plan)
+
+
+@app.command(rich_help_panel=RUN)
 def run(
     study: StudyFile,
     overrides: Overrides = None,
@@ -92,31 +114,37 @@ def run(
         raise typer.Exit(EXIT_PARTIAL)
 
 
-@app.command()
+@app.command(rich_help_panel=RUN)
 def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
     """Show which units are done, missing, failed, stale or damaged, and why."""
     from mossa.api.study import Study
 
     standing = Study.load(study, *overrides or (), runs=runs).status()
     typer.echo(standing)
+    page = standing.folder / "report" / "index.html"
+    typer.echo(f"Report: {page}" if page.is_file() else "There is no report yet.")
     if standing.todo:
         typer.echo(f"Next: {run_command(study, overrides)}")
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def report(
     study: StudyFile,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     format: Annotated[Literal["html", "md"], typer.Option(help="a page, or a text for a README")] = "html",
+    against: Annotated[Path | None, typer.Option(help="folder of another run to compare with, such as runs/b")] = None,
 ) -> None:
-    """Write figures, tables and the report again from what is there."""
+    """Write figures, tables and the report again from what is there, also beside another run."""
     from mossa.run.publish import write_again
-    from mossa.terminal import open_console, say_answers
+    from mossa.terminal import open_console, say_headline
 
     console = open_console()
     prepared, how_to_run = _prepared(study, overrides, runs), run_command(study, overrides)
-    say_answers(console, write_again(prepared, format, lambda line: console.print(line, highlight=False), how_to_run))
+    if against and format == "md":
+        raise StudyError("--against draws on the page: leave out --format md.")
+    written = write_again(prepared, format, lambda line: console.print(line, highlight=False), how_to_run, against)
+    say_headline(console, written)
 
 
 def _shard(given: str | None) -> tuple[int, int] | None:
@@ -155,8 +183,7 @@ def show_task(
     typer.echo(show_task(name, of, base))
 
 
-app.command()(commands.compare)
-app.command()(commands.plan)
+app.command(rich_help_panel=COMPARE)(commands.compare)
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:

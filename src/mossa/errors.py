@@ -36,6 +36,9 @@ class RunFolderError(MossaError):
     """The run folder cannot be read, written or trusted."""
 
 
+FEW = 12
+
+
 class ModelNote(UserWarning):
     """A fact about a load that its user should know and that stops nothing; unless caught by `noting`, a warning."""
 
@@ -58,8 +61,12 @@ def noting(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def choices(value: str, options: Iterable[str]) -> str:
-    """Return a sentence that names the nearest option to `value` (if any) and lists them all."""
+    """Return a sentence that names the nearest options to `value`, if any, and lists all where they are few."""
     known = sorted(options)
-    near = difflib.get_close_matches(value, known, n=1, cutoff=0.6)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{hint}The choices are: {', '.join(known) if known else '(none)'}."
+    near = difflib.get_close_matches(value, known, n=1 if len(known) <= FEW else 3, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    if len(known) <= FEW:
+        return f"{hint}The choices are: {', '.join(known) if known else '(none)'}."
+    if near:
+        return f"{hint}There are {len(known)} choices in all."
+    return f"The choices are: {', '.join(known[:FEW])} and {len(known) - FEW} more."

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mossa.run.publish import Published
     from mossa.run.run import Prepared
 
-MAIN_ANSWERS = {"rq1": 1, "rq2": 2, "rq3": 2}  # lines of each research question on the terminal; the report has all
 EXIT_STOPPED = 130
 
 
@@ -40,7 +39,7 @@ def stoppable() -> Iterator[None]:
 
 
 def write_report(console: Console, prepared: Prepared, tables: dict[str, pd.DataFrame]) -> None:
-    """Write the report unless it is there already, and say the main answers."""
+    """Write the report unless it is there already, and say its headline."""
     from mossa.run.publish import is_current, publish
 
     if "similarity" not in tables:
@@ -48,14 +47,17 @@ def write_report(console: Console, prepared: Prepared, tables: dict[str, pd.Data
     elif is_current(prepared.record):
         say_page(console, prepared.run.path / "report" / "index.html")
     else:
-        say_answers(console, publish(prepared.record, tables))
+        say_headline(console, publish(prepared.record, tables))
 
 
-def say_answers(console: Console, published: Published) -> None:
-    """Say the main answers and where the report is that has all of them."""
-    for question, lines in MAIN_ANSWERS.items():
-        for sentence in [sentence for asked, sentence in published.answers if asked == question][:lines]:
-            console.print(f"* {sentence}", highlight=False, markup=False)
+def say_headline(console: Console, published: Published) -> None:
+    """Say the headline of the page, one caveat, and where the report is that has the rest."""
+    told = published.headline
+    console.print(told.title, style="bold", highlight=False, markup=False)
+    for point in told.points:
+        console.print(f"* {point.sentence}", highlight=False, markup=False)
+    if told.caution:
+        console.print(f"! {told.caution}", style="yellow", highlight=False, markup=False)
     say_page(console, published.page)
 
 

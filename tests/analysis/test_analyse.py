@@ -27,11 +27,11 @@ def said(findings: Findings, question: str) -> str:
 
 def test_a_full_run_answers_all_three_questions_with_numbers():
     findings = analyse(world(24, L=12, gain=steps(12, (4, 8), (0, 0.1, 0.25)), held_out=8, noise=0.0))
-    assert "median of 0.794" in said(findings, "rq1")
-    assert "Most encoded is task23 (0.922" in said(findings, "rq1")
-    assert "shared layers 1-4 [4, 4], transition to layer 8 [8, 8], refinement to layer 12" in said(findings, "rq2")
-    assert "closer to the controls than the base at 8" in said(findings, "rq2")
-    assert "8 held-out tasks" in said(findings, "rq3")
+    assert "the base is at .79 [" in said(findings, "rq1")
+    assert "Most like its specialist: task23 (.9" in said(findings, "rq1")
+    assert "shared to layer 4 and transition to layer 8, then refinement to layer 12" in said(findings, "rq2")
+    assert "moves towards the specialists in layers 5-12 (+.10" in said(findings, "rq2")
+    assert "on 8 tasks held out of it" in said(findings, "rq3")
     assert "nan" not in str(findings.answers)
     assert "None" not in str(findings.answers)
 

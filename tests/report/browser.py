@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -63,18 +62,3 @@ def requests(browser: webdriver.Chrome) -> list[str]:
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     return [address for address in sent if not address.startswith(("data:", "blob:"))]
-
-
-def choose(browser: webdriver.Chrome, control: str, value: Any) -> None:
-    """Set a control of the page as a reader's hand does: value first, then the event."""
-    browser.execute_script(
-        "const c = document.getElementById(arguments[0]); c.value = arguments[1];"
-        "c.dispatchEvent(new Event('input', {bubbles: true}));",
-        control,
-        value,
-    )
-
-
-def drawn(browser: webdriver.Chrome, plot: str, expression: str) -> Any:
-    """Return `expression` of the plot `p` (its traces `p.data`, its layout `p.layout`)."""
-    return browser.execute_script(f"const p = document.getElementById(arguments[0]); return {expression};", plot)

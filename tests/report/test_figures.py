@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,24 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from mossa.analysis import analyse
+from mossa.analysis.wording import number
 from mossa.errors import DataError
 from mossa.report import figures
-from mossa.report.colours import BLUE, GREY, cluster_marks, model_colours
+from mossa.report.colours import (
+    BLUE,
+    CLUSTER_HUES,
+    DARK,
+    GREY,
+    HUES,
+    cluster_marks,
+    model_colours,
+    model_styles,
+)
 from mossa.report.figures.canvas import root
 from mossa.report.figures.lines import section_spans
 from mossa.report.gallery import gallery
-from mossa.report.select import undefined, unseen
+from mossa.report.select import common, reading, undefined, unseen
+from mossa.report.titles import most_apart
 from tests.report.odd import ODD, studied
 from tests.report.synthetic import world
 
@@ -178,27 +190,86 @@ def test_importing_the_report_loads_no_plotting_and_drawing_loads_no_pyplot() ->
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def encoded_table(shares: list[float | None]) -> pd.DataFrame:
-    values = np.linspace(0.9, 0.5, len(shares))
-    rows = pd.DataFrame({"task": [f"t{i}" for i in range(len(shares))], "cluster": "c", "value": values})
-    return rows.assign(low=values - 0.1, high=values + 0.1, share=shares, share_low=0.1, share_high=1.1)
+def encoded_table(values: list[float]) -> pd.DataFrame:
+    rows = pd.DataFrame({"task": [f"t{i}" for i in range(len(values))], "cluster": "c", "value": values})
+    return rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, other_controls=0.5, ceiling=np.nan)
 
 
 @given(st.permutations([0.2, 0.4, 0.6, 0.8]))
 @settings(max_examples=5, deadline=None)
-def test_encoded_ranks_by_the_share_of_the_ceiling(shares: list[float]) -> None:
-    axes = figures.encoded(encoded_table([*shares]))
-    drawn = next(line for line in axes.lines if line.get_label() == "c")
-    assert list(drawn.get_xdata()) == sorted(shares, reverse=True)
+def test_encoded_ranks_by_similarity_and_marks_what_was_taught(values: list[float]) -> None:
+    axes = figures.encoded(encoded_table([*values]), taught=frozenset(["t1"]))
+    drawn = {str(line.get_label()): sorted(line.get_xdata()) for line in axes.lines}
+    assert drawn["the task's specialist, task taught to the base"] == [values[1]]
+    assert drawn["the task's specialist"] == sorted({0.2, 0.4, 0.6, 0.8} - {values[1]})
+    assert drawn["specialists of other tasks"] == [0.5] * 4
     ticks = [label.get_text() for label in axes.get_yticklabels()]
-    assert ticks == [f"t{shares.index(share)}" for share in sorted(shares, reverse=True)]
+    assert ticks == [f"t{values.index(value)} · c" for value in (0.8, 0.6, 0.4, 0.2)]
 
 
-def test_encoded_reads_the_similarity_where_a_task_has_no_ceiling() -> None:
-    axes = figures.encoded(encoded_table([0.2, None, 0.6]))
-    drawn = next(line for line in axes.lines if line.get_label() == "c")
-    assert np.allclose(drawn.get_xdata(), [0.9, 0.7, 0.5])
-    assert "mean over layers" in axes.get_xlabel()
+def test_above_twelve_layers_ribbons_take_the_place_of_boxes() -> None:
+    for layers, boxed in ((12, True), (13, False)):
+        rows = reading(analyse(world(tasks=5, layers=layers, held_out=0)).curves, "cka-linear")
+        axes = figures.layers(rows)
+        assert bool(axes.patches) == boxed and bool(axes.collections) != boxed
+
+
+def test_panels_of_the_change_hold_one_set_of_tasks_and_one_scale() -> None:
+    findings = analyse(world(tasks=16, layers=4, held_out=6))
+    table = findings.common_change[findings.common_change["estimator"].eq("cka-linear")]
+    panels = figures.change(table)
+    assert [panel.get_title(loc="left").split(" tasks")[0] for panel in panels] == ["10", "6"]
+    assert panels[0].get_ylim() == panels[1].get_ylim()
+    for panel, (_, rows) in zip(panels, table.groupby("group", sort=False), strict=True):
+        drawn = {str(line.get_label()): list(line.get_ydata()) for line in panel.lines}
+        for model, part in rows.groupby("experimental"):
+            assert drawn[str(model)] == list(part["median"])
+
+
+def test_titles_conclude_with_numbers_of_their_table() -> None:
+    rows = common(reading(analyse(world(tasks=9, layers=6)).curves, "cka-linear"))
+    medians = rows[rows["experimental"].ne("control")].groupby(["layer", "experimental"])["value"].median().unstack()
+    spread = medians.max(axis=1) - medians.min(axis=1)
+    title = most_apart(rows)
+    assert f"at layer {spread.idxmax()}:" in title
+    assert all(f"{name} {number(value)}" in title for name, value in medians.loc[spread.idxmax()].items())
+
+
+def luminance(colour: str) -> np.ndarray:
+    """Linear red, green and blue of a colour."""
+    channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast of two colours."""
+    low, high = sorted(float(np.dot([0.2126, 0.7152, 0.0722], luminance(each))) for each in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def lab(linear: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* under D65."""
+    matrix = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = (v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in matrix @ linear / [0.9505, 1, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_colours_stand_out_and_four_models_stay_apart_without_green_cones() -> None:
+    deuteranopia = np.array(  # Machado, Oliveira and Fernandes (2009), severity 1
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    )
+    for colour, dark in DARK.items():
+        assert contrast(colour, "#ffffff") >= 3 and contrast(dark, "#14171b") >= 3
+    for palette in (HUES[:4], [DARK[hue] for hue in HUES[:4]]):
+        seen = [lab(np.clip(deuteranopia @ luminance(colour), 0, 1)) for colour in palette]
+        apart = [np.linalg.norm(one - other) for one, other in combinations(seen, 2)]
+        assert min(apart) > 20
+
+
+def test_models_differ_without_colour() -> None:
+    styles = model_styles(["pretrained", "a", "b", "c"])
+    assert len({(style.marker, style.dash) for style in styles.values()}) == 5
+    assert set(CLUSTER_HUES).isdisjoint(HUES)
 
 
 def test_affinity_puts_alike_tasks_together() -> None:
@@ -234,7 +305,7 @@ def test_a_model_keeps_its_colour_in_every_figure_of_a_study() -> None:
     pictures, _ = gallery(findings, str(findings.estimator))
     by_name = {picture.name: picture for picture in pictures}
     own = model_colours(findings.curves["experimental"])["sft-unseen"]
-    for name in ("layers", "unseen", "clusters", "sections-sft-unseen", "dimensionality"):
+    for name in ("layers", "unseen", "clusters", "sections-sft-unseen", "dimensionality", "change"):
         drawn = by_name[name].draw(by_name[name].table)
         panels = drawn if isinstance(drawn, list) else [drawn]
         lines = [line for axes in panels for line in axes.lines if str(line.get_label()).startswith("sft-unseen")]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from axe_core_python.selenium import Axe
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -15,9 +19,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from mossa.analysis import Findings, analyse
 from mossa.report.gallery import gallery
-from mossa.report.page.data import page_data
-from mossa.report.page.render import render
-from tests.report.browser import choose, complaints, drawn, requests, show, start
+from mossa.report.page.render import Source, render
+from tests.report.browser import complaints, requests, show, start
 from tests.report.odd import ODD, SCRIPT, Tables, studied
 from tests.report.synthetic import rename, world
 
@@ -27,11 +30,12 @@ pytestmark = pytest.mark.browser
 def write_page(tables: Tables, findings: Findings, path: Path) -> Path:
     """Write the page alone, without the static figures."""
     estimator = str(findings.estimator)
-    pictures, missing = gallery(findings, estimator)
-    prompts = {"task01": ["<b>bold?</b> \u2028 </script> first prompt"]}
-    study = {"name": "<i>a study</i>"}
-    text = render(findings, page_data(findings, estimator), pictures, missing, tables, study, {"seed": 0}, prompts)
-    path.write_text(text, encoding="utf-8")
+    taught = frozenset(["task05"])
+    pictures, missing = gallery(findings, estimator, taught)
+    prompts = {"task01": [("<b>bold?</b> \u2028 </script> first prompt", "a <i>target</i>")]}
+    study = {"name": "<i>a study</i>", "base": {"model": "/home/somebody/models/llama"}}
+    source = Source(findings, estimator, tables, study, {"seed": 0}, prompts, taught)
+    path.write_text(render(source, pictures, missing), encoding="utf-8")
     return path
 
 
@@ -43,9 +47,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tables = rename(world(tasks=24, layers=12, held_out=4), "task03", SCRIPT)
-    return write_page(tables, analyse(tables), tmp_path_factory.mktemp("page") / "index.html")
+def tables() -> Tables:
+    return rename(world(tasks=24, layers=12, held_out=4), "task03", SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def findings(tables: Tables) -> Findings:
+    return analyse(tables)
+
+
+@pytest.fixture(scope="module")
+def page(tables: Tables, findings: Findings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(tables, findings, tmp_path_factory.mktemp("page") / "index.html")
 
 
 @pytest.fixture
@@ -54,13 +67,28 @@ def opened(browser: webdriver.Chrome, page: Path) -> webdriver.Chrome:
     return browser
 
 
-def note(browser: webdriver.Chrome, name: str) -> str:
-    return browser.find_element(By.ID, f"{name}-note").text
+def unfold(browser: webdriver.Chrome) -> None:
+    """Open every fold and the first row of the table, and let the plots be drawn."""
+    browser.execute_script(
+        "document.querySelectorAll('details').forEach(d => d.open = true);"
+        "document.querySelector('tr.row button').click();"
+    )
+    browser.execute_script("return new Promise(done => requestAnimationFrame(() => setTimeout(done, 100)))")
+
+
+def see(browser: webdriver.Chrome, chart: str, view: int, expression: str) -> Any:
+    """Choose a view of a chart and return `expression` of its plots `p` (a list)."""
+    return browser.execute_script(
+        "const f = document.getElementById('chart-' + arguments[0]); const s = f.querySelector('.view');"
+        "if (s) { s.value = arguments[1]; s.dispatchEvent(new Event('input', {bubbles: true})); }"
+        f"const p = [...f.querySelectorAll('.plot')]; return {expression};",
+        chart,
+        view,
+    )
 
 
 def test_nothing_breaks_and_no_request_leaves_the_page(opened: webdriver.Chrome, page: Path) -> None:
-    for drawer in opened.find_elements(By.CSS_SELECTOR, ".task > summary")[:3]:
-        opened.execute_script("arguments[0].click()", drawer)
+    unfold(opened)
     assert complaints(opened) == []
     assert requests(opened) == [page.as_uri()]
 
@@ -72,131 +100,180 @@ def test_a_request_that_tried_to_leave_would_be_seen(opened: webdriver.Chrome) -
     assert any("Content Security Policy" in message for message in complaints(opened))
 
 
-def test_every_plot_is_drawn(opened: webdriver.Chrome) -> None:
-    plots = opened.find_elements(By.CSS_SELECTOR, "section > .plot, section > .wide > .plot")
-    assert {plot.get_attribute("id") for plot in plots} == {
-        "map-plot", "boxes-plot", "heat-plot", "space-plot", "separability-plot", "dimensions-plot",
-        "correlates-plot", "encoded-plot", "controls-plot", "affinity-plot", "layers-plot",
-    }  # fmt: skip
-    assert all(plot.find_elements(By.CSS_SELECTOR, ".main-svg .trace, .main-svg .hm") for plot in plots)
+def test_answers_come_first_and_the_paired_difference_is_the_first_figure(
+    browser: webdriver.Chrome, page: Path
+) -> None:
+    show(browser, page, width=1300)
+    order = browser.execute_script("return [...document.querySelectorAll('main > section')].map(s => s.id)")
+    assert order == ["headline", "believe", "performance", "layers", "place", "encoded", "tasks", "more", "made"]
+    ends = browser.execute_script(
+        "return [...document.querySelectorAll('#headline-title, .points li, #chart-change .plot')]"
+        ".map(e => e.getBoundingClientRect().bottom)"
+    )
+    assert max(ends) <= 900
+    checks = browser.find_elements(By.CSS_SELECTOR, ".checks dt")
+    assert len(checks) == 4
+    for link in browser.find_elements(By.CSS_SELECTOR, ".points a"):
+        assert browser.find_elements(By.ID, str(link.get_attribute("href")).split("#")[1])
+
+
+def test_every_chart_is_drawn_and_told_in_words(opened: webdriver.Chrome) -> None:
+    unfold(opened)
+    plots = opened.find_elements(
+        By.CSS_SELECTOR, "tr.row:first-child + tr .plot, section > .chart .plot, details .plot"
+    )
+    assert len(plots) > 15
+    for plot in plots:
+        assert plot.find_elements(
+            By.CSS_SELECTOR, ".main-svg .trace, .main-svg .hm, .main-svg .scatterlayer .points"
+        ), plot.get_attribute("aria-label")
+        assert len(str(plot.get_attribute("aria-label"))) > 30
+    smallest = opened.execute_script(
+        "return Math.min(...[...document.querySelectorAll('.plot text')].filter(t => t.textContent)"
+        ".map(t => parseFloat(getComputedStyle(t).fontSize)))"
+    )
+    assert smallest >= 11
 
 
 def test_a_name_that_is_a_script_shows_as_text(opened: webdriver.Chrome) -> None:
+    unfold(opened)
     assert opened.execute_script("return typeof alerted") == "undefined"
-    names = [element.text for element in opened.find_elements(By.CSS_SELECTOR, ".task .name")]
+    names = [element.text for element in opened.find_elements(By.CSS_SELECTOR, "tr.row > th button")]
     assert SCRIPT in names
-    ticks = opened.execute_script(
-        "return [...document.querySelectorAll('#heat-plot .ytick text')].map(t => t.textContent)"
-    )
-    assert any(tick.startswith(SCRIPT) for tick in ticks)
+    ticks = see(opened, "heatmap", 0, "p.flatMap(e => [...e.querySelectorAll('.ytick text')].map(t => t.textContent))")
+    assert SCRIPT in ticks
     assert opened.find_element(By.TAG_NAME, "h1").text == "<i>a study</i>"
     texts = [pre.get_attribute("textContent") or "" for pre in opened.find_elements(By.CSS_SELECTOR, ".prompt pre")]
-    assert any("<b>bold?</b> \u2028 </script> first prompt" in text for text in texts)
+    assert texts == ["<b>bold?</b> \u2028 </script> first prompt", "a <i>target</i>"]
+    assert "somebody" not in str(opened.find_element(By.TAG_NAME, "html").get_attribute("textContent"))
 
 
 def test_hovering_over_a_point_names_task_cluster_value_interval_and_n(opened: webdriver.Chrome) -> None:
-    plot = opened.find_element(By.ID, "boxes-plot")
+    plot = opened.find_element(By.CSS_SELECTOR, "#chart-layers .plot")
     opened.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
     point = plot.find_elements(By.CSS_SELECTOR, ".trace.boxes path.point")[0]
     ActionChains(opened).move_to_element(point).perform()
     shown = opened.execute_script(
         "return new Promise(done => { const look = () => {"
-        " const t = document.querySelector('#boxes-plot .hoverlayer .hovertext');"
+        " const t = document.querySelector('#chart-layers .hoverlayer .hovertext');"
         " t ? done(t.textContent) : setTimeout(look, 50); }; look(); })"
     )
     assert re.search(r"(task\d\d|alert).*at layer 1.*95 % interval .* to .*n = \d+ prompts", shown)
 
 
-def test_the_sliders_move_the_sections_and_their_means(opened: webdriver.Chrome) -> None:
-    def state() -> tuple[object, str]:
-        shapes = drawn(opened, "map-plot", "p.layout.shapes.map(s => [s.x0, s.x1])")
-        return shapes, opened.find_element(By.ID, "map-table").text
-
-    found = state()
-    choose(opened, "shared-end", 2)
-    choose(opened, "transition-end", 9)
-    moved = state()
-    assert moved[0] == [[0.5, 2.5], [2.5, 9.5], [9.5, 12.5]]
-    assert moved[1] != found[1] and "shared (1–2)" in moved[1]
-    assert "by hand" in note(opened, "map") or "No sections" in note(opened, "map")
-    choose(opened, "shared-end", 11)
-    assert opened.find_element(By.ID, "transition-value").text == "11"
-    opened.find_element(By.ID, "map-reset").send_keys(Keys.ENTER)
-    assert state() == found
+def test_boxes_stand_on_the_same_tasks_and_follow_the_choice(opened: webdriver.Chrome) -> None:
+    points = "p[0].data.filter(t => t.type === 'box').map(t => t.y.flat().length)"
+    assert see(opened, "layers", 0, points) == [20 * 12] * 3
+    assert see(opened, "layers", 1, points) == [4 * 12] * 3
+    assert see(opened, "layers", 2, points) == [24 * 12, 24 * 12, 20 * 12]
+    assert see(opened, "layers", 3, points) == [2 * 12] * 3
 
 
-def test_the_sliders_move_with_the_keyboard(opened: webdriver.Chrome) -> None:
-    slider = opened.find_element(By.ID, "shared-end")
-    before = int(opened.find_element(By.ID, "shared-value").text)
-    slider.send_keys(Keys.ARROW_LEFT)
-    assert int(opened.find_element(By.ID, "shared-value").text) == before - 1
+def test_the_scale_of_the_heat_map_is_the_same_for_every_model(opened: webdriver.Chrome) -> None:
+    unfold(opened)
+    scales = [see(opened, "heatmap", view, "[p[0].data[0].zmin, p[0].data[0].zmax]") for view in range(6)]
+    assert scales == [[0, 1]] * 4 + [[-0.5, 0.5]] * 2
 
 
-def test_the_boxes_follow_cluster_and_held_out(opened: webdriver.Chrome) -> None:
-    points = "p.data.map(t => t.y.flat().length)"
-    everything = drawn(opened, "boxes-plot", points)
-    assert everything == [24 * 12, 24 * 12, 20 * 12]
-    choose(opened, "boxes-cluster", "translation")
-    assert drawn(opened, "boxes-plot", points)[:2] == [2 * 12, 2 * 12]
-    choose(opened, "boxes-cluster", "")
-    choose(opened, "boxes-tasks", "held sft-unseen")
-    assert drawn(opened, "boxes-plot", points) == [4 * 12, 4 * 12]
-    assert "sft-unseen: n = 4 tasks" in note(opened, "boxes")
+def test_the_table_is_sorted_searched_and_opened_with_the_keyboard(opened: webdriver.Chrome) -> None:
+    def column(place: int) -> list[str]:
+        rows = opened.find_elements(By.CSS_SELECTOR, "tr.row")
+        return [row.find_elements(By.CSS_SELECTOR, "th, td")[place].text for row in rows if row.is_displayed()]
+
+    opened.find_element(By.CSS_SELECTOR, "[data-column='2']").send_keys(Keys.ENTER)
+    values = [float(text) for text in column(2)]
+    assert values == sorted(values, reverse=True) and len(values) == 24
+    head = opened.find_element(By.CSS_SELECTOR, "th:has([data-column='2'])")
+    assert head.get_attribute("aria-sort") == "descending"
+    opened.find_element(By.ID, "task-search").send_keys("task1")
+    assert len(column(0)) == 10 and opened.find_element(By.ID, "task-note").text.startswith("10 of 24 tasks")
+    row = opened.find_element(By.ID, "task-task17")
+    row.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    opened.execute_script("return new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
+    detail = opened.execute_script("return arguments[0].nextElementSibling", row)
+    assert detail.is_displayed() and "control-task17-seed0" in detail.text
+    assert [item.text.split("\n")[-1] for item in detail.find_elements(By.CSS_SELECTOR, ".legend li")] == [
+        "pretrained", "sft", "sft-unseen", "two specialists",
+    ]  # fmt: skip
 
 
-def test_the_heat_map_is_sorted_and_filtered(opened: webdriver.Chrome) -> None:
-    rows = "p.data[0].z.map(row => row.reduce((a, b) => a + b))"
-    by_cluster = drawn(opened, "heat-plot", rows)
-    choose(opened, "heat-sort", "value")
-    by_value = drawn(opened, "heat-plot", rows)
-    assert by_value == sorted(by_value, reverse=True) and by_value != by_cluster
-    assert sorted(by_cluster) == sorted(by_value)
-    choose(opened, "heat-filter", "task1")
-    assert len(drawn(opened, "heat-plot", rows)) == 10
-    assert note(opened, "heat").startswith("10 of 24 tasks")
-    choose(opened, "heat-filter", "no such task")
-    assert drawn(opened, "heat-plot", "p.data.length") == 0
-    choose(opened, "heat-filter", "")
-    choose(opened, "heat-model", "change sft")
-    assert drawn(opened, "heat-plot", "p.data[0].zmin") == -0.5
+def test_the_address_keeps_place_choices_search_and_order(browser: webdriver.Chrome, page: Path) -> None:
+    show(browser, page)
+    see(browser, "layers", 2, "0")
+    browser.find_element(By.ID, "task-search").send_keys("sentiment")
+    browser.find_element(By.CSS_SELECTOR, "[data-column='3']").send_keys(Keys.ENTER)
+    browser.find_element(By.CSS_SELECTOR, "tr.row:not([hidden]) button").send_keys(Keys.ENTER)
+    address = browser.current_url
+    assert re.search(r"#task-task\d\d\?layers=2&q=sentiment&sort=3d$", address)
+    browser.get("about:blank")
+    browser.get(address)
+    state = browser.execute_script(
+        "return [document.querySelector('#chart-layers .view').value, document.getElementById('task-search').value,"
+        "document.querySelector('th:has([data-column=\"3\"])').ariaSort,"
+        "document.querySelectorAll('tr.row:not([hidden])').length,"
+        "document.querySelectorAll('tr.opened:not([hidden])').length]"
+    )
+    assert state == ["2", "sentiment", "descending", 2, 1]
 
 
-def test_a_task_opens_with_its_curves_losses_and_ceiling(opened: webdriver.Chrome) -> None:
-    choose(opened, "task-filter", "task07")
-    shown = [task for task in opened.find_elements(By.CSS_SELECTOR, ".task") if task.is_displayed()]
-    assert [task.find_element(By.CLASS_NAME, "name").text for task in shown] == ["task07"]
-    shown[0].find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
-    opened.execute_script("return new Promise(done => requestAnimationFrame(() => setTimeout(done, 0)))")
-    legend = [text.text for text in shown[0].find_elements(By.CSS_SELECTOR, ".legendtext")]
-    assert [name.split(",")[0] for name in legend] == ["pretrained", "sft", "sft-unseen", "noise ceiling"]
-    assert "control-task07-seed0" in shown[0].text
+def test_saved_numbers_are_those_of_the_analysis(opened: webdriver.Chrome, findings: Findings) -> None:
+    opened.execute_script("window.saved = []; save = (name, content) => saved.push([name, content]);")
+    for kind in ("csv", "svg"):
+        opened.find_element(By.CSS_SELECTOR, f"#chart-change [data-as='{kind}']").click()
+    WebDriverWait(opened, 20).until(lambda b: b.execute_script("return saved.length") == 3)
+    (name, text), *pictures = opened.execute_script("return saved")
+    assert name == "change.csv" and [each[0] for each in pictures] == ["change-1.svg", "change-2.svg"]
+    assert all(each[1].startswith("data:image/svg+xml") for each in pictures)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    table = findings.common_change[findings.common_change["estimator"].eq(findings.estimator)]
+    assert len(rows) == len(table)
+    got = sorted((row["series"], int(row["x"]), int(row["tasks"]), float(row["y"]), float(row["high"])) for row in rows)
+    wanted = sorted(
+        (r.experimental, r.layer, r.tasks, round(r.median, 4), round(r.high, 4)) for r in table.itertuples()
+    )
+    assert got == wanted
+    button = opened.find_element(By.CSS_SELECTOR, "#chart-change [data-as='table']")
+    button.click()
+    assert len(opened.find_elements(By.CSS_SELECTOR, "#chart-change .numbers tbody tr")) == len(table)
 
 
-def test_projection_and_correlates_follow_their_controls(opened: webdriver.Chrome) -> None:
-    before = drawn(opened, "space-plot", "p.data[0].x[0]")
-    choose(opened, "space-layer", 2)
-    assert opened.find_element(By.ID, "space-value").text == "12"
-    assert drawn(opened, "space-plot", "p.data[0].x[0]") != before
-    pearson = drawn(opened, "correlates-plot", "p.data[0].z[0]")
-    choose(opened, "correlates-method", "spearman")
-    assert drawn(opened, "correlates-plot", "p.data[0].z[0]") != pearson
-    choose(opened, "controls-show", "dose")
-    assert drawn(opened, "controls-plot", "p.layout.xaxis.type") == "log"
+def test_words_are_explained_where_they_stand(opened: webdriver.Chrome) -> None:
+    words = opened.find_elements(By.CSS_SELECTOR, "button[popovertarget]")
+    assert len(words) >= 6
+    for word in words:
+        target = opened.find_element(By.ID, str(word.get_attribute("popovertarget")))
+        assert not target.is_displayed()
+        word.send_keys(Keys.ENTER)
+        assert target.is_displayed() and len(target.text) > 40
+        ActionChains(opened).send_keys(Keys.ESCAPE).perform()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_axe_finds_no_fault(browser: webdriver.Chrome, page: Path, width: int, scheme: str) -> None:
+    show(browser, page, width=width, scheme=scheme)
+    unfold(browser)
+    found = Axe().run(browser)
+    assert [(each["id"], each["nodes"][0]["html"][:120]) for each in found["violations"]] == []
+    assert len(found["passes"]) > 20
 
 
 @pytest.mark.parametrize("width", [390, 768])
 def test_the_page_never_scrolls_sideways(browser: webdriver.Chrome, page: Path, width: int) -> None:
     show(browser, page, width=width)
-    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    unfold(browser)
     assert browser.execute_script("return innerWidth") == width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    inside = browser.execute_script(
+        "return [...document.querySelectorAll('.plot')].every(p => p.scrollWidth <= p.clientWidth + 1)"
+    )
+    assert inside, "a plot is wider than its frame"
 
 
 def test_dark_mode_reaches_page_and_plots(browser: webdriver.Chrome, page: Path) -> None:
     def brightness() -> list[int]:
         look = (
             "const c = e => Math.max(...getComputedStyle(e).color.match(/\\d+/g).slice(0, 3));"
-            "const tick = document.querySelector('#map-plot .xtick text');"
+            "const tick = document.querySelector('#chart-change .xtick text');"
             "const ground = getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3);"
             "return [Math.max(...ground), c(document.body), +tick.style.fill.match(/\\d+/)[0]]"
         )
@@ -218,8 +295,8 @@ def test_printing_from_dark_mode_is_dark_on_white_and_as_wide_as_a_sheet(browser
         script = (
             "dispatchEvent(new Event(arguments[0]));"
             "return [getComputedStyle(document.body).backgroundColor,"
-            " document.querySelector('#map-plot .xtick text').style.fill,"
-            " document.querySelector('#map-plot .main-svg').getBoundingClientRect().width]"
+            " document.querySelector('#chart-change .xtick text').style.fill,"
+            " document.querySelector('#chart-layers .main-svg').getBoundingClientRect().width]"
         )
         return tuple(browser.execute_script(script, event))
 
@@ -238,10 +315,12 @@ def test_a_study_with_something_missing_gives_a_page_that_works(
     page = write_page(*studied(name), tmp_path / "index.html")
     show(browser, page)
     browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
-    for select in browser.find_elements(By.CSS_SELECTOR, ".tools select"):
+    unfold(browser)
+    for select in browser.find_elements(By.CSS_SELECTOR, ".view"):
         options = select.find_elements(By.TAG_NAME, "option")
-        assert select.is_displayed() == (len(options) > 1), "a choice of one is no choice"
-        choose(browser, str(select.get_attribute("id")), options[-1].get_attribute("value"))
+        assert len(options) > 1, "a choice of one is no choice"
+        figure = browser.execute_script("return arguments[0].closest('.chart').dataset.chart", select)
+        see(browser, figure, len(options) - 1, "0")
     assert complaints(browser) == []
     assert "NaN" not in browser.find_element(By.TAG_NAME, "main").text
     assert browser.find_elements(By.CSS_SELECTOR, ".missing li")

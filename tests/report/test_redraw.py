@@ -35,8 +35,11 @@ def strokes(axes: Axes, model: str, width: float) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("name", redraw.MODELS)
 def test_figure_2_draws_the_quartiles_medians_and_whiskers(name: str) -> None:
-    axes = figures.layers(redraw.box_table(NUMBERS["fig2"]))
-    given, model = NUMBERS["fig2"][name], redraw.MODELS[name]
+    first = 12  # above, ribbons are drawn
+    table = redraw.box_table(NUMBERS["fig2"])
+    axes = figures.layers(table[table["layer"].le(first)])
+    given = {key: values[:first] for key, values in NUMBERS["fig2"][name].items() if isinstance(values, list)}
+    model = redraw.MODELS[name]
     assert np.allclose(boxes(axes, model), np.column_stack([given["q1"], given["q3"]]), atol=1e-12)
     assert np.allclose([line[0] for line in strokes(axes, model, 1.3)], given["median"], atol=1e-12)
     whiskers = strokes(axes, model, 0.7)
@@ -48,6 +51,21 @@ def test_figure_2_draws_the_quartiles_medians_and_whiskers(name: str) -> None:
     assert inside.mean() > 0.5
     assert np.allclose(drawn.min(axis=1)[inside], low[inside], atol=1e-12)
     assert np.allclose(drawn.max(axis=1)[inside], high[inside], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", redraw.MODELS)
+def test_figure_2_in_full_draws_medians_and_ribbons_of_the_quartiles(name: str) -> None:
+    axes = figures.layers(redraw.box_table(NUMBERS["fig2"]))
+    given, model = NUMBERS["fig2"][name], redraw.MODELS[name]
+    (line,) = [line for line in axes.lines if str(line.get_label()).startswith(f"{model} (")]
+    assert np.allclose(np.asarray(line.get_ydata(), float), given["median"], atol=1e-12)
+    (ribbon,) = [
+        each
+        for each in axes.collections
+        if isinstance(each, FillBetweenPolyCollection) and to_hex(each.get_facecolor()[0]) == COLOURS[model].lower()
+    ]
+    heights = np.asarray(ribbon.get_paths()[0].vertices)[:, 1]
+    assert {round(v, 9) for v in heights} >= {round(v, 9) for v in (*given["q1"], *given["q3"])}
 
 
 def test_figure_3_draws_every_cluster_with_its_medians_and_quartiles() -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from zipfile import ZipFile
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from mossa.analysis import analyse
 from mossa.errors import DataError
 from mossa.report import write_report
-from mossa.report.gallery import gallery
+from mossa.report.against import Against, against_chart, compared
+from mossa.report.gallery import WIDE_ONLY, gallery
 from mossa.report.markdown import markdown, safe
-from mossa.report.page.data import MOST_POINTS, page_data
-from mossa.report.page.facts import LONGEST_PROMPT, shorten
-from mossa.report.page.render import render
+from mossa.report.page.folded import MOST_POINTS, projection_chart
+from mossa.report.page.render import Source, render
+from mossa.report.page.rows import LONGEST_PROMPT, shorten
 from mossa.report.questions import QUESTIONS
 from tests.report.odd import SCRIPT
 from tests.report.synthetic import rename, world
@@ -30,7 +34,12 @@ def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: 
     names = {path.stem for path in (tmp_path / "html" / "tables").iterdir()}
     assert {"layers", "clusters", "unseen", "projection", "dimensionality", "correlates", "sections-sft"} <= names
     drawn = {path.name for path in (tmp_path / "html" / "figures").iterdir()}
-    assert drawn == {f"{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")}
+    both = names | {f"{name}-column" for name in names - set(WIDE_ONLY)}
+    assert drawn == {f"{name}.{kind}" for name in both for kind in ("pdf", "svg", "png")}
+    with ZipFile(tmp_path / "html" / "figures.zip") as packed:
+        assert {name.removeprefix("figures/") for name in packed.namelist()} == drawn
+    with Image.open(tmp_path / "html" / "figures" / "layers-column.png") as picture:
+        assert abs(picture.width / 300 - 3.35) < 0.02
     behind = pd.read_csv(tmp_path / "html" / "tables" / "layers.csv")
     assert SCRIPT in set(behind["task"]) and behind["value"].notna().all()
 
@@ -56,24 +65,47 @@ def test_markdown_is_written_as_report_md(tmp_path: Path) -> None:
 def test_the_page_of_a_large_study_stays_under_ten_megabytes() -> None:
     tables = world(tasks=60, layers=32)
     findings = analyse(tables)
-    data = page_data(findings, "cka-linear-debiased")
-    pictures, missing = gallery(findings, "cka-linear-debiased")
-    prompts = {task["task"]: ["word " * 1000] * 3 for task in data["tasks"]}
-    page = render(findings, data, pictures, missing, tables, STUDY, {}, prompts)
+    name = "cka-linear-debiased"
+    pictures, missing = gallery(findings, name)
+    prompts = {task: [("word " * 1000, "target")] * 3 for task in tables["tasks"]["task"]}
+    source = Source(findings, name, tables, STUDY, {}, prompts)
+    page = render(source, pictures, missing)
     assert len(page.encode()) < 10_000_000
-    assert page == render(
-        findings, page_data(findings, "cka-linear-debiased"), pictures, missing, tables, STUDY, {}, prompts
-    )
+    assert page == render(source, pictures, missing)
     own_part = page.split('id="data">')[0] + page.split('id="data">')[1].split("</script>")[0]
-    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", own_part)
+    assert set(re.findall(r"""(?:src|href)=["'](?!data:|#)([^"']*)""", own_part)) == {"figures.zip", "tables.zip"}
 
 
 def test_a_large_projection_is_thinned_and_counted() -> None:
     tables = world(tasks=9, layers=3)
     points = pd.concat([tables["projection"]] * 20, ignore_index=True)
-    panels = page_data(analyse({**tables, "projection": points}), "cka-linear")["projection"]
-    assert [panel["prompts"] for panel in panels] == [9 * 20 * 20] * 6
-    assert all(len(panel["x"]) <= MOST_POINTS for panel in panels)
+    chart = projection_chart(analyse({**tables, "projection": points}))
+    assert chart is not None
+    panels = [panel for view in chart.views for panel in view.panels]
+    assert len(panels) == 6
+    for panel in panels:
+        drawn = sum(len(trace["x"]) for trace in panel.data)
+        assert drawn <= MOST_POINTS and panel.title.endswith(f"{drawn:,} of {9 * 20 * 20:,} prompts drawn")
+
+
+def test_two_runs_are_compared_on_the_tasks_they_share() -> None:
+    ours, theirs = world(tasks=9, layers=4, held_out=0), world(tasks=12, layers=4, held_out=0, seed=1)
+    one, other = analyse(ours), analyse(theirs)
+    table = compared(one, other).query("layer == 3").set_index("run")
+    assert table["tasks"].to_dict() == {"this": 9, "other": 9, "difference": 9}
+    wide = [
+        run.curves.query("experimental == @model and layer == 3 and relation == 'control'")
+        .query("estimator == 'cka-linear-debiased'")
+        .set_index("task")["value"]
+        for run in (one, other)
+        for model in ("sft", "pretrained")
+    ]
+    expected = ((wide[0] - wide[1]) - (wide[2] - wide[3])).dropna()
+    assert len(expected) == 9 and np.isclose(table.loc["difference", "median"], expected.median())
+    chart = against_chart(one, Against("the other", other))
+    assert "9 tasks in both runs" in chart.views[0].panels[0].title and "the other" in chart.title
+    with pytest.raises(DataError, match="share no tuned model"):
+        compared(one, analyse(world(tasks=2, layers=2, held_out=0) | {"similarity": ours["similarity"].iloc[:0]}))
 
 
 def test_a_long_prompt_is_cut_in_the_middle_and_says_so() -> None:

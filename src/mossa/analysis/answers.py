@@ -1,4 +1,4 @@
-"""The three research questions, answered in sentences with numbers."""
+"""The three research questions, answered in sentences whose every number stands in a table of the findings."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis.bootstrap import interval
+from mossa.analysis.common import HELD_OUT, TUNED
 from mossa.analysis.correlates import correlation
+from mossa.analysis.wording import brackets, count, layers_in_words, listed, number, signed
 
 if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
 
 LEVEL = 0.05
+RIVALS = {
+    "base_loss": ("tasks on which the base has a higher loss are more like their specialists before tuning",
+                  "tasks on which the base has a higher loss are less like their specialists before tuning"),
+    "loss_drop": ("specialists whose loss fell further are more like the base",
+                  "specialists whose loss fell further are less like the base"),
+    "steps": ("specialists that trained longer are more like the base",
+              "specialists that trained longer are less like the base"),
+    "distance": ("specialists that moved further are more like the base",
+                 "specialists that moved further are less like the base"),
+}  # fmt: skip
 
 
 def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
@@ -22,199 +34,162 @@ def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
 
     Brackets hold 95 % intervals over tasks. A question the run cannot answer has no sentence here and one in `missing`.
     """
-    pairs = [("rq1", sentence) for sentence in _before(findings)]
+    pairs = [("rq1", sentence) for sentence in before(findings)]
     pairs += [("rq2", sentence) for sentence in _after(findings)]
     pairs += [("rq3", sentence) for sentence in _on_unseen(findings)]
     return tuple(pairs)
 
 
-def _before(findings: Findings) -> Iterator[str]:
-    table = findings.encoded
-    read = table[(table["estimator"] == findings.estimator) & table["value"].notna()].sort_values("rank")
+def of_estimator(table: pd.DataFrame, findings: Findings) -> pd.DataFrame:
+    """Return the rows of the estimator that is read."""
+    return table[table["estimator"].eq(findings.estimator or "")]
+
+
+def before(findings: Findings) -> Iterator[str]:
+    """Say how close the base is to the specialists, to which most and least, and what else goes along with that."""
+    table = of_estimator(findings.encoded, findings)
+    read = table[table["value"].notna()].sort_values("value", ascending=False)
     if read.empty:
         return
-    shared = read["share"].notna().all()
-    column, what = ("share", "of the noise ceiling") if shared else ("value", "similarity (no noise ceiling)")
-    values = read[column].to_numpy(float)
     yield (
-        f"Before instruction tuning the base reaches {_spread(values)} {what} over {_tasks(len(read))} "
-        f"({findings.estimator}, mean over layers){_beside(findings)}."
+        f"Before tuning, the base is at {_median(read['value'])} of 1 to its specialists "
+        f"({findings.estimator}, {count(len(read), 'task')}, median of means over layers)."
     )
-    above = read["above_others"].dropna().to_numpy(float)
-    if len(above):
-        yield f"Its similarity to a task's own control exceeds that to other tasks' controls by {_spread(above)}."
+    agreement = read["ceiling"].dropna()
+    if len(agreement):
+        yield (
+            f"Two specialists of one task agree to {_median(agreement)} ({count(len(agreement), 'task')}), "
+            "so 1 is not what to expect."
+        )
+    others = read["above_others"].dropna()
+    if len(others):
+        middle = float(others.median())
+        low, high = interval(others.to_numpy(float))
+        ends = brackets(*((low, high) if middle > 0 else (-high, -low)))
+        yield (
+            f"On a task's prompts the base is {'more' if middle > 0 else 'less'} like that task's specialist than like "
+            f"other tasks' (by {number(abs(middle))}{ends})."
+        )
     if len(read) > 1:
         first, last = read.iloc[0], read.iloc[-1]
         yield (
-            f"Most encoded is {first['task']} ({_number(first[column])}{_ranks(first)}), "
-            f"least {last['task']} ({_number(last[column])}{_ranks(last)})."
+            f"Most like its specialist: {first['task']} ({number(first['value'])}{_ranks(first)}); least: "
+            f"{last['task']} ({number(last['value'])}{_ranks(last)})."
         )
-    if shared:
-        found = correlation(read["value"].to_numpy(float), read["share"].to_numpy(float), "spearman")
-        if found["reason"] is None:
-            yield (
-                "The order of tasks by similarity alone agrees with that by share of the ceiling to Spearman "
-                f"{found['correlation']:+.2f}."
-            )
-    clusters = findings.encoded_clusters
-    clusters = clusters[(clusters["estimator"] == findings.estimator) & clusters["rank"].notna()].sort_values("rank")
-    if len(clusters) > 1:
-        of = "share" if clusters["share"].notna().all() else "value"
-        listed = ", ".join(f"{row['cluster']} {_number(row[of])}" for _, row in clusters.iterrows())
-        yield f"Clusters from most to least encoded: {listed}."
-    yield from _rivals(read, column)
+    yield from (f"Caution: {sentence}" for sentence in confounds(findings))
 
 
-def _rivals(read: pd.DataFrame, column: str) -> Iterator[str]:
-    """Say which simple rival of the reading goes along with it over tasks, so nobody takes the one for the other."""
-    names = {
-        "base_loss": "the base's loss",
-        "loss_drop": "the drop in loss by the controls",
-        "steps": "the controls' training steps",
-        "distance": "the controls' distance from the base",
-    }
-    for name, words in names.items():
-        pair = read[[column, name]].dropna().to_numpy(float)
+def confounds(findings: Findings) -> Iterator[str]:
+    """Say what the closeness of the base goes along with over tasks, so nobody takes the one for the other."""
+    read = of_estimator(findings.encoded, findings)
+    for name, (more, less) in RIVALS.items():
+        pair = read[["value", name]].dropna().to_numpy(float)
         found = correlation(pair[:, 0], pair[:, 1], "spearman")
-        if found["reason"] is None and not float(str(found["low"])) <= 0 <= float(str(found["high"])):
-            yield (
-                f"This reading goes along with {words} over {_tasks(len(pair))} "
-                f"(Spearman {_with_interval(found, 'correlation')})."
-            )
+        if found["reason"] is None:
+            r, low, high = (float(str(found[key])) for key in ("correlation", "low", "high"))
+            if not low <= 0 <= high:
+                yield f"{more if r > 0 else less} (rank correlation {signed(r)}{brackets(low, high)})."
 
 
 def _after(findings: Findings) -> Iterator[str]:
-    for experimental in _experimentals(findings):
-        populations = set(findings.change.loc[findings.change["experimental"] == experimental, "population"])
-        if "all" in populations and populations != {"all", "held_out"}:
-            yield from _sections(findings, experimental, "seen" if "seen" in populations else "all")
-            yield from _changes(findings, experimental, "seen" if "seen" in populations else "all")
-        readings = findings.dose_readings
-        own = readings[(readings["experimental"] == experimental) & readings["agree"].notna()]
-        if len(own):
-            apart = own[~own["agree"].astype(bool)]
-            yield (
-                f"{experimental}: similarity to the controls and similarity of changes from the base disagree on "
-                f"{len(apart)} of {_tasks(len(own))}; median similarity of changes {_number(own['shift'].median())}, "
-                f"to controls of other tasks {_number(own['shift_others'].median())}."
-            )
-
-
-def _sections(findings: Findings, experimental: str, population: str) -> Iterator[str]:
-    table = findings.sections
-    chosen = table[
-        (table["experimental"] == experimental)
-        & (table["population"] == population)
-        & (table["estimator"] == findings.estimator)
-        & (table["tasks"] > 0)
-    ]
-    for _, row in chosen.iterrows():
-        if row["sections"] == 3:
-            yield (
-                f"{experimental}: shared layers 1-{_end(row, 'shared')}, "
-                f"transition to layer {_end(row, 'transition')}, refinement to layer {row['layers']}; "
-                f"median difference from the base {_signed(row['shared_difference'])}, "
-                f"{_signed(row['transition_difference'])}, {_signed(row['refinement_difference'])}."
-            )
-        elif row["sections"] == 2:
-            yield (
-                f"{experimental}: shared layers 1-{_end(row, 'shared')}, then refinement to layer {row['layers']}; no "
-                f"transition section can be named, for {row['reason']} Median difference from the base "
-                f"{_signed(row['shared_difference'])}, {_signed(row['refinement_difference'])}."
-            )
-        else:
-            yield f"{experimental}: no sections can be identified on {_words(population)} tasks, for {row['reason']}"
-
-
-def _changes(findings: Findings, experimental: str, population: str) -> Iterator[str]:
-    table = findings.change
-    own = table[
-        (table["experimental"] == experimental)
-        & (table["population"] == population)
-        & (table["estimator"] == findings.estimator)
-        & table["median"].notna()
-    ]
-    if own.empty:
-        return
-    sure = own[own["q_value"] < LEVEL]
-    most = own.iloc[int(own["median"].abs().argmax())]
-    counted = _tested(
-        own["q_value"],
-        f"closer to the controls than the base at {(sure['median'] > 0).sum()} and farther at "
-        f"{(sure['median'] < 0).sum()}",
-    )
-    yield (
-        f"{experimental} on {_tasks(own['tasks'].max(), _words(population))}: {counted}; the largest median difference "
-        f"is {_signed(most['median'])}{_brackets(most['low'], most['high'])} at layer {most['layer']}."
-    )
+    yield from changes(findings, TUNED)
+    for model in findings.common_change["experimental"].unique():
+        yield from _sections(findings, model)
+    readings = findings.dose_readings
+    for model, own in readings[readings["agree"].notna()].groupby("experimental", sort=False):
+        apart = int((~own["agree"].astype(bool)).sum())
+        yield (
+            f"{model}: similarity to the specialists and similarity of changes from the base disagree on {apart} of "
+            f"{count(len(own), 'task')}."
+        )
+    yield from helped(findings, held_out=False)
 
 
 def _on_unseen(findings: Findings) -> Iterator[str]:
-    for experimental in _experimentals(findings):
-        populations = findings.change.loc[findings.change["experimental"] == experimental, "population"]
-        if "held_out" not in set(populations):
+    groups = [str(name) for name in findings.common_change["group"].unique() if str(name).startswith(HELD_OUT)]
+    for group in groups:
+        yield from changes(findings, group)
+    yield from helped(findings, held_out=True)
+
+
+def changes(findings: Findings, group: str) -> Iterator[str]:
+    """Say of every tuned model in which layers it moved, on one group of tasks that is the same for all models."""
+    table = of_estimator(findings.common_change, findings)
+    for model, own in table[table["group"].eq(group) & table["median"].notna()].groupby("experimental", sort=False):
+        if group != TUNED and str(model) not in group.removeprefix(HELD_OUT).split(" and "):
             continue
-        yield from _sections(findings, experimental, "held_out")
-        yield from _changes(findings, experimental, "held_out")
-        table = findings.unseen
-        own = table[(table["experimental"] == experimental) & (table["estimator"] == findings.estimator)]
-        if own["gap"].notna().any():
-            counted = _tested(own["gap_q_value"], f"the two differ at {(own['gap_q_value'] < LEVEL).sum()}")
-            yield (
-                f"{experimental}: the median difference of held-out tasks lies {_signed(own['gap'].mean())} from that "
-                f"of seen tasks on average over layers; {counted}."
-            )
+        tasks = count(int(own["tasks"].max()), "task")
+        where = f"on {tasks} that all tuned models saw" if group == TUNED else f"on {tasks} held out of it"
+        yield f"{model}, {where}, {change_words(own)}"
 
 
-def _tested(q_values: pd.Series, found: str) -> str:
-    """Return what was `found` out of how many tests, if there were any."""
-    tested = q_values.notna().sum()
-    if not tested:
-        return "too few tasks for a test"
-    return f"{found} of {tested} tested layers (false-discovery rate {LEVEL:.0%})"
+def moved(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the layers of one model at which it surely moved `towards` the specialists, and `away` from them."""
+    sure = own[own["q_value"].lt(LEVEL).fillna(False)]
+    return {"towards": sure[sure["median"] > 0], "away from": sure[sure["median"] < 0]}
 
 
-def _experimentals(findings: Findings) -> list[str]:
-    return list(findings.change["experimental"].unique())
+def change_words(own: pd.DataFrame) -> str:
+    """Return what the paired differences of one model say: `moves towards … in layers 5-8 (…). No change …`."""
+    if own["q_value"].isna().all():
+        most = own.loc[own["median"].abs().idxmax()]
+        return (
+            f"cannot be tested ({own['reason'].dropna().iloc[0] if own['reason'].notna().any() else 'too few tasks'}); "
+            f"the largest median difference is {_at(most)}."
+        )
+    parts = [_movement(way, rows) for way, rows in moved(own).items() if len(rows)]
+    quiet = own[~own["q_value"].lt(LEVEL).fillna(False)]
+    if not parts:
+        most = own.loc[own["median"].abs().idxmax()]
+        return f"shows no detected change in {layers_in_words(list(own['layer']))}; the largest median is {_at(most)}."
+    rest = f" No change detected in {layers_in_words(list(quiet['layer']))}." if len(quiet) else ""
+    return f"moves {' and '.join(parts)}.{rest}"
 
 
-def _beside(findings: Findings) -> str:
-    table = findings.encoded
-    values = table.loc[table["estimator"] == findings.beside, "value"].dropna().to_numpy(float)
-    return f"; plain {findings.beside}, as in the paper: {_spread(values)}" if len(values) else ""
+def _movement(way: str, rows: pd.DataFrame) -> str:
+    most = rows.loc[rows["median"].abs().idxmax()]
+    least = rows.loc[rows["median"].abs().idxmin()]
+    span = "" if len(rows) == 1 else f"{signed(least['median'])} to "
+    return f"{way} the specialists in {layers_in_words(list(rows['layer']))} ({span}{_at(most)})"
 
 
-def _spread(values: np.ndarray) -> str:
-    return f"a median of {_number(float(np.median(values)))}{_brackets(*interval(values))}"
+def _at(row: pd.Series) -> str:
+    return f"{signed(row['median'])}{brackets(row['low'], row['high'])} at layer {int(row['layer'])}"
 
 
-def _with_interval(row: dict[str, object], column: str) -> str:
-    return f"{float(str(row[column])):+.2f} [{float(str(row['low'])):+.2f}, {float(str(row['high'])):+.2f}]"
+def _sections(findings: Findings, model: object) -> Iterator[str]:
+    """Say which sections the rule finds on the tasks the model was tuned on, or once why it names none."""
+    table = of_estimator(findings.sections, findings)
+    own = table[table["experimental"].eq(model) & table["population"].isin(["seen", "all"]) & (table["tasks"] > 0)]
+    for _, row in own.sort_values("population", ascending=False).head(1).iterrows():
+        why = "" if pd.isna(row["reason"]) else str(row["reason"])
+        ends = {name: row.get(f"{name}_end") for name in ("shared", "transition")}
+        named = [f"{name} to layer {end:.0f}" for name, end in ends.items() if pd.notna(end)]
+        if named:
+            tail = f" Not three sections: {why}" if why else ""
+            yield f"Sections of {model}: {listed(named)}, then refinement to layer {row['layers']}.{tail}"
+        else:
+            yield f"Sections of {model} cannot be named: {why or 'the rule finds none.'}"
 
 
-def _end(row: pd.Series, name: str) -> str:
-    return f"{row[f'{name}_end']:.0f} [{row[f'{name}_end_low']:.0f}, {row[f'{name}_end_high']:.0f}]"
+def helped(findings: Findings, held_out: bool) -> Iterator[str]:
+    """Say how exact match changed from the base to the tuned model and the specialist, on one kind of task."""
+    table = findings.performance_summary
+    for _, row in table[table["held_out"].eq(held_out) & table["gain"].notna()].iterrows():
+        kind = "held-out" if held_out else "tuned"
+        specialist = row["control_accuracy"]
+        beside = "" if pd.isna(specialist) else f"; their specialists reach {number(specialist)}"
+        yield (
+            f"{row['experimental']}: exact match {number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
+            f"{count(int(row['tasks']), f'{kind} task')} ({signed(row['gain'])}{brackets(row['low'], row['high'])}), "
+            f"{row['worse']} of {row['tasks']} worse{beside}."
+        )
+
+
+def _median(values: pd.Series) -> str:
+    found = values.to_numpy(float)
+    return f"{number(float(np.median(found)))}{brackets(*interval(found))}"
 
 
 def _ranks(row: pd.Series) -> str:
     return "" if pd.isna(row["rank_low"]) else f", rank {row['rank_low']:.0f}-{row['rank_high']:.0f}"
-
-
-def _brackets(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f" [{low:.3f}, {high:.3f}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
-
-
-def _tasks(number: int, kind: str = "") -> str:
-    return f"{number} {kind}{' ' if kind else ''}task{'' if number == 1 else 's'}"
-
-
-def _words(population: str) -> str:
-    return {"all": "tuned", "seen": "tuned", "held_out": "held-out"}[population]

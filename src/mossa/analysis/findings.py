@@ -9,6 +9,7 @@ import pandas as pd
 
 from mossa.analysis.answers import answers
 from mossa.analysis.change import change, cluster_change, task_change
+from mossa.analysis.common import common_change
 from mossa.analysis.controls import judge_controls
 from mossa.analysis.correlates import correlates
 from mossa.analysis.curves import average_references
@@ -17,6 +18,7 @@ from mossa.analysis.distribution import cluster_distribution, distribution
 from mossa.analysis.dose import dose, dose_readings
 from mossa.analysis.encoded import encoded, encoded_clusters, encoded_layers
 from mossa.analysis.missing import missing
+from mossa.analysis.performance import performance, performance_summary
 from mossa.analysis.sections import sections
 from mossa.analysis.tables import table
 from mossa.analysis.unseen import unseen
@@ -47,9 +49,12 @@ class Findings:
     encoded_layers: pd.DataFrame
     encoded_clusters: pd.DataFrame
     change: pd.DataFrame
+    common_change: pd.DataFrame
     cluster_change: pd.DataFrame
     task_change: pd.DataFrame
     unseen: pd.DataFrame
+    performance: pd.DataFrame
+    performance_summary: pd.DataFrame
     dimensionality: pd.DataFrame
     dose: pd.DataFrame
     dose_readings: pd.DataFrame
@@ -77,6 +82,7 @@ def analyse(tables: Mapping[str, pd.DataFrame], baseline: str = "pretrained", es
     controls = judge_controls(similarity, evaluation, adapters, baseline)
     curves = average_references(similarity, controls)
     layers = encoded_layers(curves, baseline)
+    helped = performance(evaluation, controls, curves, baseline)
     by_task = encoded(layers, controls, adapters, spectrum)
     findings = Findings(
         baseline=baseline,
@@ -91,9 +97,12 @@ def analyse(tables: Mapping[str, pd.DataFrame], baseline: str = "pretrained", es
         encoded_layers=layers,
         encoded_clusters=encoded_clusters(by_task),
         change=change(curves, baseline),
+        common_change=common_change(curves, baseline),
         cluster_change=cluster_change(curves, baseline),
         task_change=task_change(differences, controls),
         unseen=unseen(curves, baseline),
+        performance=helped,
+        performance_summary=performance_summary(helped),
         dimensionality=dimensionality(spectrum, controls, baseline),
         dose=dose(similarity, adapters, spectrum, controls, baseline),
         dose_readings=dose_readings(curves, baseline, read or ""),

@@ -13,6 +13,8 @@ ALWAYS_SHORT = {"describe"}
 
 def lines(found: Estimate, workers: int) -> Iterator[str]:
     """Yield the lines: work per step, time, memory, disk, what less would cost, and what more workers would bring."""
+    if not found.todo:
+        yield "This study is finished: a run would do nothing. What it took or would take again:"
     yield from _work(found)
     yield ""
     yield from _time(found, workers)

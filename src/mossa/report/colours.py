@@ -1,8 +1,13 @@
-"""One colour per model and one colour with marker per cluster, the same in every figure and on the page."""
+"""One colour, dash and symbol per model, the same in every figure and on the page; clusters have colours of their own.
+
+Every colour has a contrast of at least 3:1 with its background, and the first four models stay apart for readers
+without red or green cones: they differ in lightness, dash and symbol as well as in hue. A test measures both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 Colours = Mapping[str, str]
 """A colour for every model."""
@@ -10,32 +15,59 @@ Colours = Mapping[str, str]
 Marks = Mapping[str, tuple[str, str]]
 """A colour and a matplotlib marker for every cluster."""
 
-# Okabe and Ito (2008), without black (text) and yellow (invisible on white).
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
-HUES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-GREY = "#7A7A7A"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+BLUE, VERMILLION, PLUM, GREEN, PINK, OCHRE = "#0072B2", "#D55E00", "#4B1F6F", "#008060", "#B8478B", "#8A7000"
+GREY = "#6F7680"
+HUES = (BLUE, VERMILLION, PLUM, GREEN, PINK, OCHRE)
+CLUSTER_HUES = ("#332288", "#117733", "#7A7A1F", "#CC6677", "#882255", "#2F8F80")
+# The same hues for a dark background.
+DARK = {
+    BLUE: "#5AB0EA", VERMILLION: "#F58442", PLUM: "#E4C7F7", GREEN: "#1F9E7C", PINK: "#D9699F", OCHRE: "#D6C04A",
+    GREY: "#A3ABB5", "#332288": "#8F86E0", "#117733": "#5DB974", "#7A7A1F": "#B5B548", "#CC6677": "#E08A98",
+    "#882255": "#D477A8", "#2F8F80": "#5CC4B2",
+}  # fmt: skip
+MARKERS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross",
+           "X": "x", "*": "star"}  # fmt: skip
+"""matplotlib's name of every marker, and plotly's."""
+DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+"""matplotlib's name of every dash, and plotly's."""
 BASE = "pretrained"
 CEILING = "control"
 
 
+class Style(NamedTuple):
+    """How a model is drawn: colour, and matplotlib's marker and dash."""
+
+    colour: str
+    marker: str
+    dash: str
+
+
 def in_order(models: Iterable[str]) -> list[str]:
-    """Return the distinct models: the base first, then as they come, the noise ceiling last."""
+    """Return the distinct models: the base first, then as they come, the agreement of controls last."""
     distinct = list(dict.fromkeys(models))
     return sorted(distinct, key=lambda model: (model != BASE, model == CEILING))
 
 
-def model_colours(models: Iterable[str]) -> dict[str, str]:
-    """Return a colour for every model; the base is blue and the noise ceiling grey in every study."""
+def model_styles(models: Iterable[str]) -> dict[str, Style]:
+    """Return a style for every model; the base is blue and the agreement of controls grey in every study."""
     tuned = [model for model in in_order(models) if model not in (BASE, CEILING)]
-    cycle = {model: HUES[1 + index % (len(HUES) - 1)] for index, model in enumerate(tuned)}
-    return {BASE: BLUE, **cycle, CEILING: GREY}
+    marks, dashes = list(MARKERS), ["-", "-.", "--"]
+    cycle = {
+        model: Style(HUES[1 + i % (len(HUES) - 1)], marks[(1 + i) % len(marks)], dashes[i % len(dashes)])
+        for i, model in enumerate(tuned)
+    }
+    return {BASE: Style(BLUE, "o", "-"), **cycle, CEILING: Style(GREY, "D", ":")}
+
+
+def model_colours(models: Iterable[str]) -> dict[str, str]:
+    """Return the colour of every model."""
+    return {model: style.colour for model, style in model_styles(models).items()}
 
 
 def cluster_marks(clusters: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return (colour, matplotlib marker) for every cluster; 48 clusters are told apart, the next repeat them."""
-    distinct = sorted(set(clusters))
+    distinct, marks = sorted(set(clusters)), list(MARKERS)
     return {
-        cluster: (HUES[index % len(HUES)], MARKERS[index // len(HUES) % len(MARKERS)])
-        for index, cluster in enumerate(distinct)
+        cluster: (CLUSTER_HUES[i % len(CLUSTER_HUES)], marks[i // len(CLUSTER_HUES) % len(marks)])
+        for i, cluster in enumerate(distinct)
     }

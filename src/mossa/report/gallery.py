@@ -7,14 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.report import figures
 from mossa.report.colours import cluster_marks, model_colours
-from mossa.report.figures.canvas import root
-from mossa.report.select import reading, seen, tuned_on, unseen
+from mossa.report.figures.canvas import COLUMN_WIDTH, TEXT_WIDTH, drawn_at, root
+from mossa.report.select import common, reading, seen, tuned_on, unseen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,30 +34,45 @@ class Picture(NamedTuple):
     otherwise: str
 
 
-def gallery(findings: Findings, estimator: str) -> tuple[list[Picture], list[str]]:
+def gallery(
+    findings: Findings, estimator: str, taught: frozenset[str] = frozenset()
+) -> tuple[list[Picture], list[str]]:
     """Return the figures these findings allow, and a sentence for each that is missing, with the reason."""
-    plan = planned(findings, estimator)
+    plan = planned(findings, estimator, taught)
     pictures = [each for each in plan if not each.table.empty]
     missing = [f"{each.title}: not drawn, because {each.otherwise}." for each in plan if each.table.empty]
     return pictures, missing
 
 
-def planned(findings: Findings, estimator: str) -> list[Picture]:
+def planned(findings: Findings, estimator: str, taught: frozenset[str] = frozenset()) -> list[Picture]:
     """Return every figure there can be, those included whose table is empty in these findings."""
-    return [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator)]
+    return [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator, taught)]
 
 
 def _similarity(findings: Findings, estimator: str) -> list[Picture]:
     rows = reading(findings.curves, estimator)
     colours = model_colours(findings.curves["experimental"])
     layers, clusters, held = (partial(f, colours=colours) for f in (figures.layers, figures.clusters, figures.unseen))
-    nothing = "no similarity to a control was measured"
+    moved, helped = partial(figures.change, colours=colours), partial(figures.performance, colours=colours)
+    same = findings.common_change[findings.common_change["estimator"].eq(estimator)]
+    nothing, alone = "no similarity to a control was measured", "no tuned model can be compared with the base"
+    tests = findings.performance.dropna(subset=["gain"])
     return [
-        Picture("layers", "Similarity to the controls per layer, over tasks", seen(rows), layers, nothing),
-        Picture("clusters", "The same for each task cluster", seen(rows), clusters, nothing),
+        Picture("change", "What tuning changed, layer by layer", same, moved, alone),
+        Picture("performance", "Exact match of base, tuned model and specialist", tests, helped, "no test was scored"),
+        Picture("layers", "Similarity to the specialists per layer, over tasks", common(rows), layers, nothing),
+        Picture(
+            "layers-own", "The same, every model on all its own tasks", _differ(rows), layers, "the sets are the same"
+        ),
+        Picture("clusters", "The same for each task cluster", common(rows), clusters, nothing),
         Picture("unseen", "The same on held-out tasks", unseen(rows), held, "no task was held out of a tuned model"),
         Picture("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
     ]
+
+
+def _differ(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return every model on its own tasks if these differ between models, else no rows."""
+    return seen(rows) if rows["held_out"].astype(bool).any() else rows.iloc[:0]
 
 
 def _sections(findings: Findings, estimator: str) -> list[Picture]:
@@ -75,22 +91,20 @@ def _sections(findings: Findings, estimator: str) -> list[Picture]:
     return plan or [Picture("sections", "Sections", change, partial(figures.sections, found=found), why)]
 
 
-def _beside(findings: Findings, estimator: str) -> list[Picture]:
+def _beside(findings: Findings, estimator: str, taught: frozenset[str]) -> list[Picture]:
     """The pictures that stand beside similarity: the base, the space, correlates, controls, relations."""
     marks, colours = cluster_marks(findings.curves["cluster"]), model_colours(findings.curves["experimental"])
     encoded, dose = (table[table["estimator"].eq(estimator)] for table in (findings.encoded, findings.dose))
     linear = correlations(findings, estimator)
     linear = linear[linear["method"].eq("pearson")]
-    projected, ranked, dosed, judged = (
-        partial(f, marks=marks) for f in (figures.projection, figures.encoded, figures.dose, figures.controls)
-    )
     dimensions, separable = (partial(f, colours=colours) for f in (figures.dimensionality, figures.separability))
+    ranked, projected = partial(figures.encoded, taught=taught), partial(figures.projection, marks=marks)
     silent = "the run holds no representations to measure it on"
     space, read = findings.projection, "What a classifier reads off the representations"
     few = "no correlation is defined: there are too few tasks, or nothing to correlate with"
-    against = "Similarity of the base to the controls and their dose"
+    against = "Similarity of the base to the specialists and their steps"
     return [
-        Picture("encoded", "What the base already held", encoded, ranked, "there is no base beside the controls"),
+        Picture("encoded", "What the base already had", encoded, ranked, "there is no base beside the controls"),
         Picture("projection", "Map of the prompts of all tasks", space, projected, silent),
         Picture("separability", read, findings.separability, separable, silent),
         Picture("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
@@ -98,8 +112,9 @@ def _beside(findings: Findings, estimator: str) -> list[Picture]:
         Picture("dimensionality", "Dimensions that explain 99 % of the variance", findings.dimensionality, dimensions,
              "the run holds no spectra"),
         Picture("correlates", "What goes along with similarity", linear, figures.correlates, few),
-        Picture("dose", against, dose, dosed, "no dose was recorded"),
-        Picture("controls", "Test loss of controls and base", findings.controls, judged, "there are no controls"),
+        Picture("dose", against, dose, figures.dose, "no dose was recorded"),
+        Picture("controls", "Test loss of specialists and base", findings.controls, figures.controls,
+                "there are no controls"),
     ]  # fmt: skip
 
 
@@ -114,12 +129,29 @@ def file_name(model: object) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", str(model))
 
 
+WIDE_ONLY = ("heatmap", "projection", "affinity", "correlates", "clusters")
+"""Figures with too many labels for one column."""
+
+
 def write_gallery(pictures: list[Picture], folder: Path) -> None:
-    """Write `figures/<name>.pdf`, `.svg` and `.png` and `tables/<name>.csv` under `folder`."""
+    """Write `figures/<name>.pdf`, `.svg` and `.png`, the same for one column, `tables/<name>.csv`, and both as zip."""
     for part in ("figures", "tables"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        drawn = picture.draw(picture.table)
-        axes = drawn[0] if isinstance(drawn, list) else drawn
-        figures.save(root(axes), folder / "figures" / picture.name)
+        for width, ending in ((TEXT_WIDTH, ""), (COLUMN_WIDTH, "-column")):
+            if ending and picture.name in WIDE_ONLY:
+                continue
+            with drawn_at(width):
+                drawn = picture.draw(picture.table)
+                axes = drawn[0] if isinstance(drawn, list) else drawn
+                figures.save(root(axes), folder / "figures" / f"{picture.name}{ending}")
         picture.table.to_csv(folder / "tables" / f"{picture.name}.csv", index=False, lineterminator="\n")
+    for part in ("figures", "tables"):
+        _zip(folder / part)
+
+
+def _zip(folder: Path) -> None:
+    """Pack the files of a folder beside it, so that the same files give the same bytes."""
+    with ZipFile(folder.with_suffix(".zip"), "w", ZIP_DEFLATED) as packed:
+        for path in sorted(folder.iterdir()):
+            packed.writestr(ZipInfo(f"{folder.name}/{path.name}"), path.read_bytes(), ZIP_DEFLATED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +10,10 @@ import pandas as pd
 
 from mossa.analysis import Findings, analyse
 from mossa.errors import DataError, choices
+from mossa.report.against import Against, compared
 from mossa.report.gallery import gallery, write_gallery
 from mossa.report.markdown import markdown
-from mossa.report.page.data import page_data
-from mossa.report.page.render import render
+from mossa.report.page.render import Source, render
 
 FORMATS = ("html", "md")
 
@@ -24,15 +24,19 @@ def write_report(
     *,
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    prompts: Mapping[str, list[str]] | None = None,
+    prompts: Mapping[str, Sequence[str | Sequence[str]]] | None = None,
     estimator: str | None = None,
     findings: Findings | None = None,
+    taught: Iterable[str] = (),
+    against: Against | None = None,
     format: Literal["html", "md"] = "html",
 ) -> Path:
     """Write the report of a run's `tables` (docs/architecture.md) into `folder` and return its page.
 
     `folder` gets index.html or report.md, `figures/<name>.pdf`, `.svg`, `.png` and `tables/<name>.csv`. `study` holds
-    the resolved settings, `provenance` versions, seeds and counts, `prompts` a few per task: all shown as they are.
+    the resolved settings, `provenance` versions, seeds and counts (paths are cut to their last part), `prompts` a few
+    per task, alone or with their target. `taught` are tasks that the base is known to have been taught, and
+    `against` is another run to compare with.
     `estimator` defaults to the one the analysis prefers; `findings` are what an analysis of these tables has given, and
     are taken as they are, `estimator` too. The same input gives the same bytes. Raises DataError for a table
     that breaks its contract, for an unknown estimator or format, and if no similarity was measured at all.
@@ -43,7 +47,10 @@ def write_report(
     if findings.curves.empty:
         raise DataError("The run has no similarities, so there is nothing to report. Run the study first.")
     chosen = findings.estimator or str(findings.curves["estimator"].iloc[0])
-    pictures, not_drawn = gallery(findings, chosen)
+    known = frozenset(taught)
+    pictures, not_drawn = gallery(findings, chosen, known)
+    if against:
+        compared(findings, against.findings)  # refused before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     write_gallery(pictures, folder)
     if format == "md":
@@ -51,7 +58,7 @@ def write_report(
         text = markdown(findings, chosen, pictures, not_drawn, study, provenance)
     else:
         path = folder / "index.html"
-        data = page_data(findings, chosen)
-        text = render(findings, data, pictures, not_drawn, tables, study, provenance, prompts or {})
+        source = Source(findings, chosen, tables, study, provenance, prompts or {}, known, against)
+        text = render(source, pictures, not_drawn)
     path.write_text(text, encoding="utf-8", newline="\n")
     return path

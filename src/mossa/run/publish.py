@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from mossa.errors import RunFolderError
+from mossa.analysis.headline import Headline, headline
+from mossa.errors import DataError, ModelError, RunFolderError
+from mossa.report.against import Against
 from mossa.run.engines.runners import at_work
 from mossa.run.run import Prepared
+from mossa.store.folder import MANIFEST
 from mossa.store.provenance import provenance
-from mossa.store.record import Record
+from mossa.store.record import Record, read_record
 from mossa.store.tables import gather, made_from, write_tables
+from mossa.study.schema import Study
+from mossa.tinyflan import planted
 
 MADE_FROM = "report/.made-from"  # beside the page: from which units
 
 
 class Published(NamedTuple):
-    """A report: the page to open, and its answers as (research question, sentence)."""
+    """A report: the page to open, and its headline."""
 
     page: Path
-    answers: tuple[tuple[str, str], ...]
+    headline: Headline
 
 
-def publish(record: Record, tables: dict[str, pd.DataFrame], form: Literal["html", "md"] = "html") -> Published:
-    """Write figures and report from `tables` into the run folder."""
+def publish(
+    record: Record,
+    tables: dict[str, pd.DataFrame],
+    form: Literal["html", "md"] = "html",
+    against: Path | None = None,
+) -> Published:
+    """Write figures and report from `tables` into the run folder, beside the run in the folder `against` if given."""
     with record.run.writing():
         if form == "html":  # until the page is whole again, it counts as old
             (record.run.path / MADE_FROM).unlink(missing_ok=True)
-        published = draw_report(record, tables, record.run.path / "report", form)
-        if form == "html":
+        published = draw_report(record, tables, record.run.path / "report", form, against)
+        if form == "html" and not against:
             (record.run.path / MADE_FROM).write_text(_mark(record))
     return published
 
 
 def write_again(
-    prepared: Prepared, form: Literal["html", "md"], say: Callable[[str], None], how_to_run: str
+    prepared: Prepared,
+    form: Literal["html", "md"],
+    say: Callable[[str], None],
+    how_to_run: str,
+    against: Path | None = None,
 ) -> Published:
     """Write tables and report of what is done into the run folder again.
 
@@ -49,21 +65,55 @@ def write_again(
     with at_work(record.run, prepared.plan, True, say):
         tables = gather(record.run, record.units, record.fingerprints)
         write_tables(tables, record.run.path / "results", record.run)
-        return publish(record, tables, form)
+        return publish(record, tables, form, against)
 
 
 def draw_report(
-    record: Record, tables: dict[str, pd.DataFrame], folder: Path, form: Literal["html", "md"] = "html"
+    record: Record,
+    tables: dict[str, pd.DataFrame],
+    folder: Path,
+    form: Literal["html", "md"] = "html",
+    against: Path | None = None,
 ) -> Published:
     """Write figures and report from `tables` into any folder."""
     from mossa.analysis import analyse  # here, for most of a run that has nothing to do would go into importing these
     from mossa.report import write_report
 
     findings = analyse(tables)
-    study = record.study.model_dump(mode="json")
-    made, prompts = _how_made(record), record.prompts
-    page = write_report(tables, folder, study=study, provenance=made, prompts=prompts, findings=findings, format=form)
-    return Published(page, findings.answers)
+    page = write_report(
+        tables,
+        folder,
+        study=record.study.model_dump(mode="json"),
+        provenance=_how_made(record),
+        prompts=record.prompts,
+        findings=findings,
+        taught=taught(record.study),
+        against=_other_run(against, findings.estimator) if against else None,
+        format=form,
+    )
+    return Published(page, headline(findings))
+
+
+def taught(study: Study) -> list[str]:
+    """Return the tasks that a base of TinyFLAN was taught; of other bases nothing is known."""
+    base = Path(study.base.model)
+    if study.tasks.source != "tinyflan" or base.parts[-3:-1] != ("tinyflan", "bases"):
+        return []
+    with contextlib.suppress(ModelError):
+        return planted(base.name)
+    return []
+
+
+def _other_run(folder: Path, estimator: str | None) -> Against:
+    """Return what was found in another run, read by the same measure; raises `DataError` if it has none."""
+    from mossa.analysis import analyse
+
+    record = read_record(folder)
+    tables = gather(record.run, record.units, record.fingerprints)
+    if "similarity" not in tables:
+        raise DataError(f"{folder} has no similarities to compare with. Run that study first.")
+    name = record.study.name if folder.name == record.study.name else f"{record.study.name} ({folder.name})"
+    return Against(name, analyse(tables, estimator=estimator))
 
 
 def is_current(record: Record) -> bool:
@@ -84,5 +134,13 @@ def _how_made(record: Record) -> dict[str, Any]:
         "units": len(record.units),
         "not_done": {name: status.why for name, status in record.status().items() if status.state != "done"},
         "unit_seconds": round(seconds, 1),
+        **_finished(record),
         "seeds": {"split": record.study.tasks.seed, "controls": record.study.control.seeds},
     }
+
+
+def _finished(record: Record) -> dict[str, str]:
+    """Return the day on which the last unit was done, by the time of its manifest."""
+    paths = [record.run.folder(name) / MANIFEST for name in record.units]
+    times = [path.stat().st_mtime for path in paths if path.is_file()]
+    return {"finished": datetime.datetime.fromtimestamp(max(times), datetime.UTC).date().isoformat()} if times else {}

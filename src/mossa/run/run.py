@@ -59,7 +59,7 @@ class Prepared:
     @property
     def record(self) -> Record:
         """Return what stays of this in the run folder."""
-        shown = {task.name: [example.prompt for example in task.test[:SHOWN_PROMPTS]] for task in self.tasks}
+        shown = {task.name: [(each.prompt, each.target) for each in task.test[:SHOWN_PROMPTS]] for task in self.tasks}
         return Record(self.study, self.run, self.units, self.fingerprints, shown, self.rendering)
 
     @property

@@ -22,7 +22,7 @@ STUDY, RECORD = "study.yaml", "record.json"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A study as it was planned: settings, folder, units with their fingerprints, and a few prompts per task.
+    """A study as it was planned: settings, folder, units with their fingerprints, and a few prompts with targets per task.
 
     `rendering` is what stands around every prompt; None in a folder of an earlier version.
     """
@@ -31,7 +31,7 @@ class Record:
     run: RunFolder
     units: dict[str, Unit]
     fingerprints: dict[str, str]
-    prompts: dict[str, list[str]]
+    prompts: dict[str, list[tuple[str, str]]]
     rendering: Rendering | None = None
 
     def status(self) -> dict[str, Status]:
@@ -83,9 +83,23 @@ def read_record(folder: Path) -> Record:
             unit = Unit(_safe(found["step"]), _safe(found["key"]), found["settings"], tuple(found["inputs"]))
             units[unit.id] = unit
             marks[unit.id] = str(found["fingerprint"])
+        prompts = {  # earlier versions kept no targets
+            task: [(each, "") if isinstance(each, str) else (str(each[0]), str(each[1])) for each in those]
+            for task, those in content["prompts"].items()
+        }
         rendering = Rendering.read(content["rendering"]) if "rendering" in content else None
-        return Record(study, RunFolder(folder), units, marks, content["prompts"], rendering)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, ValidationError) as error:
+        return Record(study, RunFolder(folder), units, marks, prompts, rendering)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+        IndexError,
+        AttributeError,
+        yaml.YAMLError,
+        ValidationError,
+    ) as error:
         raise RunFolderError(f"{folder}: {STUDY} or {RECORD} cannot be read: {error}") from error
 
 

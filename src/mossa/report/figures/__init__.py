@@ -2,14 +2,15 @@
 
 from mossa.report.figures.boxes import clusters, layers, unseen
 from mossa.report.figures.canvas import save
-from mossa.report.figures.lines import dimensionality, sections, separability
+from mossa.report.figures.lines import change, dimensionality, sections, separability
 from mossa.report.figures.maps import correlates, heatmap
-from mossa.report.figures.points import controls, dose, projection
+from mossa.report.figures.points import controls, dose, performance, projection
 from mossa.report.figures.ranking import encoded
 from mossa.report.figures.relations import affinity, layer_map
 
 __all__ = [
     "affinity",
+    "change",
     "clusters",
     "controls",
     "correlates",
@@ -19,6 +20,7 @@ __all__ = [
     "heatmap",
     "layer_map",
     "layers",
+    "performance",
     "projection",
     "save",
     "sections",

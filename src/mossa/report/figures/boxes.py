@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from mossa.report.colours import CEILING, Colours, in_order, model_colours
+from mossa.report import titles
+from mossa.report.colours import CEILING, Colours, Style, in_order, model_styles
 from mossa.report.figures.canvas import (
+    across,
     blank,
     blank_because,
     count,
+    entitle,
     layer_ticks,
     legend_below,
     need,
     once,
     root,
+    same_height,
     short,
     styled,
 )
-from mossa.report.select import undefined
+from mossa.report.select import RIBBONS_ABOVE, undefined
+from mossa.report.select import boxes as box_table
 from mossa.report.select import unseen as unseen_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NEEDED = ("experimental", "task", "layer", "value")
+FEWEST_FOR_QUARTILES = 5
 
 
 @styled
 def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", colours: Colours | None = None) -> Axes:
     """Draw figure 2: per layer and model a box of similarity over tasks with every task as a point over it.
 
-    `table` has one row per (experimental, task, layer), as `select.reading` returns it; rows of `control` are the
-    noise ceiling and drawn as its median, dashed. Boxes are quartiles with whiskers to the last task within 1.5 box
-    heights, as in the paper. `colours` of all models keeps them the same over several figures. Raises `DataError` for
-    missing columns and for two rows with one key.
+    Above 12 layers, median lines and ribbons of the quartiles take the place of boxes, which would be slivers. `table`
+    has one row per (experimental, task, layer), as `select.reading` returns it; rows of `control` are two controls of
+    one task and drawn as their median. Whiskers reach the last task within 1.5 box heights, as in the paper. `colours`
+    of all models keeps them the same over several figures. Raises `DataError` for missing columns and for two rows
+    with one key.
     """
     need(table, *NEEDED)
     once(table, "experimental", "task", "layer")
@@ -46,30 +52,34 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", co
     defined = table.dropna(subset=["value"])
     if defined.empty:
         return blank_because(axes, undefined(table) or "No similarity was measured.")
-    colours = colours or model_colours(table["experimental"])
+    styles = styles_of(table["experimental"], colours)
     models = [model for model in in_order(defined["experimental"]) if model != CEILING]
-    width = 0.8 / max(1, len(models))
-    jitter = np.random.default_rng(0)
+    axis = sorted(defined["layer"].unique())
+    draw = _ribbon if len(axis) > RIBBONS_ABOVE else _boxes
     for place, model in enumerate(models):
         rows = defined[defined["experimental"] == model]
-        shift = (place - (len(models) - 1) / 2) * width
-        _boxes(axes, rows, shift, width, colours[model])
-        x = rows["layer"] + shift + jitter.uniform(-0.3, 0.3, len(rows)) * width
-        axes.plot(x, rows["value"], ".", color=colours[model], markersize=1.6, alpha=0.55, markeredgewidth=0)
         label = f"{short(model)} ({count(rows['task'].nunique(), 'task')})"
-        axes.plot([], [], "s", color=colours[model], markersize=5, label=label)
-    _ceiling(axes, defined, colours[CEILING])
-    layer_ticks(axes, sorted(defined["layer"].unique()))
+        draw(axes, rows, styles[model], label, place, len(models))
+    _agreement(axes, defined, styles[CEILING])
+    layer_ticks(axes, axis)
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel("similarity to the control model")
-    axes.set_title(title or "Similarity to each task's control model")
+    axes.set_ylabel("similarity to the specialist")
+    entitle(axes, title or titles.most_apart(defined))
     legend_below(axes, undefined(table))
     return axes
 
 
-def _boxes(axes: Axes, rows: pd.DataFrame, shift: float, width: float, colour: str) -> None:
+def styles_of(models: pd.Series, colours: Colours | None) -> dict[str, Style]:
+    """Return the style of every model, in the order of `colours` where they are given."""
+    styles = model_styles([*(colours or {}), *models])
+    return {model: style._replace(colour=(colours or {}).get(model, style.colour)) for model, style in styles.items()}
+
+
+def _boxes(axes: Axes, rows: pd.DataFrame, style: Style, label: str, place: int, models: int) -> None:
+    width = 0.8 / models
+    shift = (place - (models - 1) / 2) * width
     layers = np.unique(rows["layer"].to_numpy(int))
-    line = {"color": colour, "linewidth": 0.7}
+    line = {"color": style.colour, "linewidth": 0.7}
     axes.boxplot(
         [rows.loc[rows["layer"] == layer, "value"].to_numpy(float) for layer in layers],
         positions=layers + shift,
@@ -78,71 +88,78 @@ def _boxes(axes: Axes, rows: pd.DataFrame, shift: float, width: float, colour: s
         showcaps=False,
         patch_artist=True,
         manage_ticks=False,
-        boxprops={"facecolor": colour, "alpha": 0.28, "edgecolor": colour, "linewidth": 0.5},
+        boxprops={"facecolor": style.colour, "alpha": 0.28, "edgecolor": style.colour, "linewidth": 0.5},
         whiskerprops=line,
-        medianprops={"color": colour, "linewidth": 1.3},
+        medianprops={"color": style.colour, "linewidth": 1.3},
     )
+    x = rows["layer"] + shift + np.random.default_rng(place).uniform(-0.3, 0.3, len(rows)) * width
+    axes.plot(x, rows["value"], ".", color=style.colour, markersize=1.6, alpha=0.55, markeredgewidth=0)
+    axes.plot([], [], "s", color=style.colour, markersize=5, label=label)
 
 
-def _ceiling(axes: Axes, defined: pd.DataFrame, colour: str) -> None:
+def _ribbon(axes: Axes, rows: pd.DataFrame, style: Style, label: str, *_place: int) -> None:
+    table = box_table(rows)
+    axes.fill_between(table["layer"], table["q1"], table["q3"], color=style.colour, alpha=0.18, linewidth=0)
+    axes.plot(table["layer"], table["median"], style.dash, color=style.colour, label=f"{label}, median and quartiles")
+
+
+def _agreement(axes: Axes, defined: pd.DataFrame, style: Style) -> None:
     """Draw the median over tasks of the similarity of two controls of one task, if two were trained."""
     rows = defined[defined["experimental"] == CEILING]
     if rows.empty:
         return
     median = rows.groupby("layer")["value"].median()
-    label = f"noise ceiling, median ({count(rows['task'].nunique(), 'task')})"
-    axes.plot(median.index, median, linestyle=(0, (3, 2)), linewidth=1, color=colour, label=label)
+    label = f"two specialists of one task, median ({count(rows['task'].nunique(), 'task')})"
+    axes.plot(median.index, median, style.dash, linewidth=1.2, color=style.colour, label=label)
 
 
 @styled
 def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None) -> list[Axes]:
-    """Draw figure 3: one panel per task cluster with each model's median over its tasks and the band of quartiles.
+    """Draw figure 3: one panel per task cluster with each model's median over its tasks.
 
-    Lines and bands replace the paper's boxes, because a cluster holds two to seven tasks: every task is a point.
+    A cluster of five tasks or more has the band of its quartiles; a smaller one has a thin line per task instead.
     `table` is as in `layers` with a column `cluster`; `axes` holds at least as many axes as there are clusters.
     """
     need(table, *NEEDED, "cluster")
     once(table, "experimental", "task", "layer")
     names = sorted(table["cluster"].unique())
     if axes is None:
-        columns = min(3, max(1, len(names)))
+        columns = across(len(names))
         rows = -(-max(1, len(names)) // columns)
         axes = blank(0.6 + 1.7 * rows, rows, columns)
-    colours = colours or model_colours(table["experimental"])
+    styles = styles_of(table["experimental"], colours)
     for panel, name in zip(axes, names, strict=False):
-        _cluster(panel, table[table["cluster"] == name], name, colours)
+        _cluster(panel, table[table["cluster"] == name], name, styles)
     for panel in axes[len(names) :]:
         panel.set_axis_off()
     if names:
-        for panel in axes[1 : len(names)]:
-            panel.sharey(axes[0])
+        same_height(axes[: len(names)])
         lines = {str(line.get_label()): line for panel in axes for line in panel.lines}
         handles = [line for label, line in lines.items() if not label.startswith("_")]
-        root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)))
+        root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=across(len(handles), 4))
     return list(axes)
 
 
-def _cluster(axes: Axes, rows: pd.DataFrame, name: str, colours: Colours) -> None:
+def _cluster(axes: Axes, rows: pd.DataFrame, name: str, styles: dict[str, Style]) -> None:
     defined = rows.dropna(subset=["value"])
     for model in in_order(rows["experimental"]):
-        part = defined[defined["experimental"] == model]
+        part, style = defined[defined["experimental"] == model], styles[model]
         quartiles = part.groupby("layer")["value"].quantile(np.array([0.25, 0.5, 0.75])).unstack()
-        if model == CEILING:
-            axes.plot(
-                quartiles.index, quartiles.get(0.5, []), "--", lw=0.9, color=colours[model], label="noise ceiling"
-            )
+        label = "two specialists" if model == CEILING else short(model)
+        axes.plot(quartiles.index, quartiles.get(0.5, []), style.dash, color=style.colour, label=label)
+        if model == CEILING or quartiles.empty:
             continue
-        axes.plot(quartiles.index, quartiles.get(0.5, []), color=colours[model], label=short(model))
-        if not quartiles.empty:
+        if part["task"].nunique() >= FEWEST_FOR_QUARTILES:
             axes.fill_between(
-                quartiles.index, quartiles[0.25], quartiles[0.75], color=colours[model], alpha=0.2, linewidth=0
+                quartiles.index, quartiles[0.25], quartiles[0.75], color=style.colour, alpha=0.2, linewidth=0
             )
-        axes.plot(part["layer"], part["value"], ".", color=colours[model], markersize=1.4, alpha=0.5, mew=0)
+        else:
+            for _, task in part.groupby("task"):
+                axes.plot(task["layer"], task["value"], color=style.colour, linewidth=0.4, alpha=0.6)
+        axes.plot(part["layer"], part["value"], ".", color=style.colour, markersize=1.4, alpha=0.5, mew=0)
     missing = int(rows["value"].isna().sum())
-    counted = f"{short(name, 60)} (n = {rows['task'].nunique()}" + (
-        f", {missing} values undefined)" if missing else ")"
-    )
-    axes.set_title(textwrap.fill(counted, 38), fontsize=7.5)
+    undefined_words = f", {missing} values undefined" if missing else ""
+    entitle(axes, f"{short(name, 40)} (n = {rows['task'].nunique()}{undefined_words})", fontsize=7.5)
     axes.set_xlabel("layer")
 
 
@@ -153,5 +170,5 @@ def unseen(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | 
     rows = unseen_rows(table)
     if rows.empty:
         return blank_because(axes or blank(1.5)[0], "No task was held out of any experimental model.")
-    colours = colours or model_colours(table["experimental"])
-    return layers(rows, axes, title="Similarity to the control models of held-out tasks", colours=colours)
+    title = f"Held-out tasks. {titles.most_apart(rows)}"
+    return layers(rows, axes, title=title, colours={**(colours or {})} or None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
+from mossa.analysis.wording import count as count
 from mossa.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,12 +27,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FORMATS = ("pdf", "svg", "png")
-TEXT_WIDTH = 7.0
-"""Inches: the width of a two-column page."""
+TEXT_WIDTH, COLUMN_WIDTH = 7.0, 3.35
+"""Inches: the width of a two-column page, and of one of its columns."""
+RESOLUTION = 300
+"""Dots per inch of a PNG."""
+_width: ContextVar[float] = ContextVar("width", default=TEXT_WIDTH)
 
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 9,
+    "figure.titlesize": 9,
     "axes.titlelocation": "left",
     "axes.labelsize": 8,
     "axes.spines.top": False,
@@ -72,9 +80,31 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
-def blank(height: float, rows: int = 1, columns: int = 1, width: float = TEXT_WIDTH) -> list[Axes]:
-    """Return the axes of a new figure, row by row; `height` and `width` in inches."""
-    figure = Shown(figsize=(width, height), layout="constrained")
+@contextmanager
+def drawn_at(width: float) -> Iterator[None]:
+    """Draw every new figure of the block as wide as `width` inches."""
+    token = _width.set(width)
+    try:
+        yield
+    finally:
+        _width.reset(token)
+
+
+def across(panels: int, most: int = 3, least: float = 2.3) -> int:
+    """Return how many of these panels, each at least `least` inches wide, stand side by side in a new figure."""
+    return max(1, min(panels, most, int(_width.get() / least)))
+
+
+def same_height(axes: Sequence[Axes]) -> None:
+    """Give panels one range of y, which holds all that is drawn in any of them."""
+    ends = [panel.get_ylim() for panel in axes]
+    for panel in axes:
+        panel.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+
+
+def blank(height: float, rows: int = 1, columns: int = 1) -> list[Axes]:
+    """Return the axes of a new figure, row by row; `height` in inches."""
+    figure = Shown(figsize=(_width.get(), height), layout="constrained")
     FigureCanvasAgg(figure)
     return list(figure.subplots(rows, columns, squeeze=False).ravel())
 
@@ -84,9 +114,17 @@ def short(name: str, longest: int = 40) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def count(n: int, noun: str) -> str:
-    """Return `n` things in words: 1 task, 2 tasks."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE["axes.titlesize"]) -> None:
+    """Write a title that breaks where its axes end; the names of its ticks take `beside` inches from their width."""
+    spec = axes.get_subplotspec()
+    columns = spec.get_gridspec().ncols if spec else 1
+    inches = root(axes).get_figwidth() / columns - 0.6 - beside
+    axes.set_title(textwrap.fill(text, max(18, int(inches * 72 / (0.55 * fontsize)))), fontsize=fontsize)
+
+
+def label_width(names: Sequence[str], fontsize: float) -> float:
+    """Return about how many inches the longest of these names takes."""
+    return max(map(len, names), default=0) * 0.55 * fontsize / 72
 
 
 def legend_columns(labels: list[str], width: float) -> int:
@@ -110,7 +148,13 @@ def write_note(axes: Axes, note: str, points: int) -> None:
     """Write a small line of text `points` under the axes."""
     if note:
         place = ((0, 0), (0, -points), "axes fraction", "offset points")
-        axes.annotate(note, *place, fontsize=6, va="top", annotation_clip=False)
+        axes.annotate(
+            textwrap.fill(note, int((root(axes).get_figwidth() - 0.8) * 20)),
+            *place,
+            fontsize=6,
+            va="top",
+            annotation_clip=False,
+        )
 
 
 def root(axes: Axes) -> Figure:
@@ -131,7 +175,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     figure.set_layout_engine("none")  # laid out once, not again for every format
     for kind in FORMATS:
         path = stem.with_name(f"{stem.name}.{kind}")
-        figure.savefig(path, format=kind, dpi=200, metadata=metadata[kind])
+        figure.savefig(path, format=kind, dpi=RESOLUTION, metadata=metadata[kind])
         paths.append(path)
     figure.set_layout_engine(layout)
     return paths
@@ -166,8 +210,9 @@ def blank_because(axes: Axes, reason: str) -> Axes:
 
 
 def layer_ticks(axes: Axes, layers: list[int]) -> None:
-    """Label whole layers on x: all of them up to 40, else every fifth."""
-    shown = layers if len(layers) <= 40 else [layer for layer in layers if layer % 5 == 0 or layer == 1]
+    """Label whole layers on x: all that have room, else every fourth."""
+    inches = axes.get_position().width * root(axes).get_figwidth()
+    shown = layers if len(layers) <= 6.5 * inches else [layer for layer in layers if layer % 4 == 0 or layer == 1]
     axes.set_xticks(shown, [str(layer) for layer in shown])
     axes.set_xlim(layers[0] - 0.7, layers[-1] + 0.7)
     axes.set_xlabel("layer")

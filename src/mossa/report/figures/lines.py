@@ -1,20 +1,29 @@
-"""One number per layer and model: where the sections lie, and how many dimensions are in use (figure 5)."""
+"""One number per layer and model: the change by tuning, sections, dimensions in use (figure 5), separability."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mossa.report.colours import CEILING, GREY, Colours, in_order, model_colours
+from mossa.analysis.headline import change_title
+from mossa.report import titles
+from mossa.report.colours import CEILING, GREY, Colours, Style, in_order
+from mossa.report.figures.boxes import styles_of
 from mossa.report.figures.canvas import (
+    across,
     blank,
     blank_because,
     count,
+    entitle,
     layer_ticks,
     legend_below,
     need,
     once,
+    root,
+    same_height,
     short,
     styled,
 )
@@ -26,6 +35,53 @@ SHADES = {"shared": "#F4F4F4", "transition": "#DADADA", "refinement": "#ECECEC"}
 
 
 @styled
+def change(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None) -> list[Axes]:
+    """Draw the paired difference from the base per layer and model, one panel per group of tasks.
+
+    `table` holds the rows of one estimator of the findings' table `common_change`: within a panel all models stand on
+    the same tasks.
+    """
+    need(table, "group", "experimental", "layer", "median", "low", "high", "tasks")
+    once(table, "group", "experimental", "layer")
+    known = table.dropna(subset=["median"])
+    groups = list(known.groupby("group", sort=False))
+    if not groups:
+        return [blank_because(axes[0] if axes else blank(1.5)[0], "No difference from the base could be measured.")]
+    if axes is None:
+        columns = across(len(groups))
+        axes = blank(0.4 + 2.5 * -(-len(groups) // columns), -(-len(groups) // columns), columns)
+    styles = styles_of(table["experimental"], colours)
+    for panel, (name, rows) in zip(axes, groups, strict=False):
+        for model, part in rows.groupby("experimental", sort=False):
+            _line(panel, part.sort_values("layer"), "median", styles[str(model)], short(str(model)))
+        panel.axhline(0, color=GREY, linewidth=0.8)
+        layer_ticks(panel, sorted(known["layer"].unique()))
+        panel.set_ylabel("difference in similarity")
+        kind = "that all tuned models saw" if name == "tuned" else str(name)
+        entitle(panel, f"{count(int(rows['tasks'].max()), 'task')} {kind}. {change_title(rows)}.", fontsize=8)
+    same_height(axes[: len(groups)])
+    for panel in axes[len(groups) :]:
+        panel.set_axis_off()
+    legend_below(axes[0])
+    return list(axes)
+
+
+def _line(axes: Axes, rows: pd.DataFrame, y: str, style: Style, label: str) -> None:
+    """Draw one line with its interval `low` to `high`."""
+    low, high = rows["low"].astype(float), rows["high"].astype(float)
+    axes.fill_between(rows["layer"], low, high, color=style.colour, alpha=0.17, linewidth=0)
+    many = len(rows) > 16
+    axes.plot(
+        rows["layer"],
+        rows[y],
+        f"{style.dash}{'' if many else style.marker}",
+        color=style.colour,
+        markersize=3,
+        label=label,
+    )
+
+
+@styled
 def sections(
     change: pd.DataFrame, found: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None
 ) -> Axes:
@@ -33,26 +89,28 @@ def sections(
 
     `change` and `found` are the rows of one experimental model, population and estimator in the findings' tables
     `change` and `sections`. Bars at the bottom are the bootstrap intervals of the boundaries; without sections the
-    reason stands in the title.
+    reason stands under the figure.
     """
     need(change, "experimental", "layer", "median", "low", "high")
     need(found, "sections", "shared_end", "transition_end", "reason")
     once(change, "experimental", "layer")
-    axes = axes or blank(2.6)[0]
+    axes = axes or blank(2.8)[0]
     rows = change.dropna(subset=["median"]).sort_values("layer")
     if rows.empty:
         return blank_because(axes, "No difference from the base could be measured.")
     model = str(rows["experimental"].iloc[0])
-    colour = (colours or model_colours([model]))[model]
+    style = styles_of(rows["experimental"], colours)[model]
     ends = rows["layer"].iloc[[0, -1]].astype(int).tolist()
     row = found.iloc[0] if len(found) else None
-    for name, first, last in section_spans(row, *ends):
+    spans = section_spans(row, *ends)
+    for name, first, last in spans:
         axes.axvspan(first - 0.5, last + 0.5, color=SHADES[name], linewidth=0, zorder=0)
-        place = ((first + last) / 2, 1.0)
-        axes.annotate(name, place, (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=7)
+        place = ((first + last) / 2, 0.99)
+        axes.annotate(
+            name, place, (0, 0), ("data", "axes fraction"), "offset points", ha="center", va="top", fontsize=6.5
+        )
     axes.axhline(0, color=GREY, linewidth=0.7)
-    axes.fill_between(rows["layer"], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
-    axes.plot(rows["layer"], rows["median"], "o-", color=colour, markersize=2.5, label=f"{model} minus base")
+    _line(axes, rows, "median", style, f"{model} minus base: median over tasks, 95 % interval")
     for name in ("shared_end", "transition_end"):
         if row is not None and pd.notna(row[name]):
             low, high = float(row[f"{name}_low"]), float(row[f"{name}_high"])
@@ -60,12 +118,13 @@ def sections(
             axes.plot(*span, color="black", linewidth=2, transform=axes.get_xaxis_transform())
     layer_ticks(axes, list(range(ends[0], ends[1] + 1)))
     axes.set_ylabel("difference in similarity")
-    why = "" if row is None or pd.isna(row["reason"]) else f"\n{row['reason']}"
-    axes.set_title(
-        f"Similarity to the controls, {short(model)} minus base: median over tasks and 95 % interval{why}", pad=14
-    )
-    axes.title.set_fontsize(8)
+    entitle(axes, f"{short(model)}: {_section_words(spans)}")
+    legend_below(axes, "" if row is None or pd.isna(row["reason"]) else str(row["reason"]))
     return axes
+
+
+def _section_words(spans: list[tuple[str, int, int]]) -> str:
+    return ", ".join(f"{name} {first}-{last}" for name, first, last in spans) or "no sections can be named"
 
 
 def section_spans(row: pd.Series | None, first: int, last: int) -> list[tuple[str, int, int]]:
@@ -92,47 +151,52 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Co
     defined = table.dropna(subset=["dimensions_99"]).sort_values("layer")
     if defined.empty:
         return blank_because(axes, "No spectrum was measured.")
-    colours = {**model_colours(table["model"]), **(colours or {})}
+    styles = styles_of(table["model"], colours)
     for model in in_order(defined["model"]):
         rows = defined[defined["model"] == model]
         tasks = int(rows["tasks"].max())
-        label = f"controls ({tasks})" if model == CEILING else f"{short(model)} ({count(tasks, 'task')})"
-        axes.plot(rows["layer"], rows["dimensions_99"], "o-", color=colours[model], markersize=2.5, label=label)
-        axes.fill_between(
-            rows["layer"], rows["low"].astype(float), rows["high"].astype(float), color=colours[model], alpha=0.15, lw=0
-        )
+        label = f"specialists ({tasks})" if model == CEILING else f"{short(model)} ({count(tasks, 'task')})"
+        _line(axes, rows, "dimensions_99", styles[model], label)
     layer_ticks(axes, sorted(defined["layer"].astype(int).unique()))
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("dimensions")
-    axes.set_title("Principal dimensions that explain 99 % of the variance, mean over tasks with 95 % interval")
+    axes.set_ylabel("dimensions for 99 % of the variance")
+    entitle(axes, titles.dimensionality(defined))
     legend_below(axes)
     return axes
 
 
-DASHES = {"cluster": "-", "task": "--", "template": ":"}
-
-
 @styled
-def separability(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None) -> Axes:
-    """Draw how far above chance a linear classifier reads cluster, task and template off the representations.
+def separability(
+    table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None
+) -> list[Axes]:
+    """Draw, one panel per label, how far above chance a linear classifier reads it off the representations.
 
     `table` has one row per (model, layer, label) with `accuracy` and `chance`, as `mossa.analysis.separability`.
     """
     need(table, "model", "layer", "label", "accuracy", "chance")
     once(table, "model", "layer", "label")
-    axes = axes or blank(2.6)[0]
     defined = table.dropna(subset=["accuracy"]).sort_values("layer")
-    if defined.empty:
-        return blank_because(axes, "No separability could be measured.")
-    colours = {**model_colours(table["model"]), **(colours or {})}
-    for model in in_order(defined["model"]):
-        for label, rows in defined[defined["model"] == model].groupby("label"):
+    labels: list[Any] = list(dict.fromkeys(defined["label"]))
+    if not labels:
+        return [blank_because(axes[0] if axes else blank(1.5)[0], "No separability could be measured.")]
+    if axes is None:
+        columns = across(len(labels), 4, least=1.6)
+        axes = blank(0.7 + 1.7 * -(-len(labels) // columns), -(-len(labels) // columns), columns)
+    styles = styles_of(table["model"], colours)
+    for panel, label in zip(axes, labels, strict=False):
+        for model in in_order(defined["model"]):
+            rows = defined[(defined["model"] == model) & (defined["label"] == label)]
             above = rows["accuracy"].astype(float) - rows["chance"].astype(float)
-            style = DASHES.get(str(label), "-.")
-            axes.plot(rows["layer"], above, style, color=colours[model], label=f"{short(model)}: {label}")
-    axes.axhline(0, color=GREY, linewidth=0.7)
-    layer_ticks(axes, sorted(defined["layer"].astype(int).unique()))
-    axes.set_ylabel("accuracy above chance")
-    axes.set_title("What a linear classifier reads off the representations, cross-validated")
-    legend_below(axes)
-    return axes
+            style = styles[model]
+            panel.plot(rows["layer"], above, style.dash, color=style.colour, label=short(model))
+        panel.axhline(0, color=GREY, linewidth=0.7)
+        layer_ticks(panel, sorted(defined["layer"].astype(int).unique()))
+        entitle(panel, str(label).replace("_", " "), fontsize=8)
+    same_height(axes[: len(labels)])
+    for panel in axes[len(labels) :]:
+        panel.set_axis_off()
+    axes[0].set_ylabel("accuracy above chance")
+    figure = root(axes[0])
+    figure.suptitle(textwrap.fill(titles.separability(defined), int(figure.get_figwidth() * 14)), x=0.01, ha="left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return list(axes)

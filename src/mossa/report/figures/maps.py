@@ -9,31 +9,33 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 
+from mossa.report import titles
 from mossa.report.colours import CEILING, in_order
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, need, once, short, styled
+from mossa.report.figures.canvas import (
+    blank,
+    blank_because,
+    entitle,
+    label_width,
+    layer_ticks,
+    need,
+    once,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNDEFINED = "#D0D0D0"
 SIGNIFICANT = 0.05
-CORRELATES = {
-    "flesch_kincaid": "Flesch-Kincaid grade",
-    "coleman_liau": "Coleman-Liau index",
-    "train": "training examples",
-    "steps": "control's steps",
-    "update_norm": "control's update norm",
-    "prompt_tokens": "prompt length",
-    "control_loss": "control's test loss",
-    "base_loss": "base's test loss",
-}
 
 
 @styled
 def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axes]:
     """Draw one panel per model: similarity to the control, a row per task sorted by cluster, a column per layer.
 
-    `table` is as in `figures.layers` with a column `cluster`; undefined values are grey.
+    `table` is as in `figures.layers` with a column `cluster`; undefined values are grey. The scale is 0 to 1 in every
+    study; a value below 0 has the colour of 0.
     """
     need(table, "experimental", "task", "cluster", "layer", "value")
     once(table, "experimental", "task", "layer")
@@ -44,13 +46,12 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
     names = [short(task) for task in order["task"]]
     layers = sorted(table["layer"].unique())
     colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
-    low = float(np.floor(10 * table["value"].min()) / 10) if table["value"].notna().any() else 0.0
     image = None
     for panel, model in zip(axes, models, strict=False):
         rows = table[table["experimental"] == model]
         grid = rows.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
         image = panel.pcolormesh(
-            layers, np.arange(len(order)), grid.to_numpy(float), cmap=colours, vmin=low, vmax=1, shading="nearest"
+            layers, np.arange(len(order)), grid.to_numpy(float), cmap=colours, vmin=0, vmax=1, shading="nearest"
         )
         panel.set_facecolor(UNDEFINED)
         panel.set_title(short(model))
@@ -62,7 +63,7 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
         panel.set_yticks(np.arange(len(order)), names if panel is axes[0] else [""] * len(order), fontsize=5)
     if image is None:
         return [blank_because(axes[0], "No similarity was measured.")]
-    axes[0].figure.colorbar(image, ax=list(axes), label="similarity to the control model", aspect=40, pad=0.01)
+    axes[0].figure.colorbar(image, ax=list(axes), label="similarity to the specialist", aspect=40, pad=0.01)
     return list(axes)
 
 
@@ -102,12 +103,12 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
             text = f"{value:.2f}".replace("0.", ".").replace("-.00", ".00")
             weight = "bold" if sure else "normal"
             axes.text(layers[column], row, text, ha="center", va="center", fontsize=3.8, color=dark, weight=weight)
-    labels = [f"{CORRELATES.get(correlate, correlate)} · {short(model)}" for correlate, model in pairs]
+    labels = [f"{titles.CORRELATES.get(correlate, correlate)} · {short(model)}" for correlate, model in pairs]
     axes.set_yticks(np.arange(len(pairs)), labels)
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.grid(visible=False)
     layer_ticks(axes, layers)
     axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
-    axes.set_title("Correlation over tasks with the similarity to the control (bold: q < .05)")
+    entitle(axes, f"{titles.correlates(table)} (bold: q < .05)", beside=1 + label_width(labels, 7))
     axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01, aspect=25, fraction=0.04)
     return axes

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib import colormaps
 
 from mossa.analysis import dendrogram
-from mossa.report.figures.canvas import blank, blank_because, count, need, root, short, styled
+from mossa.report import titles
+from mossa.report.figures.canvas import across, blank, blank_because, count, entitle, need, root, short, styled
 from mossa.report.figures.maps import UNDEFINED
 
 if TYPE_CHECKING:
@@ -31,20 +32,20 @@ def affinity(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     `table` is as `mossa.analysis.affinity` returns it; undefined pairs are grey.
     """
     need(table, "layer", "task", "other", "value")
-    axes = axes or blank(6, width=6.6)[0]
+    axes = axes or blank(6.2)[0]
     if table["value"].notna().sum() == 0:
         return blank_because(axes, "No affinity between tasks is defined.")
     order = leaf_order(table)
     mean = table.groupby(["task", "other"])["value"].mean().unstack().reindex(index=order, columns=order)
     place = np.arange(len(order))
     colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
-    image = axes.pcolormesh(place, place, mean.to_numpy(float), cmap=colours, shading="nearest")
+    image = axes.pcolormesh(place, place, mean.to_numpy(float), cmap=colours, vmin=0, vmax=1, shading="nearest")
     names = [short(task, 24) for task in order]
     axes.set_xticks(place, names, rotation=90, fontsize=5)
     axes.set_yticks(place, names, fontsize=5)
     axes.invert_yaxis()
     axes.grid(visible=False)
-    axes.set_title(f"Similarity between the controls of {count(len(order), 'task')}, mean over layers")
+    entitle(axes, f"{titles.affinity(mean)}; mean over layers, {count(len(order), 'task')}")
     root(axes).colorbar(image, ax=axes, label="similarity", pad=0.01, aspect=40)
     return axes
 
@@ -57,14 +58,23 @@ def layer_map(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[A
     """
     need(table, "model", "other", "task", "layer", "other_layer", "value")
     pairs = list(table.groupby(["model", "other"], sort=False))
-    axes = axes or blank(3.2, 1, max(1, len(pairs)), width=3.8 * max(1, len(pairs)))
+    columns = across(len(pairs))
+    axes = axes or blank(2.9 * -(-max(1, len(pairs)) // columns), -(-max(1, len(pairs)) // columns), columns)
     colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
     for panel, ((model, other), part) in zip(axes, pairs, strict=False):
         mean = part.groupby(["layer", "other_layer"])["value"].mean().unstack()
-        image = panel.pcolormesh(mean.columns, mean.index, mean.to_numpy(float), cmap=colours, shading="nearest")
+        image = panel.pcolormesh(
+            mean.columns, mean.index, mean.to_numpy(float), cmap=colours, vmin=0, vmax=1, shading="nearest"
+        )
         panel.set_xlabel(f"layer of {short(str(other))}")
         panel.set_ylabel(f"layer of {short(str(model))}")
-        panel.set_title(f"Layer against layer ({count(int(part['task'].nunique()), 'task')})")
+        entitle(
+            panel,
+            f"{titles.layer_map([(str(model), str(other), mean)])} ({count(int(part['task'].nunique()), 'task')})",
+            fontsize=7.5,
+        )
         panel.grid(visible=False)
         root(panel).colorbar(image, ax=panel, label="similarity", pad=0.02)
+    for panel in axes[len(pairs) :]:
+        panel.set_axis_off()
     return list(axes)

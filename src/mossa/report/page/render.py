@@ -1,23 +1,51 @@
-"""The page as one string: the template filled, style, scripts and plotly.js inlined, the data embedded as JSON."""
+"""The page as one string: the template filled, style, script and plotly.js inlined, the charts embedded as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from mossa.analysis import Findings
+from mossa.analysis.headline import headline
+from mossa.report.against import Against, against_chart
+from mossa.report.colours import DARK
 from mossa.report.gallery import Picture
-from mossa.report.page.facts import facts
+from mossa.report.page.chart import Chart
+from mossa.report.page.charts import change_chart, layers_chart, place_chart
+from mossa.report.page.dots import encoded_chart, performance_chart
+from mossa.report.page.folded import (
+    correlates_chart,
+    dimensions_chart,
+    heat_chart,
+    projection_chart,
+    relations_charts,
+    separability_chart,
+    specialists_chart,
+)
+from mossa.report.page.masthead import BIBTEX, WORDS, masthead
+from mossa.report.page.rows import task_table
 from mossa.report.questions import by_question
 
-SCRIPTS = ("base.js", "map.js", "encoded.js", "boxes.js", "heatmap.js", "tasks.js", "space.js", "controls.js")
+
+class Source(NamedTuple):
+    """What a page is made of; `taught` are tasks that the base is known to have been taught."""
+
+    findings: Findings
+    estimator: str
+    tables: Mapping[str, pd.DataFrame]
+    study: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    prompts: Mapping[str, Sequence[str | Sequence[str]]]
+    taught: frozenset[str] = frozenset()
+    against: Against | None = None
 
 
 def asset(name: str) -> str:
@@ -25,53 +53,57 @@ def asset(name: str) -> str:
     return (files("mossa.report.page") / name).read_text(encoding="utf-8")
 
 
-def render(
-    findings: Findings,
-    data: Mapping[str, Any],
-    pictures: list[Picture],
-    not_drawn: list[str],
-    tables: Mapping[str, pd.DataFrame],
-    study: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    prompts: Mapping[str, list[str]],
-) -> str:
+def charts(source: Source) -> dict[str, list[Chart]]:
+    """Return the charts of every part of the page, without those that this study does not allow."""
+    findings, estimator = source.findings, source.estimator
+    plan: dict[str, list[Chart | None]] = {
+        "change": [change_chart(findings, estimator)],
+        "against": [against_chart(findings, source.against)] if source.against else [],
+        "performance": [performance_chart(findings)],
+        "layers": [layers_chart(findings, estimator)],
+        "place": [place_chart(source.tables.get("place"), findings.curves)],
+        "encoded": [encoded_chart(findings, estimator, source.taught)],
+        "tasks": [heat_chart(findings, estimator)],
+        "more": [
+            separability_chart(findings),
+            dimensions_chart(findings),
+            correlates_chart(findings, estimator),
+            specialists_chart(findings, estimator),
+            *relations_charts(findings),
+            projection_chart(findings),
+        ],
+    }
+    return {part: [chart for chart in those if chart is not None] for part, those in plan.items()}
+
+
+def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str:
     """Return the page. Everything that came from outside is escaped; the page's own policy forbids any request."""
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["yaml"] = as_yaml
+    environment.filters["breakable"] = lambda text: Markup(escape(text).replace("_", "_<wbr>"))
+    findings, parts = source.findings, charts(source)
+    table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
+    everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
     return environment.get_template("page.html.j2").render(
-        data=data,
-        tasks=facts(data["tasks"], tables, prompts),
-        judged=int(findings.controls["learned"].eq(True).fillna(False).sum()),
-        readings=agreement(findings.dose_readings),
-        failed_controls=findings.controls[findings.controls["learned"].eq(False).fillna(False)].to_dict("records"),
-        findings=findings,
+        name=str(source.study.get("name", "study")),
+        facts=masthead(source.study, source.provenance, findings, source.estimator),
+        headline=headline(findings),
         questions=by_question(findings.answers),
-        counts=counts(data, findings),
-        pictures=pictures,
         missing=[*findings.missing, *not_drawn],
-        study=study,
-        name=str(study.get("name", "study")),
-        provenance=provenance,
+        parts=parts,
+        table=table,
+        pictures=pictures,
+        against=source.against,
+        words=WORDS,
+        bibtex=BIBTEX,
+        made=as_yaml(_without_paths(source.provenance)),
+        study=as_yaml(_without_paths(source.study)),
+        data={"dark": DARK, "charts": {chart.name: chart.as_json() for chart in everything}},
         style=asset("style.css"),
         plotly=get_plotlyjs(),
-        scripts="\n".join(asset(name) for name in SCRIPTS),
+        script=asset("page.js"),
     )
-
-
-def agreement(readings: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return, per model, on how many tasks the paper's reading and the dose-controlled one agree, and where not."""
-    return [
-        {
-            "model": model,
-            "tasks": len(part),
-            "agree": int(part["agree"].eq(True).fillna(False).sum()),
-            "disagree": list(part.loc[part["agree"].eq(False).fillna(False), "task"]),
-            "unknown": int(part["agree"].isna().sum()),
-        }
-        for model, part in readings.groupby("experimental", sort=False)
-    ]
 
 
 def as_yaml(value: Any) -> str:
@@ -79,20 +111,11 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True, width=88)
 
 
-def counts(data: Mapping[str, Any], findings: Findings) -> list[tuple[str, str]]:
-    """Return the few numbers on top of the page: what was compared, and what was left out."""
-    curves = findings.curves[
-        findings.curves["estimator"].eq(data["estimator"]) & findings.curves["relation"].eq("control")
-    ]
-    missing = int(curves["value"].isna().sum())
-    prompts = curves.drop_duplicates("task")["n"].sum()
-    failed = int(findings.controls["learned"].eq(False).fillna(False).sum())
-    return [
-        ("tasks", f"{len(data['tasks'])}"),
-        ("clusters", f"{len(data['clusters'])}"),
-        ("layers", f"{len(data['layers'])}"),
-        ("models compared", f"{curves['experimental'].nunique()}"),
-        ("prompts", f"{int(prompts):,}" if pd.notna(prompts) else "unknown"),
-        ("controls that did not learn", f"{failed} of {len(findings.controls)}"),
-        ("undefined similarities", f"{missing:,} of {len(curves):,}"),
-    ]
+def _without_paths(value: Any) -> Any:
+    """Return settings with every absolute path cut to its last part: where files lie here is nobody else's business."""
+    if isinstance(value, Mapping):
+        return {key: _without_paths(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(each) for each in value]
+    text = str(value)
+    return f"…/{text.rstrip('/').rsplit('/', 1)[-1]}" if text.startswith("/") and "\n" not in text else value

@@ -1,0 +1,213 @@
+"""The headline of a run: a title that concludes, three sentences with their evidence, and whether to believe them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from mossa.analysis.answers import before, changes, confounds, moved, of_estimator
+from mossa.analysis.common import HELD_OUT, TUNED
+from mossa.analysis.wording import count, layers_in_words, listed, number
+
+if TYPE_CHECKING:
+    from mossa.analysis.findings import Findings
+
+
+class Point(NamedTuple):
+    """One sentence of the headline and the part of the page that shows its evidence."""
+
+    sentence: str
+    evidence: str
+
+
+class Check(NamedTuple):
+    """One line of "Can you believe it?": `state` is good, caution or unknown."""
+
+    about: str
+    state: str
+    sentence: str
+
+
+class Headline(NamedTuple):
+    """What a reader in a hurry is told."""
+
+    title: str
+    points: tuple[Point, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def caution(self) -> str:
+        """The first check that asks for caution, else the first that is unknown, else an empty sentence."""
+        ranked = sorted(self.checks, key=lambda check: ("caution", "unknown", "good").index(check.state))
+        return ranked[0].sentence if ranked and ranked[0].state != "good" else ""
+
+
+def headline(findings: Findings) -> Headline:
+    """Return the headline of the findings; its numbers are those of their tables."""
+    found = [
+        *(Point(each, "change") for each in list(changes(findings, TUNED))[:1]),
+        *(Point(each, "change") for group in held_out_groups(findings)[:1] for each in changes(findings, group)),
+        *(Point(each, "performance") for each in _performance(findings)),
+        *(Point(each, "encoded") for each in before(findings)),
+    ]
+    return Headline(_title(findings), tuple(found[:3]), tuple(checks(findings)))
+
+
+def held_out_groups(findings: Findings) -> list[str]:
+    """Return the groups of tasks that were held out of a model."""
+    return [str(name) for name in findings.common_change["group"].unique() if str(name).startswith(HELD_OUT)]
+
+
+def _performance(findings: Findings) -> Iterator[str]:
+    """Say how exact match moved, for a model with held-out tasks if there is one, on both kinds of task."""
+    table = findings.performance_summary.dropna(subset=["gain"]).sort_values("held_out", kind="stable")
+    models = [*table.loc[table["held_out"], "experimental"], *table["experimental"]]
+    told = [
+        f"{number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
+        f"{count(int(row['tasks']), 'held-out task' if row['held_out'] else 'tuned task')} ({row['worse']} worse)"
+        for row in table[table["experimental"].isin(models[:1])].to_dict("records")
+    ]
+    if told:
+        yield f"{models[0]}: exact match {listed(told)}."
+
+
+def change_title(table: pd.DataFrame) -> str:
+    """Return "sft moves towards the specialists in layers 5-8, unseen in layers 6-8" for rows of one group of tasks."""
+    said: list[str] = []
+    for model, own in table[table["median"].notna()].groupby("experimental", sort=False):
+        if own["q_value"].isna().all():
+            said.append(f"{model}: too few tasks to test")
+            continue
+        found = [
+            f"{way} them in {layers_in_words(list(rows['layer']))}" for way, rows in moved(own).items() if len(rows)
+        ]
+        said.append(f"{model} moves {listed(found)}" if found else f"{model}: no change detected")
+    return "; ".join(said).replace("them", "the specialists", 1) or "No tuned model was compared with the base"
+
+
+def _title(findings: Findings) -> str:
+    table = of_estimator(findings.common_change, findings)
+    tuned = table[table["group"].eq(TUNED) & table["median"].notna()]
+    if tuned.empty:
+        return next(before(findings), "No answer: see what is missing").removesuffix(".")
+    if tuned["q_value"].isna().all():
+        return "Too few tasks to test what tuning changed"
+    changed = sorted(
+        {int(layer) for rows in _by_model(tuned) for way in moved(rows).values() for layer in way["layer"]}
+    )
+    if not changed:
+        return "No change by tuning was detected in any layer"
+    return f"Tuning changed {layers_in_words(changed)}{_carried(table)}"
+
+
+def _carried(table: pd.DataFrame) -> str:
+    """Return whether models also moved towards the specialists on tasks held out of them."""
+    own = [
+        rows
+        for group, part in table[table["group"].ne(TUNED) & table["median"].notna()].groupby("group")
+        for rows in _by_model(part)
+        if str(rows["experimental"].iloc[0]) in str(group).removeprefix(HELD_OUT).split(" and ")
+    ]
+    if not own:
+        return ""
+    if all(rows["q_value"].isna().all() for rows in own):
+        return "; too few held-out tasks to test whether it carried over"
+    layers = sorted({int(layer) for rows in own for layer in moved(rows)["towards"]["layer"]})
+    if not layers:
+        return ", and no carry-over to held-out tasks was detected"
+    return f", and on held-out tasks {layers_in_words(layers)}"
+
+
+def _by_model(table: pd.DataFrame) -> list[pd.DataFrame]:
+    return [rows for _, rows in table.groupby("experimental", sort=False)]
+
+
+def checks(findings: Findings) -> Iterator[Check]:
+    """Yield what speaks for and against the headline: controls, their agreement, confounds, a second reading."""
+    yield _controls(findings.controls)
+    yield _agreement(findings)
+    found = list(confounds(findings))
+    if found:
+        yield Check("Confounds", "caution", f"Caution: {' '.join(_capital(each) for each in found)}")
+    else:
+        enough = of_estimator(findings.encoded, findings)["value"].count() >= 5
+        good = ("good", "Training steps, loss and distance do not go along with the base's similarity.")
+        yield Check("Confounds", *(good if enough else ("unknown", "Too few tasks to look for confounds.")))
+    yield _second_reading(findings)
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _controls(controls: pd.DataFrame) -> Check:
+    """Say how many specialists met their target, how many were stopped at a limit, and how many did not learn."""
+    about = "Specialists"
+    if controls.empty:
+        return Check(about, "unknown", "Nothing is known about the specialists (controls).")
+    failed = controls[controls["learned"].eq(False).fillna(False)]
+    limited = controls[controls["stopped_because"].eq("limit")]
+    met = int(controls["stopped_because"].eq("criterion").sum())
+    parts = [f"{met} of {count(len(controls), 'specialist')} met their target" if met or len(limited)
+             else f"{count(len(controls), 'specialist')} trained for the steps they were given"]  # fmt: skip
+    if len(limited):
+        span = _span(limited["accuracy"])
+        parts.append(f"{len(limited)} stopped at the step limit{span} ({listed(limited['task'])})")
+    elif not met:
+        parts[0] += _span(controls["accuracy"])
+    if len(failed):
+        parts.append(f"{len(failed)} did not learn and are left out of every reading ({listed(failed['task'])})")
+    unknown = int(controls["learned"].isna().sum())
+    if unknown:
+        parts.append(f"whether {unknown} learned is not known")
+    good = not (len(limited) or len(failed) or unknown)
+    return Check(about, "good" if good else "caution", f"{'; '.join(parts)}.")
+
+
+def _span(accuracy: pd.Series) -> str:
+    known = accuracy.dropna()
+    if known.empty:
+        return ""
+    low, high = number(known.min()), number(known.max())
+    return f" at {low if low == high else f'{low} to {high}'} exact match"
+
+
+def _agreement(findings: Findings) -> Check:
+    values = of_estimator(findings.encoded, findings)["ceiling"].dropna()
+    if values.empty:
+        return Check(
+            "Agreement of two specialists",
+            "unknown",
+            "Not measured, so how much of 1 is noise is not known; train two per task with `control: {seeds: [0, 1]}`.",
+        )
+    low, high = values.min(), values.max()
+    return Check(
+        "Agreement of two specialists",
+        "good",
+        f"Two specialists of one task are alike to {number(values.median())} (median of "
+        f"{count(len(values), 'task')}, from {number(low)} to {number(high)}).",
+    )
+
+
+def _second_reading(findings: Findings) -> Check:
+    readings = findings.dose_readings[findings.dose_readings["agree"].notna()]
+    if readings.empty:
+        return Check("A second reading", "unknown", _why_no_second(findings))
+    parts: list[str] = []
+    for model, own in readings.groupby("experimental", sort=False):
+        apart = own.loc[~own["agree"].astype(bool), "task"]
+        names = f" (not: {listed(apart)})" if len(apart) else ""
+        parts.append(f"for {model} on {len(own) - len(apart)} of {len(own)} tasks{names}")
+    agree = readings["agree"].astype(bool).mean()
+    return Check(
+        "A second reading",
+        "good" if agree > 0.8 else "caution",
+        f"Similarity of changes from the base says the same {listed(parts)}.",
+    )
+
+
+def _why_no_second(findings: Findings) -> str:
+    reasons = findings.dose_readings["reason"].dropna().unique()
+    return f"Not there: {reasons[0]}." if len(reasons) else "Not there: no tuned model was compared with the base."

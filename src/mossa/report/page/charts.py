@@ -1,0 +1,173 @@
+"""The charts over layers: what tuning changed, figure 2, and where a task acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mossa.analysis import Findings
+from mossa.analysis.common import HELD_OUT, TUNED, common_tasks
+from mossa.analysis.wording import count
+from mossa.report import titles
+from mossa.report.colours import CEILING, Style, in_order, model_styles
+from mossa.report.page.chart import AGREEMENT, NULL, Chart, Panel, Trace, View, band, layer_axis, line, safe
+from mossa.report.select import RIBBONS_ABOVE, boxes, reading, tuned_on
+
+CHANGED = "difference in similarity"
+
+
+def group_words(group: str, tasks: int) -> str:
+    """Return a group of tasks in words, with how many there are."""
+    return f"{count(tasks, 'task')} {'that every tuned model saw' if group == TUNED else group}"
+
+
+def change_chart(findings: Findings, estimator: str) -> Chart | None:
+    """Draw the paired difference from the base per layer, on the same tasks for every model."""
+    styles = model_styles(findings.curves["experimental"])
+    common = findings.common_change[findings.common_change["estimator"].eq(estimator)]
+    own = findings.change[findings.change["estimator"].eq(estimator)]
+    if own["median"].isna().all():
+        return None
+    span = _span(pd.concat([common, own]))
+    groups = [
+        _change_panel(group_words(str(group), int(rows["tasks"].max())), rows, styles, span)
+        for group, rows in common.groupby("group", sort=False)
+    ]
+    alone = [
+        _change_panel(f"{model}, {count(int(rows['tasks'].max()), 'task')}", rows, styles, span)
+        for model, part in own.groupby("experimental", sort=False)
+        for rows in [part[part["population"].eq(tuned_on(part))]]
+    ]
+    views = [View("the same tasks for every model", groups)] if groups else []
+    views.append(View("each model on all tasks it was tuned on", alone))
+    how = (
+        "Similarity to each task's specialist, tuned model minus base, against the same specialist: median over tasks "
+        "with its 95 % interval. Above zero, tuning moved the model towards the specialists."
+    )
+    return Chart("change", titles.change(findings), how, views)
+
+
+def _span(rows: pd.DataFrame) -> list[float]:
+    ends = rows[["low", "high", "median"]].astype(float)
+    low, high = min(0.0, float(np.nanmin(ends))), max(0.0, float(np.nanmax(ends)))
+    return [low - 0.06 * (high - low), high + 0.06 * (high - low)]
+
+
+def _change_panel(title: str, rows: pd.DataFrame, styles: dict[str, Style], span: list[float]) -> Panel:
+    data = [
+        trace
+        for model, part in rows.dropna(subset=["median"]).groupby("experimental", sort=False)
+        for trace in line(part, "median", str(model), styles[str(model)], ("q_value", "tasks"), "%{y:+.2f}")
+    ]
+    y = {"title": {"text": CHANGED}, "range": span, "zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~f"}
+    return Panel(title, data, {"height": 300, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": y})
+
+
+def layers_chart(findings: Findings, estimator: str) -> Chart | None:
+    """Draw figure 2: boxes per layer, or ribbons of the quartiles above 12 layers, with null and agreement."""
+    rows = reading(findings.curves, estimator)
+    rows = rows[rows["value"].notna()]
+    if rows.empty:
+        return None
+    tasks = common_tasks(findings.curves, findings.baseline)
+    views = [_layers_view(findings, rows[rows["task"].isin(those)], group) for group, those in tasks.items()]
+    everything = rows[~rows["held_out"].astype(bool)]
+    sets = everything[everything["experimental"].ne(CEILING)].groupby("experimental")["task"].agg(frozenset)
+    if sets.nunique() > 1 or not views:
+        views.append(_layers_view(findings, everything, "each model on all its own tasks (sets differ)"))
+    inside = rows[rows["task"].isin(tasks.get(TUNED, rows["task"].unique()))]
+    clusters = inside.groupby("cluster", sort=True)
+    views += (
+        [_layers_view(findings, part, f"of the cluster {name}") for name, part in clusters] if len(clusters) > 1 else []
+    )
+    how = (
+        "At each layer, the spread over tasks of the similarity to the task's specialist: quartiles and median, "
+        "and every task a point where there are few layers. Grey: the base against specialists of other tasks, and two "
+        "specialists of one task."
+    )
+    return Chart("layers", titles.layers(findings, estimator), how, views)
+
+
+def _layers_view(findings: Findings, rows: pd.DataFrame, group: str) -> View:
+    styles = model_styles(findings.curves["experimental"])
+    axis = sorted(rows["layer"].unique())
+    models = [model for model in in_order(rows["experimental"]) if model != CEILING]
+    draw = _ribbon if len(axis) > RIBBONS_ABOVE else _box
+    data = [trace for model in models for trace in draw(rows[rows["experimental"].eq(model)], model, styles[model])]
+    data += _references(findings, rows)
+    sizes = {model: rows.loc[rows["experimental"].eq(model), "task"].nunique() for model in models}
+    same = len(set(sizes.values())) == 1
+    tasks = count(max(sizes.values()), "task") if same else ", ".join(f"{model} {n}" for model, n in sizes.items())
+    label = group_words(group, max(sizes.values())) if group == TUNED or group.startswith(HELD_OUT) else group
+    layout = {"height": 400, "xaxis": layer_axis(axis), "boxmode": "group", "boxgap": 0.2, "boxgroupgap": 0.1,
+              "yaxis": {"title": {"text": "similarity to the specialist"}}}  # fmt: skip
+    return View(label, [Panel(f"n = {tasks}", data, layout)])
+
+
+def _box(rows: pd.DataFrame, model: str, style: Style) -> Iterator[Trace]:
+    table = boxes(rows)
+    groups = [part for _, part in rows.groupby("layer")]
+    yield {
+        "type": "box", "name": safe(model), "x": list(table["layer"]), "hoveron": "points", "boxpoints": "all",
+        "jitter": 0.6, "pointpos": 0, "q1": list(table["q1"]), "median": list(table["median"]), "q3": list(table["q3"]),
+        "lowerfence": list(table["whisker_low"]), "upperfence": list(table["whisker_high"]),
+        "y": [list(part["value"]) for part in groups],
+        "text": [[_hover(row) for row in part.to_dict("records")] for part in groups],
+        "hovertemplate": "%{text}<extra></extra>", "marker": {"color": f"{style.colour}99", "size": 3.5},
+        "line": {"color": style.colour, "width": 1.5}, "fillcolor": f"{style.colour}33",
+    }  # fmt: skip
+
+
+def _hover(row: dict[Any, Any]) -> str:
+    interval = f"{row['low']:.3f} to {row['high']:.3f}" if pd.notna(row["low"]) else "unknown"
+    n = f"{row['n']:.0f}" if pd.notna(row["n"]) else "unknown"
+    return (
+        f"<b>{safe(row['task'])}</b><br>{safe(row['cluster'])}<br>{row['value']:.3f} at layer {row['layer']}"
+        f"<br>95 % interval {interval}<br>n = {n} prompts"
+    )
+
+
+def _ribbon(rows: pd.DataFrame, model: str, style: Style) -> Iterator[Trace]:
+    table = boxes(rows)
+    yield from band(table, style.colour, "q1", "q3")
+    yield from line(table.drop(columns=["low", "high"]), "median", model, style, ("q1", "q3", "tasks"))
+
+
+def _references(findings: Findings, rows: pd.DataFrame) -> Iterator[Trace]:
+    """Yield the medians of what a similarity is read against, on the same tasks."""
+    curves = reading(findings.curves, str(findings.estimator), relations=("other_control", "ceiling"))
+    curves = curves[curves["task"].isin(rows["task"].unique()) & curves["value"].notna()]
+    null = curves[curves["experimental"].eq(findings.baseline)]
+    agreement = curves[curves["experimental"].eq(CEILING)]
+    names = (("base to specialists of other tasks", null, NULL), ("two specialists of one task", agreement, AGREEMENT))
+    for name, part, style in names:
+        if len(part):
+            yield from line(boxes(part)[["layer", "median", "tasks"]], "median", name, style, ("tasks",))
+
+
+def place_chart(place: pd.DataFrame | None, curves: pd.DataFrame) -> Chart | None:
+    """Draw where a task acts: the readings of the table `place` per layer, mean over tasks, if the run has it."""
+    if place is None or place.empty or place["value"].isna().all():
+        return None
+    known = place.dropna(subset=["value"])
+    name = "experimental" if "experimental" in known else "task"
+    styles = model_styles(curves["experimental"])
+    views: list[View] = []
+    for what, rows in known.groupby("reading", sort=False):
+        data: list[Trace] = []
+        for model, part in rows.groupby(name, sort=False):
+            table = boxes(part)
+            style = styles.get(str(model), NULL)
+            data += band(table, style.colour, "q1", "q3")
+            data += line(table[["layer", "median", "tasks"]], "median", str(model), style, ("tasks",))
+        layout = {
+            "height": 320,
+            "xaxis": layer_axis(sorted(rows["layer"].unique())),
+            "yaxis": {"title": {"text": safe(what)}},
+        }
+        views.append(View(str(what), [Panel(f"n = {count(rows['task'].nunique(), 'task')}", data, layout)]))
+    how = "Median over tasks with quartiles. What a layer itself does, not what it carries from the layers below."
+    return Chart("place", titles.place(known), how, views)

@@ -1,0 +1,87 @@
+"""What stands on top of the page: the model, what was tuned on what, the measure; and words that need explaining."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from mossa.analysis import Findings
+from mossa.analysis.wording import count
+from mossa.report.colours import CEILING
+
+WORDS = {
+    "specialist": (
+        "Specialist (control model)",
+        "The base, tuned on one task alone. What a specialist holds at a layer stands for what its task needs there.",
+    ),
+    "similarity": (
+        "Similarity (CKA)",
+        "How alike two models arrange the same prompts at a layer, from 0 to 1, whatever the directions they use. Only "
+        "the last token of a prompt is looked at.",
+    ),
+    "debiased": (
+        "Debiased, within",
+        "Plain CKA is too high when prompts are few beside the width of the model; the debiased one is not. `within` "
+        "removes what the wording of a template adds, `shift` compares changes from the base.",
+    ),
+    "null": (
+        "Null",
+        "What a similarity is read against: here the base against specialists of other tasks on the same prompts. They "
+        "have hardly moved on these prompts, so this is a comparison, not a test.",
+    ),
+    "agreement": (
+        "Agreement of two specialists",
+        "How alike two specialists of one task are that differ in their seed only. Little agreement means that much of "
+        "what a specialist became is chance.",
+    ),
+    "interval": (
+        "95 % interval",
+        "Over tasks: what the median would be with other tasks of this kind. A change is called detected where q < .05 "
+        "(signed-rank test over tasks, Benjamini-Hochberg over layers).",
+    ),
+}
+"""The six words of the page that need a sentence."""
+
+BIBTEX = """@inproceedings{zhao-etal-2024-layer,
+  title = {Layer by Layer: Uncovering Where Multi-Task Learning Happens in Instruction-Tuned Large Language Models},
+  author = {Zhao, Zheng and Ziser, Yftah and Cohen, Shay B.},
+  booktitle = {Proceedings of the 2024 Conference on Empirical Methods in Natural Language Processing},
+  year = {2024}, url = {https://aclanthology.org/2024.emnlp-main.847}}
+@software{mossa, title = {mossa: where in a language model a task lives}, author = {{The mossa authors}},
+  version = {0.1.0}}
+"""
+
+
+def masthead(
+    study: Mapping[str, Any], provenance: Mapping[str, Any], findings: Findings, estimator: str
+) -> list[tuple[str, str]]:
+    """Return what was compared, as (label, text): model and size, tasks, tuned models, measure, date."""
+    own = findings.curves[findings.curves["estimator"].eq(estimator) & findings.curves["relation"].eq("control")]
+    base = study.get("base")
+    model = str(base.get("model", "")) if isinstance(base, Mapping) else str(base or "")
+    widths = own["d"].dropna()
+    size = f"{count(own['layer'].nunique(), 'layer')}" + (f" of width {widths.iloc[0]:,.0f}" if len(widths) else "")
+    prompts = own.drop_duplicates("task")["n"].sum()
+    tasks = f"{count(own['task'].nunique(), 'task')} in {count(own['cluster'].nunique(), 'cluster')}"
+    facts = [
+        ("Base model", f"{_short(model)} · {size}" if model else size),
+        ("Tasks", f"{tasks}, {prompts:,.0f} test prompts" if prompts else tasks),
+        *(("Tuned model", _tuned_on(str(name), part)) for name, part in own.groupby("experimental", sort=False)
+          if name not in (findings.baseline, CEILING)),
+        ("Measure", estimator),
+    ]  # fmt: skip
+    date = provenance.get("finished")
+    return [*facts, ("Finished", str(date))] if date else facts
+
+
+def _short(model: str) -> str:
+    """Return a hub id as it is, and of a folder its last two parts: `bases/a`."""
+    return "/".join(model.rstrip("/").split("/")[-2:]) if model.startswith(("/", ".")) else model
+
+
+def _tuned_on(name: str, rows: pd.DataFrame) -> str:
+    held_out = rows.loc[rows["held_out"].astype(bool), "task"].nunique()
+    seen = rows["task"].nunique() - held_out
+    return f"{name}: {count(seen, 'task')}" + (f" ({held_out} held out)" if held_out else "")

@@ -1,0 +1,185 @@
+"""The table of all tasks: one row each, with what opens under it: curves, losses, its make-up, some prompts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mossa.analysis import Findings
+from mossa.analysis.wording import number, signed
+from mossa.report.colours import CEILING, in_order, model_styles
+from mossa.report.page.chart import Chart, Panel, View, layer_axis, line
+from mossa.report.select import reading
+
+LONGEST_PROMPT = 1500
+"""Characters shown of a prompt; the page says how many were cut."""
+
+PROPERTIES = {
+    "train": "training examples",
+    "validation": "validation examples",
+    "test": "test examples",
+    "left_out": "examples of the source left out",
+    "templates": "templates",
+    "skipped": "test prompts skipped",
+    "shortened": "test prompts shortened",
+    "prompt_tokens": "tokens per prompt",
+    "target_tokens": "tokens per target",
+    "flesch_kincaid": "Flesch-Kincaid grade",
+    "coleman_liau": "Coleman-Liau index",
+}
+
+
+class Cell(NamedTuple):
+    """A number as it is shown, and as it is sorted."""
+
+    text: str
+    sort: float | None
+
+
+class Row(NamedTuple):
+    """One task; `anchor` is its permalink, `marks` what is special about it."""
+
+    task: str
+    cluster: str
+    anchor: str
+    marks: list[str]
+    cells: list[Cell]
+    losses: list[tuple[str, str, str]]
+    about: list[tuple[str, str]]
+    prompts: list[tuple[str, str]]
+    chart: Chart
+
+
+class TaskTable(NamedTuple):
+    """Groups of columns as (title, columns in it), the columns, and the rows."""
+
+    groups: list[tuple[str, int]]
+    columns: list[str]
+    rows: list[Row]
+
+
+def task_table(
+    findings: Findings,
+    estimator: str,
+    tables: Mapping[str, pd.DataFrame],
+    prompts: Mapping[str, Sequence[str | Sequence[str]]],
+    taught: frozenset[str],
+) -> TaskTable:
+    """Return the table of all tasks; what a run does not hold is left out."""
+    rows = reading(findings.curves, estimator)
+    columns = {**_exact_match(findings), **_similarity(findings, rows)}
+    columns = {key: values for key, values in columns.items() if values.notna().any()}
+    groups: dict[str, int] = {}
+    for group, _ in columns:
+        groups[group] = groups.get(group, 0) + 1
+    losses, about = _by_task(tables.get("evaluation")), _by_task(tables.get("tasks"))
+    styles = model_styles(findings.curves["experimental"])
+    held = rows[rows["held_out"].astype(bool)].groupby("task")["experimental"].unique()
+    found: list[Row] = []
+    for (task, cluster), part in rows.groupby(["task", "cluster"]):
+        marks = ["taught"] if task in taught else []
+        marks += [f"held out of {model}" for model in held.get(task, [])]
+        found.append(
+            Row(
+                str(task),
+                str(cluster),
+                anchor(str(task)),
+                marks,
+                [_cell(values.get(task), group) for (group, _), values in columns.items()],
+                _losses(losses.get(str(task), [])),
+                _about(about.get(str(task), [])),
+                [_prompt(each) for each in prompts.get(str(task), [])],
+                _curves(len(found), part, styles),
+            )
+        )  # fmt: skip
+    return TaskTable(list(groups.items()), [name for _, name in columns], found)
+
+
+def anchor(task: str) -> str:
+    """Return the name by which the page's address points at a task."""
+    return f"task-{re.sub(r'[^A-Za-z0-9_.-]', '_', task)}"
+
+
+def _exact_match(findings: Findings) -> dict[tuple[str, str], pd.Series[Any]]:
+    table, found = findings.performance, {}
+    if table.empty:
+        return {}
+    by_task = table.drop_duplicates("task").set_index("task")
+    found["exact match", findings.baseline] = by_task["base_accuracy"]
+    for model, part in table.groupby("experimental", sort=False):
+        found["exact match", str(model)] = part.set_index("task")["tuned_accuracy"]
+    found["exact match", "specialist"] = by_task["control_accuracy"]
+    return found
+
+
+def _similarity(findings: Findings, rows: pd.DataFrame) -> dict[tuple[str, str], pd.Series[Any]]:
+    means = rows.groupby(["experimental", "task"])["value"].mean().unstack("task")
+    models = [model for model in in_order(means.index) if model != CEILING]
+    found = {("similarity, mean over layers", model): means.loc[model] for model in models}
+    for model in models:
+        if findings.baseline in means.index and model != findings.baseline:
+            found["change from the base", model] = means.loc[model] - means.loc[findings.baseline]
+    return found
+
+
+def _cell(value: Any, group: str) -> Cell:
+    if value is None or pd.isna(value):
+        return Cell("unknown", None)
+    return Cell(signed(value) if group.startswith("change") else number(value), float(value))
+
+
+def _curves(place: int, rows: pd.DataFrame, styles: dict[str, Any]) -> Chart:
+    data = [
+        trace
+        for model in in_order(rows["experimental"])
+        for part in [rows[rows["experimental"].eq(model)].sort_values("layer")]
+        for trace in line(part, "value", _called(model, part), styles[model], unit="%{y:.3f}")
+    ]
+    layout = {"height": 280, "xaxis": layer_axis(sorted(rows["layer"].unique())),
+              "yaxis": {"title": {"text": "similarity"}}}  # fmt: skip
+    task = str(rows["task"].iloc[0])
+    return Chart(f"row-{place}", f"Similarity to the specialist of {task}", "", [View("", [Panel("", data, layout)])])
+
+
+def _called(model: str, rows: pd.DataFrame) -> str:
+    if model == CEILING:
+        return "two specialists"
+    return f"{model}, held out" if rows["held_out"].astype(bool).any() else model
+
+
+def _by_task(table: pd.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in [] if table is None else table.to_dict("records"):
+        groups.setdefault(str(row["task"]), []).append({str(name): value for name, value in row.items()})
+    return groups
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    if value is None or pd.isna(value):
+        return "unknown"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{digits}f}"
+
+
+def _losses(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(str(row["model"]), _number(row["loss"]), _number(row.get("accuracy"))) for row in rows]
+
+
+def _about(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(words, _number(row.get(name), 1)) for row in rows for name, words in PROPERTIES.items()]
+
+
+def _prompt(given: str | Sequence[str]) -> tuple[str, str]:
+    """Return (prompt, target), both shortened; runs of earlier versions have no target."""
+    prompt, target = (given, "") if isinstance(given, str) else (given[0], given[1])
+    return shorten(prompt), shorten(target)
+
+
+def shorten(text: str) -> str:
+    """Return the text, its middle cut where it is longer than `LONGEST_PROMPT`, saying how much was cut."""
+    if len(text) <= LONGEST_PROMPT:
+        return text
+    half = LONGEST_PROMPT // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half:,} characters not shown …]\n{text[-half:]}"

@@ -1,0 +1,147 @@
+"""The title of every figure and chart: what it shows, as a conclusion, with numbers of the table behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from mossa.analysis import Findings
+from mossa.analysis.answers import LEVEL, of_estimator
+from mossa.analysis.common import TUNED
+from mossa.analysis.headline import change_title, checks
+from mossa.analysis.wording import count, listed, number, signed
+from mossa.report.colours import CEILING
+from mossa.report.select import common, reading
+
+CORRELATES = {
+    "flesch_kincaid": "Flesch-Kincaid grade",
+    "coleman_liau": "Coleman-Liau index",
+    "train": "training examples",
+    "steps": "the specialist's steps",
+    "update_norm": "the specialist's update norm",
+    "prompt_tokens": "prompt length",
+    "control_loss": "the specialist's test loss",
+    "base_loss": "the base's test loss",
+}
+
+
+def change(findings: Findings) -> str:
+    """Say which model moved where, on the tasks that all tuned models saw."""
+    table = of_estimator(findings.common_change, findings)
+    return change_title(table[table["group"].eq(TUNED)])
+
+
+def layers(findings: Findings, estimator: str) -> str:
+    """Say at which layer the models differ most, and their medians there."""
+    return most_apart(common(reading(findings.curves, estimator)))
+
+
+def most_apart(rows: pd.DataFrame) -> str:
+    """Say at which layer the medians of the models differ most, and what they are."""
+    own = rows[rows["experimental"].ne(CEILING) & rows["value"].notna()]
+    medians = own.pivot_table(index="layer", columns="experimental", values="value", aggfunc="median").dropna()
+    tasks = count(own["task"].nunique(), "task")
+    if medians.shape[1] < 2 or medians.empty:
+        return f"Similarity to the specialists, {tasks}"
+    layer = (medians.max(axis=1) - medians.min(axis=1)).idxmax()
+    words = listed(f"{model} {number(value)}" for model, value in medians.loc[layer].sort_values().items())
+    return f"The models differ most at layer {layer}: {words} (medians, {tasks})"
+
+
+def performance(findings: Findings) -> str:
+    """Say how mean exact match changed on tuned and on held-out tasks."""
+    table = findings.performance_summary.dropna(subset=["gain"])
+    if table.empty:
+        return "Loss per task, from base to tuned model"
+    told = [
+        f"{row['experimental']} {number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
+        f"{count(int(row['tasks']), ('held-out' if row['held_out'] else 'tuned') + ' task')}"
+        for row in table.sort_values("held_out", kind="stable").to_dict("records")
+    ]
+    return f"Exact match: {listed(told)}"
+
+
+def encoded(rows: pd.DataFrame, taught: frozenset[str]) -> str:
+    """Say to which specialists the base is closest; where it is known what it was taught, how many of them were."""
+    ranked = list(rows.sort_values("value", ascending=False)["task"])
+    if not taught:
+        return f"The base is most like the specialists of {listed(ranked[:3])}, least like {listed(ranked[-1:])}"
+    top = next((place for place, task in enumerate(ranked) if task not in taught), len(ranked))
+    there = sum(task in taught for task in ranked)
+    first = ranked[: max(1, there)]
+    if top > 1:
+        return f"The {top} tasks most similar to their specialists were all taught to this base ({there} were)"
+    right = sum(task in taught for task in first)
+    return (
+        f"{right} of the {len(first)} tasks most similar to their specialists were taught to this base ({there} were)"
+    )
+
+
+def place(table: pd.DataFrame) -> str:
+    """Say at which layer each reading of where the task acts is largest."""
+    told: list[str] = []
+    for name, rows in table.groupby("reading", sort=False):
+        medians = rows.groupby("layer")["value"].median()
+        told.append(f"{name} at layer {medians.idxmax()} ({number(float(medians.max()))})")
+    return f"Largest: {listed(told)}"
+
+
+def separability(table: pd.DataFrame) -> str:
+    """Say how far above chance each label is read off at best."""
+    above = table.assign(above=table["accuracy"].astype(float) - table["chance"].astype(float)).dropna(subset=["above"])
+    best = above.groupby("label", sort=False)["above"].max().sort_values(ascending=False)
+    words = listed(f"{str(label).replace('_', ' ')} {signed(value)}" for label, value in best.items())
+    return f"Read off the representations, at best above chance: {words}"
+
+
+def dimensionality(table: pd.DataFrame) -> str:
+    """Say at which layer the models use most different numbers of dimensions."""
+    grid = table.pivot_table(index="layer", columns="model", values="dimensions_99").dropna()
+    if grid.shape[1] < 2 or grid.empty:
+        return "Dimensions that explain 99 % of the variance"
+    layer = (grid.max(axis=1) - grid.min(axis=1)).idxmax()
+    words = [f"{_controls(name)} {value:.0f}" for name, value in grid.loc[layer].sort_values().items()]
+    return f"Dimensions in use differ most at layer {layer}: {listed(words)}"
+
+
+def _controls(name: object) -> str:
+    return "the specialists" if name == CEILING else str(name)
+
+
+def correlates(table: pd.DataFrame) -> str:
+    """Say how many correlations are sure and which is strongest."""
+    known = table[table["correlation"].notna() & table["experimental"].ne(CEILING)]
+    sure = known[known["q_value"].lt(LEVEL).fillna(False)]
+    if sure.empty:
+        return f"Nothing surely goes along with similarity ({count(len(known), 'correlation')} tested)"
+    top = sure.loc[sure["correlation"].abs().idxmax()]
+    what = CORRELATES.get(str(top["correlate"]), str(top["correlate"]))
+    return (
+        f"{len(sure)} of {count(len(known), 'correlation')} are sure; strongest {signed(top['correlation'])}, "
+        f"{what} with {top['experimental']} at layer {top['layer']}"
+    )
+
+
+def controls(findings: Findings) -> str:
+    """Say how many specialists met their target."""
+    return next(iter(checks(findings))).sentence.removesuffix(".")
+
+
+def affinity(mean: pd.DataFrame) -> str:
+    """Say which two specialists are most alike, in a square table of tasks by tasks."""
+    pairs = mean.stack()
+    pairs = pairs[[one != other for one, other in pairs.index]]
+    if pairs.empty:
+        return "Which tasks share representations"
+    one, other = pairs.idxmax()
+    return f"Most alike are the specialists of {one} and {other} ({number(float(pairs.max()))})"
+
+
+def layer_map(pairs: Sequence[tuple[str, str, pd.DataFrame]]) -> str:
+    """Say for how many layers of a tuned model the layer of the same depth is the most similar one."""
+    told: list[str] = []
+    for model, other, table in pairs:
+        best = table.fillna(-1).idxmax(axis=1)
+        told.append(f"{model} and {other} {int((best == best.index).sum())} of {len(best)}")
+    return f"Layers whose most similar layer in the other model is the same one: {listed(told)}"

@@ -1,0 +1,171 @@
+"""The headline: every number in it stands in a table, it compares models on the same tasks, it says when not."""
+
+import re
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mossa.analysis import Findings, analyse
+from mossa.analysis.common import TUNED, common_tasks
+from mossa.analysis.headline import headline
+from mossa.analysis.performance import newcombe
+from mossa.analysis.wording import layers_in_words, listed, number, signed
+from tests.analysis.worlds import steps
+from tests.analysis.worlds import world as small
+from tests.report.synthetic import world
+
+
+@cache
+def studied(seed: int = 0) -> Findings:
+    """Return the findings of a made-up study of 24 tasks of which 8 were held out; only read."""
+    return analyse(world(tasks=24, layers=12, held_out=8, seed=seed))
+
+
+DECIMAL = re.compile(r"[+-]?(?:\d+)?\.\d\d(?!\d)")
+
+
+def in_tables(findings: Findings) -> set[str]:
+    """Return every decimal of the tables that a headline may speak of, as it is written."""
+    own = [findings.common_change, findings.performance_summary, findings.controls]
+    encoded = findings.encoded
+    values = [table.select_dtypes("number").to_numpy().ravel() for table in own]
+    for column in ("value", "ceiling", "above_others"):
+        known = encoded.loc[encoded["estimator"].eq(findings.estimator), column].dropna().to_numpy(float)
+        values.append(np.array([np.median(known), known.min(), known.max()]) if len(known) else known)
+    known = np.concatenate([each[np.isfinite(each.astype(float))].astype(float) for each in values])
+    return {form(value) for value in known for form in (number, signed)}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_number_of_the_headline_stands_in_a_table(seed: int) -> None:
+    findings = studied(seed)
+    told = headline(findings)
+    sentences = [told.title, *(point.sentence for point in told.points)]
+    decimals = [each for sentence in sentences for each in DECIMAL.findall(sentence)]
+    assert len(decimals) >= 8
+    assert set(decimals) <= in_tables(findings)
+
+
+def test_the_layers_of_the_headline_are_those_with_a_sure_change() -> None:
+    findings = studied()
+    table = findings.common_change.query("estimator == @findings.estimator and group == 'tuned' and q_value < .05")
+    changed = sorted(set(table["layer"]))
+    told = headline(findings)
+    assert told.title.startswith(f"Tuning changed {layers_in_words(changed)}")
+    own = table[table["experimental"].eq("sft") & table["median"].gt(0)]
+    assert f"sft, on 16 tasks that all tuned models saw, moves towards the specialists in " \
+           f"{layers_in_words(list(own['layer']))} (" in told.points[0].sentence  # fmt: skip
+
+
+def test_models_are_compared_on_the_same_tasks_only() -> None:
+    tables = world(tasks=24, layers=4, held_out=8)
+    findings = analyse(tables)
+    groups = common_tasks(findings.curves, "pretrained")
+    similarity = tables["similarity"]
+    unseen = similarity.query("experimental == 'sft-unseen' and held_out")["task"].unique()
+    assert groups == {
+        TUNED: sorted(set(similarity["task"]) - set(unseen)),
+        "held out of sft-unseen": sorted(unseen),
+    }
+    assert findings.common_change.groupby("group")["tasks"].unique().map(list).to_dict() == {
+        TUNED: [16],
+        "held out of sft-unseen": [8],
+    }
+
+
+def test_a_paired_median_is_not_a_difference_of_medians() -> None:
+    findings = studied()
+    name = findings.estimator  # noqa: F841  # used in the queries
+    curves = findings.curves.query("estimator == @name and relation == 'control' and layer == 12")
+    wide = curves.pivot(index="task", columns="experimental", values="value").loc[
+        common_tasks(findings.curves, "pretrained")[TUNED]
+    ]
+    row = findings.common_change.query(
+        "estimator == @name and group == 'tuned' and layer == 12 and experimental == 'sft'"
+    ).iloc[0]
+    assert row["median"] == pytest.approx((wide["sft"] - wide["pretrained"]).median())
+    assert row["median"] != pytest.approx(wide["sft"].median() - wide["pretrained"].median(), abs=1e-4)
+
+
+def test_too_few_tasks_are_told_not_hidden() -> None:
+    told = headline(analyse(small(4, L=6)))
+    assert told.title == "Too few tasks to test what tuning changed"
+    assert "cannot be tested (4 tasks" in told.points[0].sentence
+
+
+def test_no_change_is_said_as_not_detected() -> None:
+    told = headline(analyse(small(12, L=6, gain=steps(6, (2, 4), (0, 0, 0)))))
+    assert "No change" in told.title and "was detected" in told.title
+
+
+def test_nothing_gives_a_headline_that_says_so() -> None:
+    told = headline(analyse({}))
+    assert told.points == () and "missing" in told.title
+    assert {check.state for check in told.checks} == {"unknown"}
+
+
+def test_controls_stopped_at_their_limit_are_the_caution() -> None:
+    tables = world(tasks=12, layers=4, held_out=0)
+    adapters = tables["adapters"]
+    stopped = adapters["adapter"].isin(["control-task03-seed0", "control-task05-seed1"])
+    tables["adapters"] = adapters.assign(stopped_because=np.where(stopped, "limit", "criterion"))
+    told = headline(analyse(tables))
+    accuracy = tables["evaluation"].set_index("model").loc[adapters.loc[stopped, "adapter"], "accuracy"]
+    low, high = number(accuracy.min()), number(accuracy.max())
+    assert told.caution == (
+        f"22 of 24 specialists met their target; 2 stopped at the step limit at {low} to {high} exact match "
+        "(task03 and task05)."
+    )
+
+
+def test_performance_pairs_base_model_and_specialist_and_counts_the_worse() -> None:
+    tables = world(tasks=8, layers=3, held_out=2)
+    evaluation = tables["evaluation"]
+    worse = evaluation["model"].eq("sft") & evaluation["task"].eq("task01")
+    tables["evaluation"] = evaluation.assign(accuracy=evaluation["accuracy"].mask(worse, 0.0))
+    findings = analyse(tables)
+    row = findings.performance.query("experimental == 'sft' and task == 'task01'").iloc[0]
+    by = tables["evaluation"].set_index(["model", "task"])["accuracy"]
+    assert row["base_accuracy"] == by["pretrained", "task01"] and row["tuned_accuracy"] == 0
+    assert row["control_accuracy"] == pytest.approx(
+        (by["control-task01-seed0", "task01"] + by["control-task01-seed1", "task01"]) / 2
+    )
+    sft = findings.performance_summary.query("experimental == 'sft'").iloc[0]
+    assert (sft["tasks"], sft["worse"], sft["surely_worse"]) == (8, 1, int(row["high"] < 0))
+    unseen = findings.performance_summary.query("experimental == 'sft-unseen'").set_index("held_out")["tasks"]
+    assert unseen.to_dict() == {True: 2, False: 6}
+
+
+def test_the_interval_of_a_gain_is_newcombes() -> None:
+    low, high = newcombe(np.array([56 / 70]), np.array([48 / 80]), np.array([75.0]))
+    one, other = (stats.binomtest(k, 75).proportion_ci(method="wilson") for k in (60, 45))
+    d = 0.2
+    assert low[0] == pytest.approx(d - np.hypot(0.8 - one.low, other.high - 0.6))
+    assert high[0] == pytest.approx(d + np.hypot(one.high - 0.8, 0.6 - other.low))
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "with_sign"),
+    [(0.6, ".60", "+.60"), (-0.285, "-.28", "-.28"), (1, "1.00", "+1.00"), (-0.0004, ".00", "+.00"),
+     (1.5, "1.50", "+1.50"),     (0.999, "1.00", "+1.00"), (12.345, "12.35", "+12.35")],
+)  # fmt: skip
+def test_numbers_have_two_decimals_and_no_leading_zero(value: float, plain: str, with_sign: str) -> None:
+    assert (number(value), signed(value)) == (plain, with_sign)
+
+
+def test_layers_and_lists_read_as_people_write_them() -> None:
+    assert layers_in_words([8]) == "layer 8"
+    assert layers_in_words([5, 6, 7, 8]) == "layers 5-8"
+    assert layers_in_words([7, 1, 2, 9]) == "layers 1-2, 7 and 9"
+    assert listed("abc") == "a, b and c" and listed([]) == ""
+    assert listed(range(9), most=3) == "0, 1 and 7 more"
+
+
+def test_a_run_without_scores_has_no_row_of_performance() -> None:
+    tables = world(tasks=4, layers=3, held_out=0)
+    del tables["evaluation"]
+    findings = analyse(tables)
+    assert findings.performance.empty and isinstance(findings.performance_summary, pd.DataFrame)
