@@ -6,13 +6,11 @@ import contextlib
 import datetime
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pandas as pd
 
-from mossa.analysis.headline import Headline, headline
 from mossa.errors import DataError, ModelError, RunFolderError
-from mossa.report.against import Against
 from mossa.run.engines.runners import at_work
 from mossa.run.run import Prepared
 from mossa.store.folder import MANIFEST
@@ -21,6 +19,10 @@ from mossa.store.record import Record, read_record
 from mossa.store.tables import gather, made_from, write_tables
 from mossa.study.schema import Study
 from mossa.tinyflan import planted
+
+if TYPE_CHECKING:
+    from mossa.analysis.headline import Headline
+    from mossa.report.against import Against
 
 MADE_FROM = "report/.made-from"  # beside the page: from which units
 
@@ -76,7 +78,10 @@ def draw_report(
     against: Path | None = None,
 ) -> Published:
     """Write figures and report from `tables` into any folder."""
-    from mossa.analysis import analyse  # here, for most of a run that has nothing to do would go into importing these
+    from mossa.analysis import analyse
+    from mossa.analysis.headline import (
+        headline,  # here, for most of a run that has nothing to do would go into importing these
+    )
     from mossa.report import write_report
 
     findings = analyse(tables)
@@ -107,6 +112,7 @@ def taught(study: Study) -> list[str]:
 def _other_run(folder: Path, estimator: str | None) -> Against:
     """Return what was found in another run, read by the same measure; raises `DataError` if it has none."""
     from mossa.analysis import analyse
+    from mossa.report.against import Against
 
     record = read_record(folder)
     tables = gather(record.run, record.units, record.fingerprints)

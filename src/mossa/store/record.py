@@ -22,7 +22,7 @@ STUDY, RECORD = "study.yaml", "record.json"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A study as it was planned: settings, folder, units with their fingerprints, and a few prompts with targets per task.
+    """A study as it was planned: settings, folder, units and fingerprints, and a few prompts with targets per task.
 
     `rendering` is what stands around every prompt; None in a folder of an earlier version.
     """
