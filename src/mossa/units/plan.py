@@ -24,7 +24,7 @@ VERSIONS = {
     "train": 3,
     "represent": 3,
     "evaluate": 2,
-    "compare": 2,
+    "compare": 3,
     "overview": 2,
     "common": 3,
     "affinity": 2,
