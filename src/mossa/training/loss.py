@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, pad_right
 from mossa.models.prompts import Encoded
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}  # padded tokens in one micro-batch
+LARGE = 100_000_000  # weights from which on a CPU filling costs more than what each micro-batch costs beside its tokens
+LARGE_BUDGET = 256
+SHORT = 512  # tokens up to which plain attention may keep the square of a sequence
 
 
 def count_targets(examples: Sequence[Encoded]) -> int:
     """Return the number of target tokens, ends of sequence included."""
     return sum(len(example.tokens) - example.prompt_length for example in examples)
+
+
+def token_budget(device: str, weights: int) -> int:
+    """Return how many padded tokens a micro-batch of a training step has with a base of so many weights."""
+    return LARGE_BUDGET if device == "cpu" and weights >= LARGE else TOKEN_BUDGET[device]
 
 
 def micro_batch(
@@ -44,7 +53,7 @@ def target_logits(model: Any, ids: torch.Tensor, rows: torch.Tensor) -> torch.Te
         return model(input_ids=ids, use_cache=False).logits[0]
 
 
-def backward(model: Any, examples: Sequence[Encoded], device: torch.device, token_budget: int | None = None) -> float:
+def backward(model: Any, examples: Sequence[Encoded], device: torch.device, tokens: int | None = None) -> float:
     """Add the gradient of the mean loss over all target tokens of `examples`; return that loss (nats per token).
 
     Sums over micro-batches are divided once by the target tokens of the whole step, so the gradient is that of one
@@ -52,11 +61,12 @@ def backward(model: Any, examples: Sequence[Encoded], device: torch.device, toke
     """
     total = count_targets(examples)
     loss_sum = 0.0
-    for group in micro_batches(model, examples, token_budget or TOKEN_BUDGET[device.type]):
+    for group in micro_batches(model, examples, tokens or TOKEN_BUDGET[device.type]):
         ids, rows, labels = micro_batch(examples, group, device)
-        logits = _upcast(target_logits(model, ids, rows))
-        loss = functional.cross_entropy(logits, labels.to(logits.device), reduction="sum") / total
-        loss.backward()
+        with _attention(ids, model.dtype):  # around the backward pass too, which may compute activations again
+            logits = _upcast(target_logits(model, ids, rows))
+            loss = functional.cross_entropy(logits, labels.to(logits.device), reduction="sum") / total
+            loss.backward()
         loss_sum += float(loss.detach())
     return loss_sum
 
@@ -98,14 +108,23 @@ def token_losses(
     return sums, exact
 
 
-def micro_batches(model: Any, examples: Sequence[Encoded], token_budget: int) -> list[list[int]]:
+def micro_batches(model: Any, examples: Sequence[Encoded], tokens: int) -> list[list[int]]:
     """Return the groups of indices in which `model` is fed `examples`."""
     sizes = [len(example.tokens) for example in examples]
-    return by_length(sizes, token_budget, border_of(model, max(sizes)))
+    return by_length(sizes, tokens, border_of(model, max(sizes)))
 
 
 def _upcast(logits: torch.Tensor) -> torch.Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _attention(ids: torch.Tensor, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """Return what a pass forward and backward runs in: plain attention where that is the faster.
+
+    PyTorch's fused one takes twice as long in bfloat16 on a CPU, backward; plain attention is computed in float32.
+    """
+    plain = ids.device.type == "cpu" and dtype == torch.bfloat16 and ids.shape[1] <= SHORT
+    return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from mossa.models.batches import Allowance, ran_out_of_memory
 from mossa.models.prompts import Encoded
 from mossa.study.recipe import Budget, Recipe, Until
 from mossa.training.checkpoint import Keeper, Progress
-from mossa.training.loss import TOKEN_BUDGET, backward, count_targets, micro_batches, token_losses
+from mossa.training.loss import backward, count_targets, micro_batches, token_budget, token_losses
 from mossa.training.randomness import random_state, set_random_state
 from mossa.training.schedule import batches, learning_rate, planned_steps
 
@@ -149,9 +149,10 @@ def _backward(
     allowance: Allowance,
 ) -> float:
     """Take the gradient of one step and return its loss; where memory runs out, begin again with smaller batches."""
+    full = token_budget(device.type, sum(parameter.numel() for parameter in adapted.parameters()))
     while True:
         state = random_state(adapted.parameters())
-        tokens = allowance.tokens(TOKEN_BUDGET[device.type])
+        tokens = allowance.tokens(full)
         try:
             return backward(adapted, examples, device, tokens)
         except Exception as error:
