@@ -65,7 +65,7 @@ def test_what_holds_no_real_numbers_is_a_sentence(given: Any, sentence: str) -> 
 @pytest.mark.parametrize(
     ("groups", "sentence"),
     [
-        ([float("nan")] * 2 + [1.0] * 38, r"the label of row 0 is nan \(2 of 40 rows have none\)"),
+        ([float("nan")] * 2 + [1.0] * 38, r"the label of row 0 is nan \(2 of 40 are missing\)"),
         (np.array([0.0] * 39 + [np.nan]), r"the label of row 39 is nan \(1 of 40"),
         ([pd.NA] + ["a"] * 39, "holds what cannot be a label"),
         (pd.Series([None, *[1.0] * 39]), "the label of row 0 is nan"),

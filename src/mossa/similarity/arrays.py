@@ -68,8 +68,8 @@ def _native(array: np.ndarray[Any, Any], name: str) -> Tensor:
         raise SimilarityError(f"{name} is an array of {array.dtype}; give one of real numbers.")
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
         raise SimilarityError(f"{name} has masked values; fill them with NaN and drop their rows (non_finite='drop').")
-    kept = array.dtype.newbyteorder("=") if array.dtype in (np.float16, np.float32) else np.dtype(np.float64)
-    array = np.asarray(array).astype(kept, copy=False)
+    small = array.dtype.kind == "f" and array.dtype.itemsize < 8
+    array = np.asarray(array).astype(f"=f{array.dtype.itemsize}" if small else np.float64, copy=False)
     if any(stride < 0 for stride in array.strides) or not array.flags.writeable:
         array = array.copy()
     return torch.from_numpy(array)

@@ -29,7 +29,8 @@ class Groups:
             return cls(np.zeros(n, dtype=np.int64), np.array([n]))
         if len(labels) != n:
             raise SimilarityError(f"`groups` has {len(labels)} labels for {n} prompts; give one label per prompt.")
-        values: list[Any] = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+        given: Any = labels  # an array or a tensor gives its values, not objects of its own
+        values: list[Any] = given.tolist() if hasattr(given, "tolist") else list(given)
         try:
             missing = [row for row, label in enumerate(values) if label != label]  # NaN alone is not itself
             number = {label: i for i, label in enumerate(dict.fromkeys(values))}

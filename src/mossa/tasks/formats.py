@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from mossa.errors import DataError, choices
@@ -205,9 +204,8 @@ def _columns(row: Mapping[str, Any]) -> str:
     return f"The columns of this row are {', '.join(map(repr, row)) or 'none'}."
 
 
-@cache
 def _named(fields: Fields) -> dict[str, str]:
-    return {key: column for key, column in fields.model_dump().items() if column is not None}
+    return {key: column for key in Fields.model_fields if (column := getattr(fields, key)) is not None}
 
 
 def _shown(value: Any) -> str:
