@@ -124,7 +124,11 @@ def test_the_version_is_told(tmp_path: Path) -> None:
     ("value", "options", "sentence"),
     [
         ("cka-liner", ["cka-linear", "cka-rbf"], "Did you mean 'cka-linear'? The choices are: cka-linear, cka-rbf."),
-        ("task1", [f"task{i}" for i in range(10, 30)], "Did you mean 'task21' or 'task19' or 'task18'? There are 20 choices in all."),
+        (
+            "task1",
+            [f"task{i}" for i in range(10, 30)],
+            "Did you mean 'task21' or 'task19' or 'task18'? There are 20 choices in all.",
+        ),
         ("zzz", [f"task{i}" for i in range(10, 30)], "The choices are: task10, task11, "),
         ("zzz", [], "The choices are: (none)."),
     ],

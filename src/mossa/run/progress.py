@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: bars on a terminal, one line per unit elsewhere."""
+"""What a person sees while a study runs: bars on a terminal, a line per step or half minute elsewhere."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from rich.progress import (
 from mossa.run.events import Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.run import Finished, Means, Prepared, run_study
+
+SILENCE = 30.0
+"""Seconds after which a log gets a line although no step has ended."""
 
 
 def run_shown(
@@ -68,8 +71,9 @@ class Display:
         self.bars: Progress | None = None
         self.overall = TaskID(0)
         self.rows: dict[str, TaskID] = {}
-        self.started = time.monotonic()
+        self.started = self.told = time.monotonic()
         self.seconds: dict[str, list[float]] = {}
+        self.counts: dict[str, Counter[str]] = {}
 
     def event(self, event: Event, queue: Queue) -> None:
         """Show one event."""
@@ -110,23 +114,30 @@ class Display:
         self.bars = None
 
     def _line(self, outcome: Outcome, queue: Queue) -> None:
+        """Say how far a step is, if it has ended or nothing was said for a while."""
         if outcome.state != "done":
             return  # said by the run itself, with its reason
-        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in outcome.counts.items() if count)
-        unit = queue.units[outcome.identifier]
-        self.seconds.setdefault(unit.step, []).append(outcome.seconds)
-        line = f"[{self.finished}/{self.total}] {unit.title}: {outcome.seconds:.1f} s"
-        line += (f" ({counts})" if counts else "") + self._remaining(queue)
+        step = queue.units[outcome.identifier].step
+        self.seconds.setdefault(step, []).append(outcome.seconds)
+        self.counts.setdefault(step, Counter()).update(outcome.counts)
+        left = Counter(queue.units[name].step for name in queue.todo)
+        if left[step] and time.monotonic() - self.told < SILENCE:
+            return
+        self.told = time.monotonic()
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.counts[step].items() if count)
+        line = f"[{self.finished}/{self.total}] {step}: {len(self.seconds[step])} done, {left[step]} left"
+        line += (f" ({counts})" if counts else "") + self._remaining(left)
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def _remaining(self, queue: Queue) -> str:
-        """Say how long the rest takes if each step goes on as its units did so far; nothing until each was seen."""
-        left = Counter(queue.units[name].step for name in queue.todo)
-        if not left or any(step not in self.seconds for step in left):
-            return ""
-        work = sum(count * sum(self.seconds[step]) / len(self.seconds[step]) for step, count in left.items())
+    def _remaining(self, left: Counter[str]) -> str:
+        """Say how long the rest takes if each step goes on as its units did so far; `at least` until each was seen."""
+        known = {step: count for step, count in left.items() if step in self.seconds}
+        work = sum(count * sum(self.seconds[step]) / len(self.seconds[step]) for step, count in known.items())
         spent = sum(map(sum, self.seconds.values()))
-        return f", about {work / spent * (time.monotonic() - self.started):.0f} s left" if spent else ""
+        if not spent or not left:
+            return ""
+        about = "about" if len(known) == len(left) else "at least"
+        return f", {about} {work / spent * (time.monotonic() - self.started):.0f} s left"
 
     def _remove(self, identifier: str) -> None:
         if self.bars is not None and identifier in self.rows:
