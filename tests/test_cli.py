@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mossa.errors import choices
 from tests.run.command import mossa
 
 LIGHT = """
@@ -105,3 +107,32 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
         ran = mossa(tmp_path, verb, "x.yaml", "-s", change)
         assert ran.code == 2 and sentence in ran.output, ran.output
     assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
+
+
+def test_help_groups_commands_in_the_order_of_use_and_shows_an_example() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
+    places = [done.stdout.index(word) for word in ("Prepare a study", "Run it", "Read it", "Without a study")]
+    assert places == sorted(places) and "mossa run demo" in done.stdout
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    ran = mossa(tmp_path, "--version")
+    assert ran.code == 0 and ran.output == f"mossa {version('mossa')}\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "sentence"),
+    [
+        ("cka-liner", ["cka-linear", "cka-rbf"], "Did you mean 'cka-linear'? The choices are: cka-linear, cka-rbf."),
+        (
+            "task1",
+            [f"task{i}" for i in range(10, 30)],
+            "Did you mean 'task21' or 'task19' or 'task18'? There are 20 choices in all.",
+        ),
+        ("zzz", [f"task{i}" for i in range(10, 30)], "The choices are: task10, task11, "),
+        ("zzz", [], "The choices are: (none)."),
+    ],
+)
+def test_a_near_miss_gets_suggestions_not_a_hundred_names(value: str, options: list[str], sentence: str) -> None:
+    told = choices(value, options)
+    assert told.startswith(sentence) and len(told) < 140

@@ -95,6 +95,11 @@ def test_the_run_leaves_a_report_figures_and_the_resolved_study(finished: tuple[
     folder, ran = finished
     run = folder / "runs/small"
     assert (run / "report/index.html").is_file() and "index.html" in ran.output
+    page = (run / "report/index.html").read_text()
+    headline = next(line for line in ran.output.splitlines() if line.startswith(("Tuning", "No change", "Too few")))
+    assert f">{headline}</h2>" in page, "the terminal says what the page says"
+    told = ran.output[ran.output.index(headline) :].splitlines()
+    assert told[1].startswith("* ") and sum(line.startswith("! ") for line in told) == 1
     assert {path.suffix for path in (run / "report/figures").iterdir()} >= {".pdf", ".png", ".svg"}
     assert yaml.safe_load((run / "study.yaml").read_text())["control"]["seeds"] == [0, 1]
     assert not list((run / "units/.work").iterdir())
@@ -111,7 +116,8 @@ def test_a_second_run_does_nothing_and_says_so(folder: Path) -> None:
     ran = mossa(folder, "run", "small.yaml")
     assert ran.code == 0 and "Nothing to do" in ran.output and "index.html" in ran.output
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs/small/units").rglob("*")} == before
-    assert "Everything is done" in mossa(folder, "status", "small.yaml").output
+    standing = mossa(folder, "status", "small.yaml").output
+    assert "Everything is done" in standing and "runs/small/report/index.html" in standing
 
 
 AFTER = {
@@ -180,6 +186,10 @@ def test_report_writes_again_what_is_there(folder: Path) -> None:
     assert ran.code == 0, ran.output
     assert (folder / "runs/small/report/index.html").is_file()
     assert set(tables(folder)["similarity"]["task"]) == {"again", "colour", "second"}
+    both = mossa(folder, "report", "small.yaml", "--against", "runs/small")
+    assert both.code == 0 and "<h2>Against small</h2>" in (folder / "runs/small/report/index.html").read_text()
+    nothing = mossa(folder, "report", "small.yaml", "--against", "runs")
+    assert nothing.code == 2 and "is not a run folder" in nothing.output
     empty = mossa(folder, "report", "small.yaml", "--runs", "elsewhere")
     assert empty.code == 2 and "no results yet" in empty.output and not (folder / "elsewhere").exists()
 

@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: bars on a terminal; elsewhere a line per unit, and one a minute meanwhile."""
+"""What a person sees while a study runs: bars on a terminal; elsewhere a line per step, and one a minute for a long unit."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from mossa.run.run import Finished, Means, Prepared, run_study
 from mossa.units.unit import Unit
 
 EVERY = 60.0  # seconds between two lines about a unit, outside a terminal
+
+SILENCE = 30.0  # seconds after which a log gets a line although no step has ended
 
 
 def run_shown(
@@ -120,8 +122,9 @@ class Display:
         self.overall = TaskID(0)
         self.rows: dict[str, TaskID] = {}
         self.under_way: dict[str, _UnderWay] = {}
-        self.started = time.monotonic()
+        self.started = self.told = time.monotonic()
         self.seconds: dict[tuple[str, str], list[float]] = {}  # of done units of each kind
+        self.counts: dict[str, Counter[str]] = {}
 
     def event(self, event: Event, queue: Queue) -> None:
         """Show one event."""
@@ -194,11 +197,18 @@ class Display:
             self.tick()
 
     def _line(self, outcome: Outcome, queue: Queue) -> None:
+        """Say how far a step is, if it has ended or nothing was said for a while."""
         if outcome.state != "done":
             return  # said by the run itself, with its reason
-        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in outcome.counts.items() if count)
-        unit = queue.units[outcome.identifier]
-        line = f"[{self.finished}/{self.total}] {unit.title}: {outcome.seconds:.1f} s"
+        step = queue.units[outcome.identifier].step
+        self.counts.setdefault(step, Counter()).update(outcome.counts)
+        left = sum(queue.units[name].step == step for name in queue.todo)
+        if left and time.monotonic() - self.told < SILENCE:
+            return
+        self.told = time.monotonic()
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.counts[step].items() if count)
+        done = sum(len(seconds) for (other, _), seconds in self.seconds.items() if other == step)
+        line = f"[{self.finished}/{self.total}] {step}: {done} done, {left} left"
         line += (f" ({counts})" if counts else "") + self._remaining(queue)
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
