@@ -1,0 +1,96 @@
+"""Where a tuned model's update acts, layer by layer: for models that one holds, or by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from mossa.analysis.place import say_place
+from mossa.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mossa.place import Located
+
+
+@dataclass(frozen=True, repr=False)
+class Place:
+    """Where an update acts. `table`: one row per (layer, reading), layers counted from 1 and larger where more is done.
+
+    Columns: `layer` (0 stands for embeddings, final norm and head, if they were tuned), `reading`, `value`,
+    `standard_error` over prompts, 95 % interval `low` to `high`, `n` prompts, `reason` why there is no value or why it
+    is 0. `gain`: the tuned model's over its base's (nats per target token; null without targets), `sufficient`: first
+    and last of the smallest window of layers whose update alone gives 90 % of it, `necessary`: of the smallest without
+    which at most 10 % is left.
+    """
+
+    table: pd.DataFrame
+    gain: float | None
+    sufficient: tuple[int, int] | None
+    necessary: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, found: Located) -> Place:
+        """Return what the room `place` found as a result."""
+        gain = found.gain.value if found.gain else None
+        return cls(found.table, gain, found.sufficient, found.necessary)
+
+    @property
+    def sentence(self) -> str:
+        """Return what the readings say, in a few sentences."""
+        return say_place(self.table, self.gain, self.sufficient, self.necessary)
+
+    def plot(self) -> Figure:
+        """Draw every reading per layer with its interval."""
+        from mossa.report.figures.canvas import root
+        from mossa.report.figures.place import place
+
+        return root(place(self.table)[0])
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+
+def locate(
+    base: Any,
+    tuned: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    targets: Sequence[str] | None = None,
+    *,
+    templates: Sequence[str] | None = None,
+    readings: Sequence[str] | None = None,
+    parts: bool = False,
+    window: int = 1,
+    null: bool = False,
+    template: str = "auto",
+    system: str | None = None,
+    cutoff: int | None = None,
+    too_long: Literal["refuse", "shorten-start", "shorten-middle"] = "refuse",
+) -> Place:
+    """Return where the update that makes `tuned` of `base` acts, by readings that take the layers apart.
+
+    `tuned`: a model with an adapter of PEFT on it (then `base` may be None, or the model it was put on), or a whole
+    model tuned from `base`. Neither is changed. `readings`: of `one-layer-change`, `answer-gain` and `graft`; default:
+    all, or the first alone without `targets`. `templates`: one label per prompt, to compare within templates. `parts`,
+    `window`, `null`: see docs/place.md. The others are as in `represent`. Raises `ModelError` for models that are not
+    built alike, `DataError` for prompts and readings that cannot be used.
+    """
+    from mossa.place import Stack, locate_update
+    from mossa.representations.held import encode_examples, held_still
+
+    for name, given in (("targets", targets), ("templates", templates)):
+        if given is not None and (isinstance(given, str) or len(given) != len(prompts)):
+            raise DataError(f"{name}: give a list with one text for each of the {len(prompts)} prompts.")
+    with ExitStack() as still:
+        for model in (base, tuned):
+            if model is not None:
+                still.enter_context(held_still(model))
+        examples = encode_examples(tuned, tokenizer, prompts, targets, template, system, cutoff, too_long)
+        found = locate_update(Stack(base, tuned), examples, templates, readings, parts=parts, window=window, null=null)
+    return Place.of(found)
