@@ -117,7 +117,8 @@ def _distances(
     for each in found.similarity:
         estimate = None
         if each["value"] is not None:
-            estimate = Estimate(1 - each["value"], each["standard_error"], 1 - each["high"], 1 - each["low"])
+            low, high = (None if each[end] is None else 1 - each[end] for end in ("high", "low"))
+            estimate = Estimate(1 - each["value"], each["standard_error"], low, high)
         distances[each["layer"]] = (estimate, each["n"], each["reason"])
     return distances
 

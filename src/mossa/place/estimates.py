@@ -19,12 +19,15 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number, its standard error over prompts and its 95 % interval (Student's, n - 1 degrees of freedom)."""
+    """A number, its standard error over prompts and its 95 % interval (Student's, n - 1 degrees of freedom).
+
+    The last three are None where the prompts are too few for them.
+    """
 
     value: float
-    standard_error: float
-    low: float
-    high: float
+    standard_error: float | None
+    low: float | None
+    high: float | None
 
 
 def ratio(numerators: Floats, denominators: Floats, extra_variance: float = 0.0) -> Estimate:
@@ -44,7 +47,7 @@ def norm_ratio(change: Floats, spread: Floats) -> Estimate:
     """Return sqrt(Σ change² / Σ spread²) of the norms `[n]` of rows; the standard error is that of the ratio inside."""
     inside = ratio(change**2, spread**2)
     value = math.sqrt(inside.value)
-    error = inside.standard_error / (2 * value) if value else 0.0
+    error = (inside.standard_error or 0.0) / (2 * value) if value else 0.0
     half = float(stdtrit(len(change) - 1, (1 + CONFIDENCE) / 2)) * error
     return Estimate(value, error, value - half, value + half)
 

@@ -64,7 +64,7 @@ def graft(
         return Grafted([nothing(layer, title, n) for title in titles for layer in layers], None)
     value = _Game(stack, examples, contrasts, spans, variant, null)
     whole = value(_alone(frozenset(players)))
-    if whole.low <= 0:
+    if whole.low is None or whole.low <= 0:
         reason = f"no gain to share: {whole.value:+.3f} nats per target token [{whole.low:+.3f}, {whole.high:+.3f}]"
         return Grafted(undefined(layers, titles, value.n, reason), whole)
     shown = layers if ENDS not in players else range(stack.layers + 1)

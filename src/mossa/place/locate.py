@@ -48,11 +48,12 @@ def locate_update(
     """
     answered = bool(examples) and all(len(each.tokens) > each.prompt_length for each in examples)
     wanted = _wanted(readings, answered)
+    if not examples:
+        raise DataError("prompts is empty; give some texts.")
     if window < 1 or window % 2 == 0:
         raise DataError(f"window is {window}; give an odd number of layers, such as 3, so that a layer is its middle.")
     prompts = [example.tokens[: example.prompt_length] for example in examples]
-    if examples:
-        stack.check(prompts)
+    stack.check(prompts)
     variants: list[Variant] = ["tuned", *(PARTS if parts else ())]
     rows: list[dict[str, Any]] = []
     if {"one-layer-change", "answer-gain"} & set(wanted):

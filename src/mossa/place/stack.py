@@ -127,6 +127,7 @@ class Stack:
             found.append(functional.cross_entropy(logits, wanted.to(logits.device), reduction="none").double().cpu())
         return torch.cat(found)
 
+    @torch.no_grad()
     def check(self, sequences: Sequence[Sequence[int]]) -> None:
         """Raise `ModelError` if running block by block, and then the head, is not what each model does as a whole."""
         base = self.trace("base", sequences[:1])
@@ -136,7 +137,7 @@ class Stack:
             for layer in range(1, self.layers + 1):
                 states = self.run(layer, side, states, base)
             whole = model(input_ids=pad_right(sequences[:1], self.device), use_cache=False).logits[0]
-            taken = self._tail(side)(states[0])
+            taken = self._tails.setdefault(side, self._tail(side))(states[0])
             size = float(whole.float().abs().max())
             gap = float((whole.float() - taken.to(whole.device).float()).abs().max())
             if not gap <= 0.01 * size:

@@ -4,6 +4,7 @@ from mossa.report.figures.boxes import clusters, layers, unseen
 from mossa.report.figures.canvas import save
 from mossa.report.figures.lines import dimensionality, sections, separability
 from mossa.report.figures.maps import correlates, heatmap
+from mossa.report.figures.place import place
 from mossa.report.figures.points import controls, dose, projection
 from mossa.report.figures.ranking import encoded
 from mossa.report.figures.relations import affinity, layer_map
@@ -19,6 +20,7 @@ __all__ = [
     "heatmap",
     "layer_map",
     "layers",
+    "place",
     "projection",
     "save",
     "sections",
