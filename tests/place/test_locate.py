@@ -41,7 +41,7 @@ def test_a_model_tuned_in_one_layer_is_pointed_at_there(base: Any, adapted: Any)
     assert len(found.plot().axes) >= 3
 
 
-def test_models_are_left_as_they_were(base: Any, adapted: Any) -> None:
+def test_models_are_left_as_they_were(adapted: Any) -> None:
     adapted.train()
     before = {name: weight.clone() for name, weight in adapted.named_parameters()}
     modules = {name: id(module) for name, module in adapted.named_modules()}
@@ -52,7 +52,7 @@ def test_models_are_left_as_they_were(base: Any, adapted: Any) -> None:
     adapted.eval()
 
 
-def test_the_model_that_the_adapter_was_put_on_serves_as_base(base: Any, adapted: Any) -> None:
+def test_the_model_that_the_adapter_was_put_on_serves_as_base(adapted: Any) -> None:
     one, other = (
         mossa.locate(given, adapted, make_tokenizer(), PROMPTS, TARGETS).table
         for given in (None, adapted.get_base_model())
