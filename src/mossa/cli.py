@@ -150,6 +150,7 @@ def show_task(
 
 
 app.command()(commands.compare)
+app.command()(commands.locate)
 app.command()(commands.plan)
 
 

@@ -1,10 +1,33 @@
-"""Readings of place in words."""
+"""Readings of place over tasks, and in words."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from mossa.analysis.bootstrap import interval
+
 CHANGE, GRAFT = "one-layer-change", "shapley"
+
+
+COLUMNS = ["experimental", "held_out", "reading", "layer", "value", "low", "high", "tasks", "undefined", "reason"]
+
+
+def over_tasks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over tasks of each reading per (experimental, held_out, reading, layer), see `COLUMNS`.
+
+    `table` is `place` of a run. The 95 % interval is a bootstrap over tasks, null for fewer than three; `undefined`
+    counts the tasks without a value and `reason` is theirs.
+    """
+    rows: list[dict[str, object]] = []
+    keys = COLUMNS[:4]
+    for key, part in table.groupby(keys, sort=False) if len(table) else ():
+        values = part["value"].dropna().to_numpy(float)
+        low, high = interval(values, np.mean)
+        numbers = (float(values.mean()) if len(values) else None, low, high, len(values), len(part) - len(values))
+        missing = part.loc[part["value"].isna(), "reason"]
+        rows.append(dict(zip(COLUMNS, (*key, *numbers, missing.iloc[0] if len(missing) else None), strict=True)))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def say_place(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mossa.place import Located
+    from mossa.tasks.task import Example
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,3 +96,77 @@ def locate(
         examples = encode_examples(tuned, tokenizer, prompts, targets, template, system, cutoff, too_long)
         found = locate_update(Stack(base, tuned), examples, templates, readings, parts=parts, window=window, null=null)
     return Place.of(found)
+
+
+def locate_files(
+    base: str,
+    tuned: str,
+    tasks: str | Path,
+    *,
+    readings: Sequence[str] | None = None,
+    parts: bool = False,
+    window: int = 1,
+    null: bool = False,
+    examples: int = 64,
+    template: str = "auto",
+    system: str | None = None,
+    cutoff: int | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device: str = "auto",
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Place]:
+    """Return by task where an adapter or a checkpoint acts: `locate` for models and tasks by their names.
+
+    `base`, `tuned`: hub ids or folders. `tasks`: a file of examples or a folder of such files; of each, `examples` are
+    taken, spread evenly. `say` hears what is loaded and how many examples were left out. Raises `MossaError` as
+    `locate` does, and for files that cannot be read.
+    """
+    from mossa.models.base import load_checkpoint
+    from mossa.models.shelf import Shelf, kind_of
+    from mossa.place import Stack, locate_update
+    from mossa.run.devices import find_device
+    from mossa.study import checked
+    from mossa.study.paths import resolve
+    from mossa.study.schema import Base, Prompt
+
+    tell = say or (lambda _line: None)
+    found = _read_tasks(Path(tasks))
+    settings = checked(Base, model=resolve(base, Path()), dtype=dtype)
+    form = checked(Prompt, template=template, system=system, cutoff=cutoff)
+    kind = kind_of(tuned, "--tuned")
+    shelf = Shelf(settings, find_device(device))
+    tell(f"{kind} {tuned}")
+    if kind == "checkpoint":
+        stack = Stack(shelf.base.model, load_checkpoint(tuned, settings, shelf.tokenizer, shelf.device))
+    else:
+        stack = Stack(None, shelf.take("adapter", tuned))
+    places: dict[str, Place] = {}
+    for name, all_of_it in found.items():
+        chosen = all_of_it[:: max(1, len(all_of_it) // examples)][:examples]
+        encoded = shelf.format(form).encode(chosen, f"task {name!r}", with_target=True)
+        if not encoded:
+            raise DataError(f"task {name!r}: none of its examples fits the model. Raise the cutoff.")
+        tell(f"{name}: {len(encoded)} of {len(all_of_it)} examples, {len(chosen) - len(encoded)} do not fit")
+        labels = [chosen[each.index].template for each in encoded]
+        known = None if None in labels else [str(label) for label in labels]
+        places[name] = Place.of(locate_update(stack, encoded, known, readings, parts=parts, window=window, null=null))
+    return places
+
+
+def table_of(places: dict[str, Place]) -> pd.DataFrame:
+    """Return the tables of all tasks as one, with the column `task` in front."""
+    parts = [place.table.assign(task=name) for name, place in places.items()]
+    joined = pd.concat(parts, ignore_index=True)
+    return joined[["task", *(column for column in joined if column != "task")]]
+
+
+def _read_tasks(source: Path) -> dict[str, list[Example]]:
+    from mossa.tasks.jsonl import open_folder, read_examples
+
+    if source.is_dir():
+        files = open_folder(source, {}).files
+    elif source.is_file():
+        files = {source.stem: source}
+    else:
+        raise DataError(f"--tasks {source}: there is no such file or folder.")
+    return {name: read_examples(path, name) for name, path in sorted(files.items())}

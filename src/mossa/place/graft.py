@@ -13,7 +13,7 @@ import numpy as np
 
 from mossa.models.prompts import Encoded
 from mossa.place.estimates import FEWEST, Estimate, nothing, ratio, row, undefined
-from mossa.place.exchange import Choice, exchanged_losses
+from mossa.place.exchange import Choice, block_runs, exchanged_losses
 from mossa.place.fit import ENDS
 from mossa.place.stack import Stack, Variant
 
@@ -87,6 +87,25 @@ def graft(
     )
 
 
+def passes(layers: int) -> float:
+    """Return how many forward passes of the blocks a graft takes if all layers have an update."""
+    players = list(range(1, layers + 1))
+    choices = [_choice(each, layers, "tuned") for each in _sets(players, _contrasts(players, 1), _spans(players))]
+    return 1 + block_runs(choices) / layers
+
+
+def _sets(
+    players: Collection[int],
+    contrasts: Mapping[str, Mapping[int, Sequence[Contrast]]],
+    spans: Mapping[tuple[int, int], Set],
+) -> set[Set]:
+    """Return all sets of layers whose losses are needed."""
+    everyone = frozenset(players)
+    sets = {frozenset[int](), everyone}
+    sets |= {each for named in contrasts.values() for several in named.values() for one in several for each in one}
+    return sets | {each for members in spans.values() for each in (members, everyone - members)}
+
+
 class _Game:
     """Gains of sets of layers: every set that is asked for is run once, all in one walk."""
 
@@ -99,10 +118,8 @@ class _Game:
         variant: Variant,
         null: bool,
     ) -> None:
-        players = frozenset(layer for layer, changed in enumerate(stack.changed) if changed)
-        sets = {frozenset[int](), players}
-        sets |= {each for named in contrasts.values() for several in named.values() for one in several for each in one}
-        sets |= {each for members in spans.values() for each in (members, players - members)}
+        players = [layer for layer, changed in enumerate(stack.changed) if changed]
+        sets = _sets(players, contrasts, spans)
         if null:  # a layer with a minus has a random update
             sets |= {frozenset([-layer]) for layer in players if layer != ENDS}
         self.index = {each: place for place, each in enumerate(sorted(sets, key=sorted))}

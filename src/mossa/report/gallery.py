@@ -43,7 +43,8 @@ def gallery(findings: Findings, estimator: str) -> tuple[list[Picture], list[str
 
 def planned(findings: Findings, estimator: str) -> list[Picture]:
     """Return every figure there can be, those included whose table is empty in these findings."""
-    return [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator)]
+    beside = [*_beside(findings, estimator), *_place(findings)]
+    return [*_similarity(findings, estimator), *_sections(findings, estimator), *beside]
 
 
 def _similarity(findings: Findings, estimator: str) -> list[Picture]:
@@ -101,6 +102,16 @@ def _beside(findings: Findings, estimator: str) -> list[Picture]:
         Picture("dose", against, dose, dosed, "no dose was recorded"),
         Picture("controls", "Test loss of controls and base", findings.controls, judged, "there are no controls"),
     ]  # fmt: skip
+
+
+def _place(findings: Findings) -> list[Picture]:
+    """One picture per tuned model: where it acts, mean over the tasks that it was tuned on, else over the others."""
+    plan: list[Picture] = []
+    for model, rows in findings.place.groupby("experimental", sort=False):
+        table = rows[rows["held_out"].astype(bool).eq(bool(rows["held_out"].all()))]
+        plan.append(Picture(f"place-{file_name(model)}", f"Where {model} acts", table, figures.place, ""))
+    why = "the study does not read it; set place: true"
+    return plan or [Picture("place", "Where the tuned models act", findings.place, figures.place, why)]
 
 
 def correlations(findings: Findings, estimator: str) -> pd.DataFrame:

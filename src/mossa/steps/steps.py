@@ -15,6 +15,7 @@ from mossa.models.placement import device_of
 from mossa.models.prompts import tokenize
 from mossa.representations import represent_tokens
 from mossa.steps.compare import compare_task
+from mossa.steps.place import place_task
 from mossa.steps.workbench import Workbench
 from mossa.study.schema import BASE
 from mossa.tasks.mixture import mix
@@ -166,6 +167,7 @@ STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
     "evaluate": judge,
     "compare": compare_task,
     "overview": overview,
+    "place": place_task,
     "common": common,
     "affinity": relate,
 }
