@@ -49,7 +49,7 @@ def test_a_study_the_command_line_and_python_say_the_same(finished, settings: di
     ).table.set_index(["reading", "layer"])
     studied = place[place["experimental"].eq("sft") & place["task"].eq("first")].set_index(["reading", "layer"])
     for found in (typed, studied):
-        both = held.join(found, rsuffix="_other", how="inner")
+        both = held.merge(found, left_index=True, right_index=True, suffixes=("", "_other"))
         assert len(both) == len(held)
         assert (both["value"].astype(float) - both["value_other"].astype(float)).abs().max() < 1e-4
         assert both["value"].isna().equals(both["value_other"].isna())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mossa.place.stack import Stack, Variant
 from mossa.similarity import compare
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # padded tokens whose states at all layers are in memory at once
+Found = tuple[Estimate | None, int, str | None]  # a number, its prompts, and why there is none
 INPUTS = {"tuned": "", "base": ", base input"}  # whose input, and how the reading says it
 
 
@@ -69,35 +71,28 @@ def one_layer_change(
     templates where `groups` are given. `relative-change`: ‖T(h) - B(h)‖ / ‖B(h) - mean‖. Both also on the base's input.
     `change-interaction`: how far the change on the one input is from that on the other, in the units of the second.
     """
-    n, layers = len(seen.own["base"]), range(1, stack.layers + 1)
+    n = len(seen.own["base"])
     rows: list[dict[str, Any]] = []
     for variant in variants:
         name = "" if variant == "tuned" else f", {variant}"
         pairs = {side: _pair(seen, side, variant) for side in INPUTS}
         for side, said in INPUTS.items():
-            cka = _distances(*pairs[side], groups) if n >= FEWEST else {}
-            for reading in ("one-layer-change", "relative-change"):
-                title = f"{reading}{said}{name}"
-                if n < FEWEST:
-                    rows += undefined(layers, [title], n, f"only {n} prompts; {FEWEST} are needed")
-                    continue
-                for layer in layers:
-                    if not stack.changed[layer]:
-                        rows.append(nothing(layer, title, n))
-                    elif reading == "one-layer-change":
-                        rows.append(row(layer, title, *cka[layer]))
-                    else:
-                        base, tuned = (each[:, layer - 1].double() for each in pairs[side])
-                        rows.append(_relative(layer, title, tuned - base, base))
-        for layer in layers if n >= FEWEST else ():
-            if stack.changed[layer]:
-                (b_on_t, t_on_t), (b_on_b, t_on_b) = (
-                    [each[:, layer - 1].double() for each in pairs[side]] for side in ("tuned", "base")
-                )
-                rows.append(_relative(layer, f"change-interaction{name}", t_on_t - b_on_t - t_on_b + b_on_b, b_on_t))
-            else:
-                rows.append(nothing(layer, f"change-interaction{name}", n))
+            rows += _each(stack, f"one-layer-change{said}{name}", n, _distances(*pairs[side], groups))
+            base, tuned = pairs[side]
+            rows += _each(stack, f"relative-change{said}{name}", n, _relative(tuned - base, base))
+        (b_on_t, t_on_t), (b_on_b, t_on_b) = pairs["tuned"], pairs["base"]
+        rows += _each(stack, f"change-interaction{name}", n, _relative(t_on_t - b_on_t - t_on_b + b_on_b, b_on_t))
     return rows
+
+
+def _each(stack: Stack, reading: str, n: int, found: Callable[[int], Found]) -> list[dict[str, Any]]:
+    """Return one row per layer of a reading: what is found where there is an update, and 0 elsewhere."""
+    layers = range(1, stack.layers + 1)
+    if n < FEWEST:
+        return undefined(layers, [reading], n, f"only {n} prompts; {FEWEST} are needed")
+    return [
+        row(layer, reading, *found(layer)) if stack.changed[layer] else nothing(layer, reading, n) for layer in layers
+    ]
 
 
 def _pair(seen: Seen, side: str, variant: Variant) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,32 +102,40 @@ def _pair(seen: Seen, side: str, variant: Variant) -> tuple[torch.Tensor, torch.
     return base, seen.own["tuned"][:, 1:] if own else seen.other[side, variant]
 
 
-def _distances(
-    base: torch.Tensor, tuned: torch.Tensor, groups: Sequence[Hashable] | None
-) -> dict[int, tuple[Estimate | None, int, str | None]]:
+def _distances(base: torch.Tensor, tuned: torch.Tensor, groups: Sequence[Hashable] | None) -> Callable[[int], Found]:
     """Return by layer 1 - CKA with its uncertainty, the prompts that were finite, and why there is no number."""
     estimator = f"cka-linear{'-within' if groups is not None else ''}-debiased"
-    found = compare(base, {"tuned": tuned}, [estimator], groups=groups, non_finite="drop")
-    distances: dict[int, tuple[Estimate | None, int, str | None]] = {}
-    for each in found.similarity:
-        estimate = None
-        if each["value"] is not None:
-            low, high = (None if each[end] is None else 1 - each[end] for end in ("high", "low"))
-            estimate = Estimate(1 - each["value"], each["standard_error"], low, high)
-        distances[each["layer"]] = (estimate, each["n"], each["reason"])
-    return distances
+
+    @cache
+    def rows() -> list[dict[str, Any]]:
+        return compare(base, {"tuned": tuned}, [estimator], groups=groups, non_finite="drop").similarity
+
+    def found(layer: int) -> Found:
+        each = rows()[layer - 1]
+        if each["value"] is None:
+            return None, each["n"], each["reason"]
+        low, high = (None if each[end] is None else 1 - each[end] for end in ("high", "low"))
+        return Estimate(1 - each["value"], each["standard_error"], low, high), each["n"], each["reason"]
+
+    return found
 
 
-def _relative(layer: int, reading: str, change: torch.Tensor, base: torch.Tensor) -> dict[str, Any]:
-    finite = torch.isfinite(change).all(1) & torch.isfinite(base).all(1)
-    change, base = change[finite], base[finite]
-    n = len(base)
-    if n < FEWEST:
-        return row(layer, reading, None, n, f"only {n} finite prompts; {FEWEST} are needed")
-    spread = (base - base.mean(0)).norm(dim=1)
-    if not float(spread.max()):
-        return row(layer, reading, None, n, "the base's states do not vary over prompts")
-    return row(layer, reading, norm_ratio(np.asarray(change.norm(dim=1)), np.asarray(spread)), n)
+def _relative(changes: torch.Tensor, bases: torch.Tensor) -> Callable[[int], Found]:
+    """Return by layer the norm of the changes, relative to the spread of the base's states over prompts."""
+
+    def found(layer: int) -> Found:
+        change, base = (each[:, layer - 1].double() for each in (changes, bases))
+        finite = torch.isfinite(change).all(1) & torch.isfinite(base).all(1)
+        change, base = change[finite], base[finite]
+        n = len(base)
+        if n < FEWEST:
+            return None, n, f"only {n} finite prompts; {FEWEST} are needed"
+        spread = (base - base.mean(0)).norm(dim=1)
+        if not float(spread.max()):
+            return None, n, "the base's states do not vary over prompts"
+        return norm_ratio(np.asarray(change.norm(dim=1)), np.asarray(spread)), n, None
+
+    return found
 
 
 def _last(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

@@ -53,30 +53,27 @@ def graft(
     """
     layers = range(1, stack.layers + 1)
     players = [layer for layer in range(stack.layers + 1) if stack.changed[layer]]
-    contrasts = _contrasts(players, window)
-    spans = _spans(players) if variant == "tuned" else {}
     suffix = "" if variant == "tuned" else f", {variant}"
-    titles = [*(f"{name}{suffix}" for name in contrasts), *(["add-one-in-null"] if null else [])]
-    n = len(examples)
+    contrasts = {f"{name}{suffix}": by_layer for name, by_layer in _contrasts(players, window, null).items()}
+    spans = _spans(players) if variant == "tuned" else {}
+    titles, n = list(contrasts), len(examples)
     if n < FEWEST:
         return Grafted(undefined(layers, titles, n, f"only {n} prompts; {FEWEST} are needed"), None)
     if not players:
         return Grafted([nothing(layer, title, n) for title in titles for layer in layers], None)
-    value = _Game(stack, examples, contrasts, spans, variant, null)
+    value = _Game(stack, examples, contrasts, spans, variant)
     whole = value(_alone(frozenset(players)))
     if whole.low is None or whole.low <= 0:
         reason = f"no gain to share: {whole.value:+.3f} nats per target token [{whole.low:+.3f}, {whole.high:+.3f}]"
         return Grafted(undefined(layers, titles, value.n, reason), whole)
     shown = layers if ENDS not in players else range(stack.layers + 1)
-    rows: list[dict[str, Any]] = []
-    for title, by_layer in zip([*titles], [*contrasts.values(), *([{}] if null else [])], strict=True):
-        for layer in shown:
-            if layer not in players or (title == "add-one-in-null" and layer == ENDS):
-                rows.append(nothing(layer, title, value.n))
-            elif title == "add-one-in-null":
-                rows.append(row(layer, title, value({frozenset([-layer]): 1.0, frozenset(): -1.0}), value.n))
-            else:
-                rows.append(row(layer, title, value(*by_layer[layer]), value.n, _ends(layer)))
+    rows = [
+        row(layer, title, value(*by_layer[layer]), value.n, _ends(layer))
+        if layer in by_layer
+        else nothing(layer, title, value.n)
+        for title, by_layer in contrasts.items()
+        for layer in shown
+    ]
     shares = {span: value(_alone(members)).value / whole.value for span, members in spans.items()}
     left = {span: value(_alone(frozenset(players) - members)).value / whole.value for span, members in spans.items()}
     return Grafted(
@@ -90,7 +87,9 @@ def graft(
 def passes(layers: int) -> float:
     """Return how many forward passes of the blocks a graft takes if all layers have an update."""
     players = list(range(1, layers + 1))
-    choices = [_choice(each, layers, "tuned") for each in _sets(players, _contrasts(players, 1), _spans(players))]
+    choices = [
+        _choice(each, layers, "tuned") for each in _sets(players, _contrasts(players, window=1), _spans(players))
+    ]
     return 1 + block_runs(choices) / layers
 
 
@@ -116,12 +115,9 @@ class _Game:
         contrasts: Mapping[str, Mapping[int, Sequence[Contrast]]],
         spans: Mapping[tuple[int, int], Set],
         variant: Variant,
-        null: bool,
     ) -> None:
         players = [layer for layer, changed in enumerate(stack.changed) if changed]
         sets = _sets(players, contrasts, spans)
-        if null:  # a layer with a minus has a random update
-            sets |= {frozenset([-layer]) for layer in players if layer != ENDS}
         self.index = {each: place for place, each in enumerate(sorted(sets, key=sorted))}
         choices = [_choice(each, stack.layers, variant) for each in self.index]
         losses = exchanged_losses(stack, examples, choices)
@@ -142,8 +138,11 @@ class _Game:
         return self.gains[:, places] @ np.array(list(contrast.values()))
 
 
-def _contrasts(players: Sequence[int], window: int) -> dict[str, dict[int, Sequence[Contrast]]]:
-    """Return by reading and layer the gains that are added up, one contrast or several whose mean is taken."""
+def _contrasts(players: Sequence[int], window: int, null: bool = False) -> dict[str, dict[int, Sequence[Contrast]]]:
+    """Return by reading and layer the gains that are added up, one contrast or several whose mean is taken.
+
+    A layer with a minus stands for a random update of it.
+    """
     everyone, nobody = frozenset(players), frozenset[int]()
 
     def each(of: Callable[[int], Contrast]) -> dict[int, Sequence[Contrast]]:
@@ -163,6 +162,8 @@ def _contrasts(players: Sequence[int], window: int) -> dict[str, dict[int, Seque
         around = {p: frozenset(q for q in players if abs(q - p) <= window // 2) for p in players}
         found["leave-window-out"] = each(lambda p: {everyone: 1.0, everyone - around[p]: -1.0})
         found["add-window-in"] = each(lambda p: {around[p]: 1.0, nobody: -1.0})
+    if null:
+        found["add-one-in-null"] = {p: [{frozenset([-p]): 1.0, nobody: -1.0}] for p in players if p != ENDS}
     return found
 
 

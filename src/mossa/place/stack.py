@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -68,7 +68,8 @@ class Stack:
         self.layers = len(self.changed) - 1
         self.device = device_of(self.models["base"])
         self._blocks: dict[tuple[int, Variant], nn.Module] = {}
-        self._tails: dict[Side, Callable[[torch.Tensor], torch.Tensor]] = {}
+        self._tuples = False  # whether blocks give their states as the first of several things; a trace tells
+        self._tails: dict[Side, tuple[_Given, Any]] = {}
 
     def block(self, layer: int, variant: Variant) -> nn.Module:
         """Return a block, 1..L; where nothing was tuned, the base's own."""
@@ -101,6 +102,7 @@ class Stack:
             calls.append((args[1:], named))
 
         def after(_block: Any, _inputs: Any, output: Any) -> None:
+            self._tuples = isinstance(output, tuple)
             states.append(_first(output))
 
         model = self.models[side]
@@ -118,11 +120,9 @@ class Stack:
 
     def losses(self, side: Side, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss (nats, float64 `[m]` on the CPU) that final norm and head give states `[m, d]` of layer L."""
-        if side not in self._tails:
-            self._tails[side] = self._tail(side)
         found: list[torch.Tensor] = []
         for rows, wanted in zip(states.split(ROWS), labels.split(ROWS), strict=True):
-            logits = self._tails[side](rows)
+            logits = self.logits(side, rows)
             logits = logits if logits.dtype == torch.float64 else logits.float()
             found.append(functional.cross_entropy(logits, wanted.to(logits.device), reduction="none").double().cpu())
         return torch.cat(found)
@@ -137,7 +137,7 @@ class Stack:
             for layer in range(1, self.layers + 1):
                 states = self.run(layer, side, states, base)
             whole = model(input_ids=pad_right(sequences[:1], self.device), use_cache=False).logits[0]
-            taken = self._tails.setdefault(side, self._tail(side))(states[0])
+            taken = self.logits(side, states[0])
             size = float(whole.float().abs().max())
             gap = float((whole.float() - taken.to(whole.device).float()).abs().max())
             if not gap <= 0.01 * size:
@@ -146,28 +146,16 @@ class Stack:
                     f"one: its logits differ by {gap:.2g} of {size:.2g}. Its layers cannot be exchanged."
                 )
 
-    def _tail(self, side: Side) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return a function from states `[m, d]` to logits `[m, vocabulary]`: the model without its blocks."""
-        model, blocks = self.models[side], blocks_of(self.models[side])
-        given = _Given(blocks[-1], tuples=self._gives_tuples(side))
-        short = like(model, {id(blocks): nn.ModuleList([given])})
-
-        def tail(states: torch.Tensor) -> torch.Tensor:
-            given.states = states.unsqueeze(1)
-            ids = torch.zeros(len(states), 1, dtype=torch.long, device=self.device)
-            return short(input_ids=ids, use_cache=False).logits[:, 0]
-
-        return tail
-
-    def _gives_tuples(self, side: Side) -> bool:
-        seen: list[bool] = []
-        last = blocks_of(self.models[side])[-1]
-        hook = last.register_forward_hook(lambda _block, _inputs, output: seen.append(isinstance(output, tuple)))
-        try:
-            decoder_of(self.models[side])(input_ids=torch.zeros(1, 1, dtype=torch.long, device=self.device))
-        finally:
-            hook.remove()
-        return seen[0]
+    def logits(self, side: Side, states: torch.Tensor) -> torch.Tensor:
+        """Return the logits `[m, vocabulary]` that the model without its blocks makes of states `[m, d]` of layer L."""
+        if side not in self._tails:
+            blocks = blocks_of(self.models[side])
+            given = _Given(blocks[-1], self._tuples)
+            self._tails[side] = given, like(self.models[side], {id(blocks): nn.ModuleList([given])})
+        given, short = self._tails[side]
+        given.states = states.unsqueeze(1)
+        ids = torch.zeros(len(states), 1, dtype=torch.long, device=self.device)
+        return short(input_ids=ids, use_cache=False).logits[:, 0]
 
 
 def _bare(model: Any) -> Any:
