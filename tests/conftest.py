@@ -64,6 +64,7 @@ def settings(base_folder: Callable[[str], Path], task_folder: Path) -> dict:
             "unseen": {"mixture": "all", "hold_out": ["naming"]},
         },
         "similarity": {"other_controls": 1, "affinity": True},
+        "place": True,
     }
 
 

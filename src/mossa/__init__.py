@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mossa import integrations as integrations
+    from mossa.api.locate import locate as locate
     from mossa.api.models import compare_models as compare_models
     from mossa.api.results import Results as Results
     from mossa.api.study import Study as Study
@@ -30,6 +31,7 @@ __all__ = [
     "compare_models",
     "integrations",
     "list_tasks",
+    "locate",
     "represent",
     "show_task",
     "spectrum",
@@ -44,6 +46,7 @@ _HOMES = {
     "compare": "mossa.similarity",
     "compare_models": "mossa.api.models",
     "list_tasks": "mossa.api.tasks",
+    "locate": "mossa.api.locate",
     "represent": "mossa.representations",
     "show_task": "mossa.api.tasks",
     "spectrum": "mossa.similarity",

@@ -184,6 +184,7 @@ def show_task(
 
 
 app.command(rich_help_panel=COMPARE)(commands.compare)
+app.command(rich_help_panel=COMPARE)(commands.locate)
 
 
 def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:

@@ -42,10 +42,7 @@ def compare(
 
     from mossa.api.models import ESTIMATORS, compare_models
 
-    if output and output.suffix not in {".csv", ".json"}:
-        raise MossaError(f"--output {output}: the file ends in .csv or .json.")
-    if output and not output.parent.is_dir():
-        raise MossaError(f"--output {output}: {output.parent} is not a folder; make it first.")
+    _check_output(output)
     console = Console(soft_wrap=True)
     pair = compare_models(
         base,
@@ -65,12 +62,61 @@ def compare(
     console.print(f"{pair.counted}.", highlight=False)
     for name in dict.fromkeys(pair.rows["estimator"]):
         _print_layers(console, name, pair.rows[pair.rows["estimator"] == name])
-    if output:
-        if output.suffix == ".csv":
-            pair.rows.to_csv(output, index=False)
-        else:
-            pair.rows.to_json(output, orient="records", indent=1)
-        console.print(f"Numbers: {output}", highlight=False, markup=False)
+    _write_output(console, pair.rows, output)
+
+
+def locate(
+    base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
+    tuned: Annotated[str, typer.Option(help="adapter or checkpoint tuned from it: hub id or folder")],
+    tasks: Annotated[Path, typer.Option(help="file of examples (`inputs` and `targets` each), or a folder of such")],
+    reading: Annotated[
+        list[str] | None, typer.Option(help="one-layer-change, answer-gain or graft; default: all")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=4, help="of each task, spread evenly over its file")] = 64,
+    window: Annotated[int, typer.Option(min=1, help="also graft windows of this odd number of layers")] = 1,
+    parts: Annotated[bool, typer.Option(help="also read attention and feed-forward apart")] = False,
+    null: Annotated[bool, typer.Option(help="also read random updates of the same size")] = False,
+    template: Annotated[str, typer.Option(help="auto, chat, plain, llama2, or a text with {prompt}")] = "auto",
+    system: Annotated[str | None, typer.Option(help="system message for templates that have one")] = None,
+    cutoff: Annotated[int | None, typer.Option(help="longest input in tokens; default: what the model takes")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="number format of the weights")] = "float32",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
+    output: Annotated[Path | None, typer.Option(help="write all numbers to this .csv or .json")] = None,
+) -> None:
+    """Find out in which layers a tuned model's update acts, without a study."""
+    from rich.console import Console
+
+    from mossa.analysis.place import over_tasks
+    from mossa.api.locate import locate_files, table_of
+
+    _check_output(output)
+    console = Console(soft_wrap=True)
+    places = locate_files(
+        base,
+        tuned,
+        tasks,
+        readings=reading,
+        parts=parts,
+        window=window,
+        null=null,
+        examples=examples,
+        template=template,
+        system=system,
+        cutoff=cutoff,
+        dtype=dtype,
+        device=device,
+        say=lambda line: console.print(line, highlight=False, markup=False),
+    )
+    for name, place in places.items():
+        console.print(f"{name}: {place.sentence}", highlight=False, markup=False)
+    rows = table_of(places)
+    means = over_tasks(rows.assign(experimental=tuned, held_out=False)).pivot(
+        index="layer", columns="reading", values="value"
+    )
+    shown = [name for name in ("one-layer-change", "answer-gain-increment", "shapley") if name in means]
+    console.print(f"Mean over {len(places)} task{'s' if len(places) > 1 else ''}:", highlight=False)
+    console.print(means[shown].to_string(float_format="{:.3f}".format, na_rep="none"), highlight=False, markup=False)
+    _write_output(console, rows, output)
 
 
 def plan(
@@ -92,6 +138,23 @@ def plan(
     from mossa.api.study import Study
 
     typer.echo(Study.load(study, *overrides or (), runs=runs).plan(gpu, gpus, utilisation, calibrate))
+
+
+def _check_output(output: Path | None) -> None:
+    if output and output.suffix not in {".csv", ".json"}:
+        raise MossaError(f"--output {output}: the file ends in .csv or .json.")
+    if output and not output.parent.is_dir():
+        raise MossaError(f"--output {output}: {output.parent} is not a folder; make it first.")
+
+
+def _write_output(console: Console, rows: pd.DataFrame, output: Path | None) -> None:
+    if output is None:
+        return
+    if output.suffix == ".csv":
+        rows.to_csv(output, index=False)
+    else:
+        rows.to_json(output, orient="records", indent=1)
+    console.print(f"Numbers: {output}", highlight=False, markup=False)
 
 
 def _print_layers(console: Console, estimator: str, rows: pd.DataFrame) -> None:

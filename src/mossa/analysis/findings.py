@@ -19,6 +19,7 @@ from mossa.analysis.dose import dose, dose_readings
 from mossa.analysis.encoded import encoded, encoded_clusters, encoded_layers
 from mossa.analysis.missing import missing
 from mossa.analysis.performance import performance, performance_summary
+from mossa.analysis.place import over_tasks
 from mossa.analysis.sections import sections
 from mossa.analysis.tables import table
 from mossa.analysis.unseen import unseen
@@ -63,6 +64,7 @@ class Findings:
     separability: pd.DataFrame
     affinity: pd.DataFrame
     layer_map: pd.DataFrame
+    place: pd.DataFrame
     answers: tuple[tuple[str, str], ...]
     missing: tuple[str, ...]
 
@@ -111,6 +113,7 @@ def analyse(tables: Mapping[str, pd.DataFrame], baseline: str = "pretrained", es
         separability=tables.get("separability", pd.DataFrame()),
         affinity=tables.get("affinity", pd.DataFrame()),
         layer_map=tables.get("layer_map", pd.DataFrame()),
+        place=over_tasks(tables.get("place", pd.DataFrame())),
         answers=(),
         missing=(),
     )

@@ -20,6 +20,7 @@ STEPS = {
     "layer_map": "overview",
     "affinity": "affinity",
     "dendrogram": "affinity",
+    "place": "place",
 }
 OTHERWISE = {
     "adapters": "every model of the study was there already, so none was trained",
@@ -27,6 +28,7 @@ OTHERWISE = {
     "layer_map": "the study has no experimental model beside the base; add one under experimental",
     "affinity": "the study does not ask for it; set similarity.affinity: true and run it again",
     "dendrogram": "the study does not ask for it; set similarity.affinity: true and run it again",
+    "place": "the study does not ask for it; set place: true and run it again",
 }
 
 
@@ -91,6 +93,11 @@ class Tables:
     def dendrogram(self) -> pd.DataFrame:
         """Return how tasks merge by affinity."""
         return self._table("dendrogram")
+
+    @property
+    def place(self) -> pd.DataFrame:
+        """Return where each experimental model acts, per (experimental, task, layer, reading)."""
+        return self._table("place")
 
     def _table(self, name: str) -> pd.DataFrame:
         found = self.tables.get(name)

@@ -12,7 +12,7 @@ from mossa.store.folder import RunFolder
 from mossa.study.schema import BASE
 from mossa.units.unit import Unit
 
-FORWARD_STEPS = ("represent", "evaluate", "common")
+FORWARD_STEPS = ("represent", "evaluate", "common", "place")
 MODEL_STEPS = ("train", *FORWARD_STEPS)
 
 

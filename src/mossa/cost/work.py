@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 
@@ -11,6 +11,7 @@ from mossa.cost.tokenized import Tokenized
 from mossa.models.batches import by_length
 from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape
+from mossa.place.graft import passes
 from mossa.representations.beginning import common_beginning
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
 from mossa.similarity.products import cheaper_in_features
@@ -71,6 +72,8 @@ class Counter:
         if unit.step in ("represent", "evaluate"):
             name, task = unit.key.split("@")
             return self._forward(self._examples(task, "test", unit.step == "evaluate"), unit.step, name != BASE)
+        if unit.step == "place":
+            return self._place(unit)
         if unit.step == "common":
             each = max(1, COMMON_PROMPTS // len(self.tasks))
             prompts = [prompt for task in self.by_name for prompt in self._examples(task, "test", False)[:each]]
@@ -105,6 +108,13 @@ class Counter:
 
     def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
         return forward_work(examples, self.shape, self.device, adapted=adapted, judged=step == "evaluate")
+
+    def _place(self, unit: Unit) -> Work:
+        """Return the work of each block twice per model, and of the graft's models, with all layers tuned."""
+        examples = self._examples(unit.key.split("@")[1], "test", True)
+        changed, grafted = (examples[:count] for count in unit.settings["prompts"])
+        once, each = (self._forward(some, "evaluate", True) for some in (changed, grafted))
+        return replace(each, operations=4 * once.operations + passes(self.shape.layers) * each.operations)
 
     def _compare(self, unit: Unit) -> Work:
         """Return the products of all comparisons of one task: each reference with all models, per view."""

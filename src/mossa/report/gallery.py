@@ -46,7 +46,8 @@ def gallery(
 
 def planned(findings: Findings, estimator: str, taught: frozenset[str] = frozenset()) -> list[Picture]:
     """Return every figure there can be, those included whose table is empty in these findings."""
-    return [*_similarity(findings, estimator), *_sections(findings, estimator), *_beside(findings, estimator, taught)]
+    beside = [*_beside(findings, estimator, taught), *_place(findings)]
+    return [*_similarity(findings, estimator), *_sections(findings, estimator), *beside]
 
 
 def _similarity(findings: Findings, estimator: str) -> list[Picture]:
@@ -116,6 +117,16 @@ def _beside(findings: Findings, estimator: str, taught: frozenset[str]) -> list[
         Picture("controls", "Test loss of specialists and base", findings.controls, figures.controls,
                 "there are no controls"),
     ]  # fmt: skip
+
+
+def _place(findings: Findings) -> list[Picture]:
+    """One picture per tuned model: where it acts, mean over the tasks that it was tuned on, else over the others."""
+    plan: list[Picture] = []
+    for model, rows in findings.place.groupby("experimental", sort=False):
+        table = rows[rows["held_out"].astype(bool).eq(bool(rows["held_out"].all()))]
+        plan.append(Picture(f"place-{file_name(model)}", f"Where {model} acts", table, figures.place, ""))
+    why = "the study does not read it; set place: true"
+    return plan or [Picture("place", "Where the tuned models act", findings.place, figures.place, why)]
 
 
 def correlations(findings: Findings, estimator: str) -> pd.DataFrame:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
 from mossa.errors import DataError, ModelError
 from mossa.models.base import check_vocabulary, longest_input
-from mossa.models.prompts import make_format
+from mossa.models.prompts import Encoded, make_format
 from mossa.representations.extract import check_alone, represent_tokens
 from mossa.study.loading import checked
 from mossa.study.schema import Prompt
@@ -61,6 +62,21 @@ def encode_prompts(
     too_long: Literal["refuse", "shorten-start", "shorten-middle"] = "refuse",
 ) -> list[list[int]]:
     """Return the tokens of every prompt, in their order; raises as `represent` does."""
+    encoded = encode_examples(model, tokenizer, prompts, None, template, system, cutoff, too_long)
+    return [list(each.tokens) for each in encoded]
+
+
+def encode_examples(
+    model: Any,
+    tokenizer: Any,
+    prompts: Iterable[Any],
+    targets: Sequence[str] | None,
+    template: str,
+    system: str | None,
+    cutoff: int | None,
+    too_long: Literal["refuse", "shorten-start", "shorten-middle"],
+) -> list[Encoded]:
+    """Return every prompt as tokens, followed by its target and the end of sequence if there are `targets`."""
     examples = prompts_of(prompts)
     if str(too_long) == "skip":
         raise DataError("too_long: skip would leave rows out; give refuse, shorten-start or shorten-middle.")
@@ -69,12 +85,14 @@ def encode_prompts(
     check_vocabulary(model.config, tokenizer, type(model).__name__)
     settings = checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long)
     form = make_format(tokenizer, settings, longest_input(model.config, tokenizer))
-    encoded = form.encode(examples, "prompts", with_target=False)
+    if targets is not None:
+        examples = [replace(example, target=target) for example, target in zip(examples, targets, strict=True)]
+    encoded = form.encode(examples, "prompts", with_target=targets is not None)
     if len(encoded) < len(examples):
         there = {each.index for each in encoded}
         missing = next(index for index in range(len(examples)) if index not in there)
         raise DataError(f"prompts, example {missing + 1}: nothing of it fits; raise cutoff or choose another template.")
-    return [list(each.tokens) for each in encoded]
+    return encoded
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from mossa.models.placement import device_of, in_float32
 from mossa.models.prompts import tokenize
 from mossa.representations import check_alone, represent_tokens
 from mossa.steps.compare import compare_task
+from mossa.steps.place import place_task
 from mossa.steps.workbench import Workbench
 from mossa.study.schema import BASE
 from mossa.tasks.mixture import mix
@@ -167,6 +168,7 @@ STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
     "evaluate": judge,
     "compare": compare_task,
     "overview": overview,
+    "place": place_task,
     "common": common,
     "affinity": relate,
 }

@@ -85,6 +85,10 @@ class Workbench:
             self._attached = name
         return self._model
 
+    def is_checkpoint(self, name: str) -> bool:
+        """Tell whether a model of the study is a whole one, and no adapter on the base."""
+        return name in self._existing and self._existing[name][0] == "checkpoint"
+
     def detach(self) -> None:
         """Take off whatever adapter is on the base."""
         self._attached = self._model = None

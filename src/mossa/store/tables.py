@@ -23,6 +23,7 @@ TABLES = (
     "layer_map",
     "affinity",
     "dendrogram",
+    "place",
 )
 
 

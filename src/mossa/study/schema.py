@@ -192,6 +192,11 @@ class Study(Settings):
     )
     representations: Representations = Field(default=Representations(), description="which hidden states are compared")
     similarity: Similarity = Field(default=Similarity(), description="how representations are compared")
+    place: bool | None = Field(
+        default=None,
+        description="read in which layers each experimental model acts, on every task; default: where that takes less "
+        "than a fifth of the study's work",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from mossa.study.recipe import Budget
 from mossa.study.schema import BASE, Existing, Experimental, Kind, Study
 from mossa.tasks.mixture import chosen_tasks, named_tasks
 from mossa.tasks.task import Task, hash_examples
+from mossa.units.place import GRAFTED, PROMPTS, located
 from mossa.units.unit import Unit
 
 # Raised whenever a step would give another result from the same settings; units of an older version are redone.
@@ -28,6 +29,7 @@ VERSIONS = {
     "overview": 2,
     "common": 3,
     "affinity": 2,
+    "place": 1,
 }
 PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
 
@@ -97,6 +99,7 @@ def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None
     units += [_overview(name, tasks) for name in dict.fromkeys([BASE, *study.experimental])]
     if study.similarity.affinity:
         units += _affinity(study, tasks, context, existing)
+    units += [_place(study, tasks, task, name, context, existing) for name in located(study, tasks) for task in tasks]
     units += [_describe(task, context) for task in tasks]
     return {unit.id: unit for unit in units}
 
@@ -236,6 +239,19 @@ def _affinity(
     ]
     related = {"version": VERSIONS["affinity"], "tasks": names}
     return [*units, Unit("affinity", "controls", related, tuple(unit.id for unit in units))]
+
+
+def _place(
+    study: Study, tasks: Sequence[Task], task: Task, name: str, context: dict[str, Any], existing: dict[str, Any]
+) -> Unit:
+    unit = _on_task("place", name, task, study, context, existing)
+    unit.settings.update(
+        prompts=[PROMPTS, GRAFTED],
+        templates=_templates(task),
+        cluster=task.cluster,
+        held_out=task.name not in saw(study, tasks, name),
+    )
+    return unit
 
 
 def _describe(task: Task, context: dict[str, Any]) -> Unit:

@@ -4,6 +4,7 @@ from mossa.report.figures.boxes import clusters, layers, unseen
 from mossa.report.figures.canvas import save
 from mossa.report.figures.lines import change, dimensionality, sections, separability
 from mossa.report.figures.maps import correlates, heatmap
+from mossa.report.figures.place import place
 from mossa.report.figures.points import controls, dose, performance, projection
 from mossa.report.figures.ranking import encoded
 from mossa.report.figures.relations import affinity, layer_map
@@ -21,6 +22,7 @@ __all__ = [
     "layer_map",
     "layers",
     "performance",
+    "place",
     "projection",
     "save",
     "sections",

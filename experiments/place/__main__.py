@@ -1,0 +1,51 @@
+"""`python -m experiments.place`: does a reading point at the layer that does it? See docs/place.md."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mossa.cli import main
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+Runs = Annotated[Path, typer.Option(help="folder that holds the cases and their scores")]
+
+
+@app.command()
+def train(runs: Runs = Path("runs/place")) -> None:
+    """Train all cases; what is there already is kept, so a killed process goes on."""
+    from experiments.place.cases import train_all
+
+    train_all(runs, typer.echo)
+
+
+@app.command()
+def score(
+    reading: Annotated[str | None, typer.Argument(help="module:function of another reading; default: all")] = None,
+    runs: Runs = Path("runs/place"),
+) -> None:
+    """Score all trained cases that have no score yet."""
+    from experiments.place.score import score_all
+
+    if reading is None:
+        score_all(runs, None, "scores", typer.echo)
+        return
+    module, _, function = reading.partition(":")
+    score_all(runs, {function: getattr(importlib.import_module(module), function)}, f"scores-{function}", typer.echo)
+
+
+@app.command()
+def table(
+    scores: Annotated[str, typer.Option(help="folder of scores")] = "scores", runs: Runs = Path("runs/place")
+) -> None:
+    """Print the tables of the outcome as Markdown, from the scores that are there."""
+    from experiments.place.verdict import outcome
+
+    typer.echo(outcome(runs / scores))
+
+
+if __name__ == "__main__":
+    main(app)

@@ -1,0 +1,149 @@
+"""The cases of the trial: who is trained where. Each is trained once and kept as an adapter or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from experiments.place.planting import Group, planted
+from mossa.models.adapters import save_adapter
+from mossa.models.base import LoadedBase, load_base
+from mossa.models.prompts import Encoded, make_format
+from mossa.representations import represent_tokens
+from mossa.study.schema import Base, Prompt
+from mossa.tasks.task import Example
+from mossa.tinyflan import base_folder, load_tasks
+
+Kind = Literal["control", "sham", "crossed", "band", "all", "continued"]
+# Those that answered most of 60 validation examples after 120 steps at layer 7 alone, of those whose loss in the base
+# is .5 or more; chosen before any of these models was trained. The order is that of the pairs.
+TASKS = {
+    "a": ("films", "kinds", "topic", "messages", "same_news", "weather", "chat", "too_heavy"),
+    "b": ("meals", "answers_question", "closeness", "open_shop", "fits", "phrases", "debate", "dishes"),
+}
+PLACEMENTS = ((2, 6), (6, 2), (4, 7), (7, 4))
+BANDS = ((1, 2), (3, 4), (5, 6), (7, 8), tuple(range(1, 9)))
+FREE = ((2, 3), (6, 7))  # layers in which pre-training is continued
+LAYERS = tuple(range(1, 9))
+STEPS = {"control": 150, "sham": 150, "crossed": 200, "band": 150, "all": 200, "continued": 250}
+BANDED = 3  # tasks of each base in bands
+FORM = Prompt(template="{prompt}")  # TinyFLAN's prompts end in their own constant words
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One trained model: its tasks and the layers that each one's gradient reached, the truth of the trial."""
+
+    kind: Kind
+    base: str
+    tasks: tuple[str, ...]
+    layers: tuple[tuple[int, ...], ...]
+
+    @property
+    def name(self) -> str:
+        """Return what names its folder."""
+        if self.kind == "all":
+            return f"all-{self.base}"
+        where = "_".join("".join(map(str, layers)) for layers in self.layers)
+        return f"{self.kind}-{self.base}-{'-'.join(self.tasks)}-{where}"
+
+
+def cases() -> Iterator[Case]:
+    """Yield all cases in the order in which they are trained: a trial that is cut off has whole pairs of both bases."""
+    for base, tasks in TASKS.items():
+        for kind in ("control", "sham"):
+            yield from (Case(kind, base, (task,), (LAYERS,)) for task in tasks)
+    for number in range(len(TASKS["a"])):
+        for base, tasks in TASKS.items():
+            pair = (tasks[number], tasks[(number + 1) % len(tasks)])
+            for one, other in PLACEMENTS:
+                yield Case("crossed", base, pair, ((one,), (other,)))
+    for base, tasks in TASKS.items():
+        yield Case("all", base, tasks, (LAYERS,) * len(tasks))
+    for number in range(BANDED):
+        for base, tasks in TASKS.items():
+            yield from (Case("band", base, (tasks[number],), (band,)) for band in BANDS)
+            yield from (Case("continued", base, (_absent(base)[number],), (free,)) for free in FREE)
+
+
+def _absent(base: str) -> tuple[str, ...]:
+    """Return tasks whose skill the base was not given: those of the other."""
+    return TASKS["b" if base == "a" else "a"]
+
+
+@cache
+def loaded(base: str) -> LoadedBase:
+    """Return a base of TinyFLAN in memory."""
+    return load_base(Base(model=str(base_folder(base))))
+
+
+@cache
+def encoded(base: str, task: str, split: Literal["train", "validation", "test"]) -> tuple[list[Encoded], list[str]]:
+    """Return the examples of a split as tokens, and their templates."""
+    form = make_format(loaded(base).tokenizer, FORM, loaded(base).longest)
+    examples: tuple[Example, ...] = getattr(load_tasks([task], train=1000, validation=100, test=100)[0], split)
+    return form.encode(examples, task, True), [str(example.template) for example in examples]
+
+
+def train(case: Case, folder: Path) -> None:
+    """Train a case into `folder`, which appears at once and whole."""
+    from experiments.place.continued import continue_pretraining
+
+    base = loaded(case.base)
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    truth: dict[str, Any] = {"name": case.name, **asdict(case)}
+    if case.kind == "continued":
+        continue_pretraining(case, STEPS["continued"], partial)
+        loaded(case.base).tokenizer.save_pretrained(partial)
+        grown = load_base(Base(model=str(partial)))
+        with planted(grown, [_group(case, case.tasks[0], LAYERS)], STEPS["control"], 0, 2.0) as (adapted, _):
+            save_adapter(adapted, partial / "control")
+    else:
+        groups = [_group(case, task, layers) for task, layers in zip(case.tasks, case.layers, strict=True)]
+        equal = case.kind in ("control", "sham")  # as many steps for all
+        until = 2.0 if equal else 0.98
+        spare = (5 if 2 in case.layers[0] + case.layers[1] else 2,) if case.kind == "crossed" else ()
+        with planted(base, groups, STEPS[case.kind], 0, until, spare) as (adapted, steps):
+            save_adapter(adapted, partial)
+            if equal:  # states are kept: later another adapter is on the base
+                prompts = [e.tokens[: e.prompt_length] for e in encoded(case.base, case.tasks[0], "test")[0]]
+                np.save(partial / "states.npy", represent_tokens(adapted, prompts, "raw").numpy())
+        truth |= {"steps": steps, "spare": list(spare)}
+    (partial / "case.json").write_text(json.dumps(truth, indent=1))
+    partial.rename(folder)
+
+
+def _group(case: Case, task: str, layers: Sequence[int]) -> Group:
+    examples, validation = (encoded(case.base, task, split)[0] for split in ("train", "validation"))
+    if case.kind == "sham":
+        examples = shuffled(examples, task)
+    return Group(examples, validation, tuple(layers))
+
+
+def shuffled(examples: Sequence[Encoded], seed: str) -> list[Encoded]:
+    """Return the prompts with one another's answers."""
+    answers = [list(example.tokens[example.prompt_length :]) for example in examples]
+    Random(seed).shuffle(answers)
+    return [
+        Encoded([*example.tokens[: example.prompt_length], *answer], example.prompt_length, False, example.index)
+        for example, answer in zip(examples, answers, strict=True)
+    ]
+
+
+def train_all(runs: Path, say: Any) -> None:
+    """Train every case that is not there yet."""
+    torch.set_num_threads(1)
+    for case in cases():
+        folder = runs / "cases" / case.name
+        if not folder.is_dir():
+            train(case, folder)
+            say(f"trained {case.name}")

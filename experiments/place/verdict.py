@@ -1,0 +1,175 @@
+"""The outcome: every contestant against what was planted, by the rules in docs/place.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, spearmanr
+
+Score = dict[str, Any]
+LEARNED, OWN, OTHER = 0.9, 0.5, 0.1
+OTHERS = "other tasks' Shapley values"
+RESAMPLES = 2000
+
+
+def outcome(folder: Path) -> str:
+    """Return the tables of all contestants as Markdown, from the scores in `folder`."""
+    scores = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    parts = {
+        kind: [each for each in scores if each["kind"] == kind] for kind in ("crossed", "band", "all", "continued")
+    }
+    pairs = pairs_of(parts["crossed"])
+    counted = {name: cases for name, cases in pairs.items() if all(map(counts, cases)) and len(cases) == 4}
+    said = [
+        f"{len(parts['crossed'])} crossed models of {len(pairs)} pairs; {len(counted)} pairs count in all 4 "
+        f"placements; {sum(map(counts, parts['crossed']))} models count by themselves. "
+        f"Bands: {len(parts['band'])} models, unconstrained: {len(parts['all'])}, continued: {len(parts['continued'])}."
+    ]
+    names = list(next(iter(scores[0]["seats"].values()))["readings"]) if scores else []
+    for case in parts["all"]:  # a rival that knows how the layers' worth is spread for other tasks
+        for task, seat in case["seats"].items():
+            others = [_floats(other["shapley"]) for name, other in case["seats"].items() if name != task]
+            seat["readings"][OTHERS] = np.nanmean(others, axis=0).tolist()
+    rows = [_row(name, parts, counted) for name in [*names, *([OTHERS] if parts["all"] else [])]]
+    return "\n".join([*said, "", *_markdown(rows)])
+
+
+def counts(case: Score) -> bool:
+    """Tell whether both tasks were learned, and leave-one-out says own > .5 and other < .1 nats."""
+    seats = list(case["seats"].values())
+    for number, seat in enumerate(seats):
+        own, other = (case["layers"][place][0] - 1 for place in (number, 1 - number))
+        left = seat["leave-one-out"]
+        if seat["accuracy"] < LEARNED or left[own] is None or left[own] <= OWN or left[other] >= OTHER:
+            return False
+    return True
+
+
+def pairs_of(crossed: Iterable[Score]) -> dict[str, list[Score]]:
+    """Return the models of each pair of tasks in one base."""
+    found: dict[str, list[Score]] = {}
+    for case in crossed:
+        found.setdefault(f"{case['base']}: {' + '.join(case['tasks'])}", []).append(case)
+    return found
+
+
+def own_above_other(name: str, cases: Sequence[Score], rival: Callable[[Score, int], int] | None = None) -> list[float]:
+    """Return for every task of every model 1 where a reading is higher at its own layer, 0 where lower, .5 for ties."""
+    found: list[float] = []
+    for case in cases:
+        for number, seat in enumerate(case["seats"].values()):
+            values = seat.get("readings" if rival is None else "decoy", {}).get(name)
+            if values is None:
+                continue
+            own = case["layers"][number][0]
+            other = case["layers"][1 - number][0] if rival is None else rival(case, number)
+            here, there = values[own - 1], values[other - 1]
+            if here is not None and there is not None:
+                found.append(0.5 + 0.5 * float(np.sign(here - there)))
+    return found
+
+
+def _row(name: str, parts: dict[str, list[Score]], counted: dict[str, list[Score]]) -> dict[str, str]:
+    by_pair = np.array([np.mean(own_above_other(name, cases) or [np.nan]) for cases in counted.values()])
+    by_pair = by_pair[np.isfinite(by_pair)]
+    singles = [case for case in parts["crossed"] if counts(case)]
+    untied = by_pair[by_pair != 0.5]
+    right = int((untied > 0.5).sum())
+    p = binomtest(right, len(untied)).pvalue if len(untied) else 1.0
+    decoys = own_above_other(name, singles, lambda case, _number: case["spare"][0])
+    return {
+        "reading": name,
+        "pairs right": f"{right}/{len(untied)} (p = {p:.2g})",
+        "own above other": _mean(by_pair),
+        "points at own layer": _mean(np.array(_points(name, singles))),
+        "above a random update": _mean(np.array(decoys)),
+        "bands: Spearman": _spearman(*_centres(name, parts["band"])),
+        "unconstrained: Spearman with Shapley": _mean(np.array(_with_shapley(name, parts["all"]))),
+        "continued pre-training": _mean(np.array(_continued(name, parts["continued"]))),
+    }
+
+
+def _points(name: str, cases: Sequence[Score]) -> list[float]:
+    """Return for every task of every model whether the highest of the 8 values is at its own layer."""
+    found: list[float] = []
+    for case in cases:
+        for number, seat in enumerate(case["seats"].values()):
+            values = _floats(seat["readings"].get(name))
+            if np.isfinite(values).any():
+                found.append(float(np.nanargmax(values) + 1 == case["layers"][number][0]))
+    return found
+
+
+def _centres(name: str, bands: Sequence[Score]) -> tuple[list[float], list[float]]:
+    """Return the middle of each band of two layers, and the reading's centre of mass."""
+    middles: list[float] = []
+    masses: list[float] = []
+    for case in bands:
+        centre = centre_of_mass(next(iter(case["seats"].values()))["readings"].get(name))
+        if len(case["layers"][0]) == 2 and centre is not None:
+            middles.append(float(np.mean(case["layers"][0])))
+            masses.append(centre)
+    return middles, masses
+
+
+def _with_shapley(name: str, models: Sequence[Score]) -> list[float]:
+    """Return for every task of the unconstrained models the rank correlation over layers with its Shapley values."""
+    found: list[float] = []
+    for case in models:
+        for seat in case["seats"].values():
+            values, truth = _floats(seat["readings"].get(name)), _floats(seat["shapley"])
+            if np.isfinite(values).all() and np.isfinite(truth).all() and np.ptp(values) > 0:
+                found.append(float(spearmanr(values, truth).statistic))
+    return found
+
+
+def _continued(name: str, models: Sequence[Score]) -> list[float]:
+    """Return for every skill whether the centre of mass is higher where the higher layers were free."""
+    by_task: dict[str, dict[int, float | None]] = {}
+    for case in models:
+        values = next(iter(case["seats"].values()))["readings"].get(name)
+        by_task.setdefault(f"{case['base']}{case['tasks'][0]}", {})[case["layers"][0][0]] = centre_of_mass(values)
+    pairs = [(found[min(found)], found[max(found)]) for found in by_task.values() if len(found) == 2]
+    return [0.5 + 0.5 * float(np.sign(high - low)) for low, high in pairs if low is not None and high is not None]
+
+
+def centre_of_mass(values: Sequence[float | None] | None) -> float | None:
+    """Return the mean layer, weighted by the values above 0; None if there are none."""
+    weights = np.nan_to_num(_floats(values)).clip(min=0)
+    return float(weights @ np.arange(1, len(weights) + 1) / weights.sum()) if weights.sum() > 0 else None
+
+
+def _floats(values: Sequence[float | None] | None) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values or [None] * 8], dtype=float)
+
+
+def _mean(values: NDArray[np.float64]) -> str:
+    """Return a mean with its 95 % bootstrap interval."""
+    if not len(values):
+        return ""
+    draws = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}] (n = {len(values)})"
+
+
+def _spearman(middles: Sequence[float], masses: Sequence[float]) -> str:
+    if len(middles) < 4 or np.ptp(masses) == 0:
+        return ""
+    drawn = np.random.default_rng(0).integers(0, len(middles), (RESAMPLES, len(middles)))
+    one, other = np.array(middles), np.array(masses)
+    draws = [spearmanr(one[d], other[d]).statistic for d in drawn if np.ptp(one[d]) > 0 and np.ptp(other[d]) > 0]
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return f"{spearmanr(one, other).statistic:.2f} [{low:.2f}, {high:.2f}] (n = {len(middles)})"
+
+
+def _markdown(rows: Sequence[dict[str, str]]) -> list[str]:
+    if not rows:
+        return ["Nothing is scored yet."]
+    head = list(rows[0])
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    return lines + [f"| {' | '.join(row.values())} |" for row in rows]

@@ -1,0 +1,172 @@
+"""Where a tuned model's update acts, layer by layer: for models that one holds, or by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from mossa.analysis.place import say_place
+from mossa.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mossa.place import Located
+    from mossa.tasks.task import Example
+
+
+@dataclass(frozen=True, repr=False)
+class Place:
+    """Where an update acts. `table`: one row per (layer, reading), layers counted from 1 and larger where more is done.
+
+    Columns: `layer` (0 stands for embeddings, final norm and head, if they were tuned), `reading`, `value`,
+    `standard_error` over prompts, 95 % interval `low` to `high`, `n` prompts, `reason` why there is no value or why it
+    is 0. `gain`: the tuned model's over its base's (nats per target token; null without targets), `sufficient`: first
+    and last of the smallest window of layers whose update alone gives 90 % of it, `necessary`: of the smallest without
+    which at most 10 % is left.
+    """
+
+    table: pd.DataFrame
+    gain: float | None
+    sufficient: tuple[int, int] | None
+    necessary: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, found: Located) -> Place:
+        """Return what the room `place` found as a result."""
+        gain = found.gain.value if found.gain else None
+        return cls(found.table, gain, found.sufficient, found.necessary)
+
+    @property
+    def sentence(self) -> str:
+        """Return what the readings say, in a few sentences."""
+        return say_place(self.table, self.gain, self.sufficient, self.necessary)
+
+    def plot(self) -> Figure:
+        """Draw every reading per layer with its interval."""
+        from mossa.report.figures.canvas import root
+        from mossa.report.figures.place import place
+
+        return root(place(self.table)[0])
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+
+def locate(
+    base: Any,
+    tuned: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    targets: Sequence[str] | None = None,
+    *,
+    templates: Sequence[str] | None = None,
+    readings: Sequence[str] | None = None,
+    parts: bool = False,
+    window: int = 1,
+    null: bool = False,
+    template: str = "auto",
+    system: str | None = None,
+    cutoff: int | None = None,
+    too_long: Literal["refuse", "shorten-start", "shorten-middle"] = "refuse",
+) -> Place:
+    """Return where the update that makes `tuned` of `base` acts, by readings that take the layers apart.
+
+    `tuned`: a model with an adapter of PEFT on it (then `base` may be None, or the model it was put on), or a whole
+    model tuned from `base`. Neither is changed. `readings`: of `one-layer-change`, `answer-gain` and `graft`; default:
+    all, or the first alone without `targets`. `templates`: one label per prompt, to compare within templates. `parts`,
+    `window`, `null`: see docs/place.md. The others are as in `represent`. Raises `ModelError` for models that are not
+    built alike, `DataError` for prompts and readings that cannot be used.
+    """
+    from mossa.place import Stack, locate_update
+    from mossa.representations.held import encode_examples, held_still
+
+    for name, given in (("targets", targets), ("templates", templates)):
+        if given is not None and (isinstance(given, str) or len(given) != len(prompts)):
+            raise DataError(f"{name}: give a list with one text for each of the {len(prompts)} prompts.")
+    with ExitStack() as still:
+        for model in (base, tuned):
+            if model is not None:
+                still.enter_context(held_still(model))
+        examples = encode_examples(tuned, tokenizer, prompts, targets, template, system, cutoff, too_long)
+        found = locate_update(Stack(base, tuned), examples, templates, readings, parts=parts, window=window, null=null)
+    return Place.of(found)
+
+
+def locate_files(
+    base: str,
+    tuned: str,
+    tasks: str | Path,
+    *,
+    readings: Sequence[str] | None = None,
+    parts: bool = False,
+    window: int = 1,
+    null: bool = False,
+    examples: int = 64,
+    template: str = "auto",
+    system: str | None = None,
+    cutoff: int | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    device: str = "auto",
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Place]:
+    """Return by task where an adapter or a checkpoint acts: `locate` for models and tasks by their names.
+
+    `base`, `tuned`: hub ids or folders. `tasks`: a file of examples or a folder of such files; of each, `examples` are
+    taken, spread evenly. `say` hears what is loaded and how many examples were left out. Raises `MossaError` as
+    `locate` does, and for files that cannot be read.
+    """
+    from mossa.models.base import load_checkpoint
+    from mossa.models.shelf import Shelf, kind_of
+    from mossa.place import Stack, locate_update
+    from mossa.run.devices import find_device
+    from mossa.study import checked
+    from mossa.study.paths import resolve
+    from mossa.study.schema import Base, Prompt
+
+    tell = say or (lambda _line: None)
+    found = _read_tasks(Path(tasks))
+    settings = checked(Base, model=resolve(base, Path()), dtype=dtype)
+    form = checked(Prompt, template=template, system=system, cutoff=cutoff)
+    kind = kind_of(tuned, "--tuned")
+    shelf = Shelf(settings, find_device(device))
+    tell(f"{kind} {tuned}")
+    if kind == "checkpoint":
+        stack = Stack(shelf.base.model, load_checkpoint(tuned, settings, shelf.tokenizer, shelf.device))
+    else:
+        stack = Stack(None, shelf.take("adapter", tuned))
+    places: dict[str, Place] = {}
+    for name, all_of_it in found.items():
+        chosen = all_of_it[:: max(1, len(all_of_it) // examples)][:examples]
+        encoded = shelf.format(form).encode(chosen, f"task {name!r}", with_target=True)
+        if not encoded:
+            raise DataError(f"task {name!r}: none of its examples fits the model. Raise the cutoff.")
+        tell(f"{name}: {len(encoded)} of {len(all_of_it)} examples, {len(chosen) - len(encoded)} do not fit")
+        labels = [chosen[each.index].template for each in encoded]
+        known = None if None in labels else [str(label) for label in labels]
+        places[name] = Place.of(locate_update(stack, encoded, known, readings, parts=parts, window=window, null=null))
+    return places
+
+
+def table_of(places: dict[str, Place]) -> pd.DataFrame:
+    """Return the tables of all tasks as one, with the column `task` in front."""
+    parts = [place.table.assign(task=name) for name, place in places.items()]
+    joined = pd.concat(parts, ignore_index=True)
+    return joined[["task", *(column for column in joined if column != "task")]]
+
+
+def _read_tasks(source: Path) -> dict[str, list[Example]]:
+    from mossa.tasks.jsonl import open_folder, read_examples
+
+    if source.is_dir():
+        files = open_folder(source, {}).files
+    elif source.is_file():
+        files = {source.stem: source}
+    else:
+        raise DataError(f"--tasks {source}: there is no such file or folder.")
+    return {name: read_examples(path, name) for name, path in sorted(files.items())}

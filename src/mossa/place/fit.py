@@ -1,0 +1,89 @@
+"""Whether two models are one architecture, and in which of their layers the weights differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
+from torch import nn
+
+from mossa.errors import ModelError
+from mossa.models.blocks import blocks_of
+
+ENDS = 0  # stands for the layers' place where embeddings, final norm and head are meant
+
+
+def changed_layers(base: Any, tuned: Any) -> tuple[bool, ...]:
+    """Return for 0..L whether `tuned` has other weights there than `base`; 0 is everything outside the L blocks.
+
+    Raises `ModelError` with the layer and the weight if the two are not built alike, or if an adapter is merged.
+    """
+    mine, theirs = blocks_of(base), blocks_of(tuned)
+    if len(mine) != len(theirs):
+        raise ModelError(f"the base has {len(mine)} layers and the tuned model {len(theirs)}. Give one tuned from it.")
+    pairs: list[tuple[nn.Module, nn.Module]] = [(base, tuned), *zip(mine, theirs, strict=True)]
+    return tuple(_differ(one, other, layer, (mine, theirs)) for layer, (one, other) in enumerate(pairs))
+
+
+def _differ(base: nn.Module, tuned: nn.Module, layer: int, skip: tuple[nn.Module, ...]) -> bool:
+    one, other = dict(_weights(base, skip)), dict(_weights(tuned, skip))
+    for name in sorted(one.keys() | other.keys()):
+        shapes = [tuple(side[name].shape) if name in side else None for side in (one, other)]
+        if shapes[0] != shapes[1]:
+            where = f"layer {layer}" if layer else "outside the layers"
+            raise ModelError(
+                f"{where}, {name}: the base has {shapes[0] or 'no such weight'}, the tuned model "
+                f"{shapes[1] or 'none'}. Layers can be exchanged only between a base and a model tuned from it."
+            )
+    adapted = any(_acts(module) for module in _modules(tuned, skip))
+    return adapted or any(not _same(weight, other[name]) for name, weight in one.items())
+
+
+def _modules(module: nn.Module, skip: tuple[nn.Module, ...]) -> Iterator[nn.Module]:
+    """Yield a module and all inside it but the lists of blocks in `skip`."""
+    yield module
+    for child in module.children():
+        if not any(child is each for each in skip):
+            yield from _modules(child, skip)
+
+
+def _weights(module: nn.Module, skip: tuple[nn.Module, ...], prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield weights by the names that they have without any adapter; those of adapters are not among them."""
+    if isinstance(module, BaseTunerLayer):
+        yield from _weights(module.get_base_layer(), skip, prefix)
+        return
+    if isinstance(module, AuxiliaryTrainingWrapper):  # a whole module trained beside an adapter
+        active: Any = module
+        yield from _weights(active.modules_to_save[active.active_adapters[0]], skip, prefix)
+        return
+    for name, weight in module.named_parameters(prefix.rstrip("."), recurse=False):
+        yield name, weight
+    for name, child in module.named_children():
+        if not any(child is each for each in skip):
+            yield from _weights(child, skip, f"{prefix}{name}.")
+
+
+def _acts(module: nn.Module) -> bool:
+    """Tell whether a module is one of PEFT's with an update that is not zero."""
+    if not isinstance(module, BaseTunerLayer):
+        return False
+    if module.merged:
+        raise ModelError(
+            "the tuned model's adapter is merged into the weights. Call unmerge_adapter() first, or give the base as "
+            "a model of its own and the tuned one after merge_and_unload()."
+        )
+    if isinstance(module, LoraLayer):
+        layer: Any = module
+        active = [name for name in layer.active_adapters if name in layer.lora_B]
+        return any(bool(layer.lora_B[name].weight.any()) for name in active)
+    return bool(set(module.active_adapters) & module._get_available_adapters())  # pyright: ignore[reportPrivateUsage]
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one is other or (one.data_ptr() == other.data_ptr() and not one.is_meta):
+        return True
+    return not (one.is_meta or other.is_meta) and torch.equal(one, other.to(one.device))

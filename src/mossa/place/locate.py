@@ -1,0 +1,83 @@
+"""All readings of place of one tuned model on one set of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mossa.errors import DataError, choices
+from mossa.models.prompts import Encoded
+from mossa.place.answer import answer_gain
+from mossa.place.change import one_layer_change, see
+from mossa.place.estimates import COLUMNS, Estimate
+from mossa.place.graft import graft
+from mossa.place.stack import Stack, Variant
+
+READINGS = ("one-layer-change", "answer-gain", "graft")
+PARTS: tuple[Variant, ...] = ("attention", "feed-forward")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The rows of all readings (columns `COLUMNS`), and what concerns all layers (see `Grafted`)."""
+
+    table: pd.DataFrame
+    gain: Estimate | None = None
+    sufficient: tuple[int, int] | None = None
+    necessary: tuple[int, int] | None = None
+
+
+def locate_update(
+    stack: Stack,
+    examples: Sequence[Encoded],
+    templates: Sequence[Hashable] | None = None,
+    readings: Sequence[str] | None = None,
+    *,
+    parts: bool = False,
+    window: int = 1,
+    null: bool = False,
+) -> Located:
+    """Return every reading in `readings`; None: those that the examples allow, which have targets or have not.
+
+    `templates`: one label per example, for the change within templates. `parts`: attention and feed-forward apart as
+    well. `window` and `null` are those of `graft`; `null` also gives the one-layer change of random updates. Raises
+    `DataError` for an unknown reading, an even window, and readings of the answer without targets.
+    """
+    answered = bool(examples) and all(len(each.tokens) > each.prompt_length for each in examples)
+    wanted = _wanted(readings, answered)
+    if not examples:
+        raise DataError("prompts is empty; give some texts.")
+    if window < 1 or window % 2 == 0:
+        raise DataError(f"window is {window}; give an odd number of layers, such as 3, so that a layer is its middle.")
+    prompts = [example.tokens[: example.prompt_length] for example in examples]
+    stack.check(prompts)
+    variants: list[Variant] = ["tuned", *(PARTS if parts else ())]
+    rows: list[dict[str, Any]] = []
+    if {"one-layer-change", "answer-gain"} & set(wanted):
+        compared = [*variants, *(["random"] if null else [])] if "one-layer-change" in wanted else []
+        seen = see(stack, prompts, compared)
+        if "one-layer-change" in wanted:
+            rows += one_layer_change(stack, seen, templates, compared)
+        if "answer-gain" in wanted:
+            rows += answer_gain(stack, seen, [example.tokens[example.prompt_length] for example in examples])
+    found = None
+    if "graft" in wanted:
+        found = graft(stack, examples, window, null=null)
+        rows += found.rows
+        for part in variants[1:]:
+            rows += graft(stack, examples, window, part).rows
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return Located(table, *((found.gain, found.sufficient, found.necessary) if found else ()))
+
+
+def _wanted(readings: Sequence[str] | None, answered: bool) -> list[str]:
+    for reading in readings or ():
+        if reading not in READINGS:
+            raise DataError(f"there is no reading {reading!r}. {choices(reading, READINGS)}")
+    wanted = list(READINGS[: 3 if answered else 1]) if readings is None else list(readings)
+    if not answered and (answers := [reading for reading in wanted if reading != READINGS[0]]):
+        raise DataError(f"{answers[0]} needs an answer to every prompt. Give targets, or leave this reading out.")
+    return wanted

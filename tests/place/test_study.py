@@ -1,0 +1,99 @@
+"""Place in a study and on the command line: the same numbers as `mossa.locate`, and on by count alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from mossa.tasks.jsonl import load_folder
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+import mossa
+from mossa.study.schema import Study
+from mossa.tasks.split import Limits
+from mossa.tasks.task import Example, Task
+from mossa.units.place import located
+from tests.run.command import mossa as run_mossa
+from tests.run.command import tables
+from tests.small import make_tokenizer
+
+
+def test_a_study_the_command_line_and_python_say_the_same(finished, settings: dict, tmp_path: Path) -> None:
+    place = tables(finished[0])["place"]
+    assert set(place["experimental"]) == {"sft", "unseen"} and set(place["task"]) == {
+        "first",
+        "second",
+        "colour",
+        "again",
+    }
+    assert set(place[place["experimental"].eq("unseen") & place["held_out"]]["task"]) == {"second", "colour"}
+    lines = _test_examples(finished[0], "first")
+    (tmp_path / "first.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    adapter = finished[0] / "runs/small/units/train/sft/adapter"
+    base = settings["base"]["model"]
+    ran = run_mossa(
+        tmp_path,
+        *("locate", "--base", base, "--tuned", str(adapter), "--tasks", "first.jsonl", "--output", "place.csv"),
+    )
+    assert ran.code == 0, ran.output
+    assert "first: 24 of 24 examples, 0 do not fit" in ran.output and "Layer " in ran.output
+    typed = pd.read_csv(tmp_path / "place.csv").set_index(["reading", "layer"])
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter))
+    held = mossa.locate(
+        None, model, make_tokenizer(), [line["inputs"] for line in lines], [line["targets"] for line in lines]
+    ).table.set_index(["reading", "layer"])
+    studied = place[place["experimental"].eq("sft") & place["task"].eq("first")].set_index(["reading", "layer"])
+    for found in (typed, studied):
+        both = held.merge(found, left_index=True, right_index=True, suffixes=("", "_other"))
+        assert len(both) == len(held)
+        assert (both["value"].astype(float) - both["value_other"].astype(float)).abs().max() < 1e-4
+        assert both["value"].isna().equals(both["value_other"].isna())
+
+
+def _test_examples(folder: Path, task: str) -> list[dict[str, str]]:
+    study: dict[str, Any] = yaml.safe_load((folder / "small.yaml").read_text())
+    found = load_folder(Path(study["tasks"]["source"]), Limits(48, 8, 24), 0, [task])[0]
+    return [{"inputs": example.prompt, "targets": example.target} for example in found.test]
+
+
+def test_place_is_read_where_it_costs_less_than_a_fifth(settings: dict) -> None:
+    def tasks(train: int) -> list[Task]:
+        names = {"naming": ("second", "colour"), "copying": ("first", "again")}
+        made = tuple(Example(str(n), "x") for n in range(train))
+        return [Task(task, cluster, made, (), made[:24]) for cluster, those in names.items() for task in those]
+
+    plain = {name: value for name, value in settings.items() if name != "place"}
+    steps = {"recipe": {**settings["recipe"], "budget": {"epochs": 3}}}
+    for given, count, expected in (
+        (plain | steps, 48, []),
+        (plain | steps, 20_000, ["sft", "unseen"]),
+        (settings | steps | {"place": False}, 20_000, []),
+        (settings | steps, 48, ["sft", "unseen"]),
+    ):
+        assert located(Study.model_validate(given), tasks(count)) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"--tasks": "nowhere.jsonl"}, "--tasks nowhere.jsonl: there is no such file or folder"),
+        ({"--reading": "graf"}, "there is no reading 'graf'. Did you mean 'graft'?"),
+        ({"--window": "4"}, "window is 4; give an odd number of layers"),
+        ({"--output": "place.txt"}, "the file ends in .csv or .json"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(change: dict[str, str], sentence: str, finished, settings, tmp_path) -> None:
+    lines = _test_examples(finished[0], "first")
+    (tmp_path / "first.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    given = {
+        "--base": settings["base"]["model"],
+        "--tuned": str(finished[0] / "runs/small/units/train/sft/adapter"),
+        "--tasks": "first.jsonl",
+    } | change
+    ran = run_mossa(tmp_path, "locate", *(word for pair in given.items() for word in pair))
+    assert ran.code == 2 and sentence in ran.output and "Traceback" not in ran.output
