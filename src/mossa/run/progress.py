@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: bars on a terminal; in a log a line per step, and one a minute for long units."""
+"""What a person sees while a study runs: bars on a terminal; in a log a line per step, one a minute for long units."""
 
 from __future__ import annotations
 
