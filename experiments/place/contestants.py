@@ -170,7 +170,7 @@ def _after(view: View, side: str) -> Any:
 
 
 def _cka(one: Any, other: Any) -> Floats:
-    rows = compare(other, {"model": one}, [DEBIASED]).similarity
+    rows = compare({"model": one}, other, [DEBIASED]).similarity
     return np.array([np.nan if row["value"] is None else row["value"] for row in rows])
 
 

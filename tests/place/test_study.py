@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from mossa.tasks.jsonl import load_folder
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 import mossa
 from mossa.study.schema import Study
+from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Example, Task
 from mossa.units.place import located

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mossa.errors import SimilarityError
-from mossa.similarity import bootstrap, cka, compare, layer_map, spectrum
+from mossa.similarity import cka, compare, layer_map, permutation_test, spectrum
 
 RANDOM = np.random.default_rng(0)
 Y, Z = (np.round(RANDOM.standard_normal((40, 3, 12)) * 16) for _ in "YZ")  # whole numbers, exact in every format
@@ -90,8 +90,8 @@ def test_repeated_prompts_are_told() -> None:
     A, B = (np.concatenate([X, X[:20] + noise]) for X in (Y, Z))
     for call in (
         lambda: cka(A, B),
-        lambda: compare(A, {"one": B, "pretrained": A}),
-        lambda: bootstrap(A[:, 0], B[:, 0], resamples=2),
+        lambda: compare({"one": B, "pretrained": A}, A),
+        lambda: permutation_test(A, B, permutations=2),
     ):
         with pytest.warns(UserWarning, match="20 of 60 rows repeat another one in .*keep each prompt once"):
             call()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mossa.place import Located
-    from mossa.tasks.task import Example
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,7 +129,9 @@ def locate_files(
     from mossa.study.schema import Base, Prompt
 
     tell = say or (lambda _line: None)
-    found = _read_tasks(Path(tasks))
+    from mossa.tasks.folder import read_whole
+
+    found = read_whole(Path(tasks))
     settings = checked(Base, model=resolve(base, Path()), dtype=dtype)
     form = checked(Prompt, template=template, system=system, cutoff=cutoff)
     kind = kind_of(tuned, "--tuned")
@@ -158,15 +159,3 @@ def table_of(places: dict[str, Place]) -> pd.DataFrame:
     parts = [place.table.assign(task=name) for name, place in places.items()]
     joined = pd.concat(parts, ignore_index=True)
     return joined[["task", *(column for column in joined if column != "task")]]
-
-
-def _read_tasks(source: Path) -> dict[str, list[Example]]:
-    from mossa.tasks.jsonl import open_folder, read_examples
-
-    if source.is_dir():
-        files = open_folder(source, {}).files
-    elif source.is_file():
-        files = {source.stem: source}
-    else:
-        raise DataError(f"--tasks {source}: there is no such file or folder.")
-    return {name: read_examples(path, name) for name, path in sorted(files.items())}

@@ -108,7 +108,7 @@ def _distances(base: torch.Tensor, tuned: torch.Tensor, groups: Sequence[Hashabl
 
     @cache
     def rows() -> list[dict[str, Any]]:
-        return compare(base, {"tuned": tuned}, [estimator], groups=groups, non_finite="drop").similarity
+        return compare({"tuned": tuned}, base, [estimator], groups=groups, non_finite="drop").similarity
 
     def found(layer: int) -> Found:
         each = rows()[layer - 1]

@@ -127,6 +127,14 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     return Source(place, _by_name(folder, parts), by_task(clusters, place), notes)
 
 
+def read_whole(place: Path) -> dict[str, list[Example]]:
+    """Return every example of every task in a folder or a file, unsplit; raises `DataError` as `load_folder` does."""
+    source, found = open_source(place), Found()
+    for part in source.parts.values():
+        _read(part, part.fields, 0, found)
+    return {name: _usable(found, name, place) for name in sorted(found.examples)}
+
+
 def read_examples(path: Path, name: str | None = None, demonstrations: int = 0) -> list[Example]:
     """Return the examples in one file, in file order, read as dataset_info.json beside it says if that lists it.
 
