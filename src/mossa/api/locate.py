@@ -127,10 +127,9 @@ def locate_files(
     from mossa.study import checked
     from mossa.study.paths import resolve
     from mossa.study.schema import Base, Prompt
-
-    tell = say or (lambda _line: None)
     from mossa.tasks.folder import read_whole
 
+    tell = say or (lambda _line: None)
     found = read_whole(Path(tasks))
     settings = checked(Base, model=resolve(base, Path()), dtype=dtype)
     form = checked(Prompt, template=template, system=system, cutoff=cutoff)
