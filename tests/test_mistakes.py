@@ -27,12 +27,12 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
         ["recipe.budget", "write budget: {epochs: …}", "steps"],
     ),
     "a task in words, not a list": (["run", "study.yaml", "-s", "tasks.only=first"], ["tasks.only", "[first]"]),
-    "files of another kind": (["run", "study.yaml", "-s", "tasks.source=tables"], ["reviews.csv", "*.jsonl"]),
-    "other names of fields": (["run", "study.yaml", "-s", "tasks.source=chats"], ["line 1", "inputs", "targets"]),
+    "files of another kind": (["run", "study.yaml", "-s", "tasks.source=tables"], ["reviews.xlsx", "*.jsonl"]),
+    "other names of fields": (["run", "study.yaml", "-s", "tasks.source=chats"], ["line 1", "inputs", "targets", "{prompt: question, target: answer}"]),
     "a line that is not JSON": (["run", "study.yaml", "-s", "tasks.source=broken"], ["line 2", "JSON"]),
-    "tasks without clusters": (
-        ["run", "study.yaml", "-s", "tasks.source=alone"],
-        ['{"clusters": {"my-cluster": ["rte"]}}'],
+    "a column by another name": (
+        ["run", "study.yaml", "-s", "tasks.fields={prompt: inputs, target: target}"],
+        ["no column 'target' for the target", "Did you mean 'targets'?"],
     ),
     "a template without its place": (["run", "study.yaml", "-s", "prompt.template=Answer"], ["Question: {prompt}"]),
     "too few examples": (["run", "study.yaml", "-s", "tasks.source=few"], ["needs at least 16"]),
@@ -63,8 +63,8 @@ def scene(base_folder: Callable[[str], Path], task_folder: Path, tmp_path_factor
     (folder / "tab.yaml").write_text("name: tab\nbase:\n\tmodel: base\n")
     (folder / "short.yaml").write_text("name: short\nbase: base\ntasks: {source: tasks}\n")
     for name, file, text in (
-        ("tables", "reviews.csv", "text,label\ngood,1\n"),
-        ("chats", "chat.jsonl", json.dumps({"prompt": "hello", "completion": "hi"})),
+        ("tables", "reviews.xlsx", "text,label\ngood,1\n"),
+        ("chats", "chat.jsonl", json.dumps({"question": "hello", "answer": "hi"})),
         ("broken", "rte.jsonl", '{"inputs": "a", "targets": "b"}\n{"inputs": "a", \n'),
         ("few", "rte.jsonl", "\n".join(json.dumps({"inputs": f"say {n}", "targets": "b"}) for n in range(5))),
     ):
@@ -72,8 +72,6 @@ def scene(base_folder: Callable[[str], Path], task_folder: Path, tmp_path_factor
         (folder / name / file).write_text(text + "\n")
         if name != "tables":
             (folder / name / "tasks.json").write_text(json.dumps({"clusters": {"mine": [file.split(".")[0]]}}))
-    (folder / "alone").mkdir()
-    (folder / "alone" / "rte.jsonl").write_text(json.dumps({"inputs": "a", "targets": "b"}))
     (folder / "prompts.txt").write_text("What is it?\n")
     return folder
 

@@ -34,8 +34,10 @@ def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem],
 
     def read_tasks() -> str:
         from mossa.tasks.collections import load_tasks, remarks
+        from mossa.units.plan import check_names
 
         tasks.extend(load_tasks(study.tasks))
+        check_names(study, tasks)
         clusters = len({task.cluster for task in tasks})
         examples = sum(len(task.train) + len(task.validation) + len(task.test) for task in tasks)
         counted = f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples"
@@ -82,9 +84,8 @@ def _experimental(study: Study, tasks: list[Task], name: str) -> str:
 
 
 def _controls(study: Study, tasks: list[Task]) -> str:
-    from mossa.units.plan import check_names, control_name, existing_models
+    from mossa.units.plan import control_name, existing_models
 
-    check_names(study, tasks)
     names = [control_name(task.name, seed) for task in tasks for seed in study.control.seeds]
     given = {name: found for name, found in existing_models(study, tasks).items() if name in names}
     for kind, source in given.values():

@@ -14,7 +14,7 @@ from mossa.study.schema import Fields
 from mossa.tasks.dataset_info import FILE, read_dataset_info
 from mossa.tasks.formats import FORMATS, Found, example, read_table
 from mossa.tasks.natural_instructions import is_task_file, read_instances, stated_cluster
-from mossa.tasks.rows import PACKED, READERS, kind_of, name_of, read_json, read_object, read_rows
+from mossa.tasks.rows import PACKED, READERS, kind_of, name_of, read_json, read_lines, read_object, read_rows
 from mossa.tasks.split import Limits, split_by_input
 from mossa.tasks.task import Example, Task, Unusable
 from mossa.tasks.turns import USUAL, Tags
@@ -154,7 +154,7 @@ def read_prompts(path: Path) -> list[Example]:
     Raises `DataError` naming the line for the first bad one, or if there are none.
     """
     prompts: list[Example] = []
-    for where, row in read_rows(path):
+    for where, row in read_rows(path) if kind_of(path) else read_lines(path):
         columns = row if isinstance(row, Mapping) else {}
         fields = next((known for known in FORMATS.values() if (known.messages or known.prompt) in columns), None)
         if fields is None:
