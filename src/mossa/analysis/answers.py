@@ -34,6 +34,8 @@ def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
 
     Brackets hold 95 % intervals over tasks. A question the run cannot answer has no sentence here and one in `missing`.
     """
+    if not of_estimator(findings.curves, findings)["value"].notna().any():
+        return ()
     pairs = [("rq1", sentence) for sentence in before(findings)]
     pairs += [("rq2", sentence) for sentence in _after(findings)]
     pairs += [("rq3", sentence) for sentence in _on_unseen(findings)]
