@@ -28,7 +28,10 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a task in words, not a list": (["run", "study.yaml", "-s", "tasks.only=first"], ["tasks.only", "[first]"]),
     "files of another kind": (["run", "study.yaml", "-s", "tasks.source=tables"], ["reviews.xlsx", "*.jsonl"]),
-    "other names of fields": (["run", "study.yaml", "-s", "tasks.source=chats"], ["line 1", "inputs", "targets", "{prompt: question, target: answer}"]),
+    "other names of fields": (
+        ["run", "study.yaml", "-s", "tasks.source=chats"],
+        ["line 1", "inputs", "targets", "{prompt: question, target: answer}"],
+    ),
     "a line that is not JSON": (["run", "study.yaml", "-s", "tasks.source=broken"], ["line 2", "JSON"]),
     "a column by another name": (
         ["run", "study.yaml", "-s", "tasks.fields={prompt: inputs, target: target}"],

@@ -20,7 +20,8 @@ from mossa.models.prompts import Encoded, make_format
 from mossa.representations import represent_tokens
 from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
-from mossa.tinyflan import base_folder, load_tasks
+from mossa.tasks.tinyflan import load_tasks
+from mossa.tinyflan import base_folder
 
 Kind = Literal["control", "sham", "crossed", "band", "all", "continued"]
 # Those that answered most of 60 validation examples after 120 steps at layer 7 alone, of those whose loss in the base

@@ -47,7 +47,7 @@ class View:
     others: Seen | None
 
 
-Reading = Callable[[View], Sequence[float]]
+Reading = Callable[[View], Sequence[float] | Floats]
 
 
 def paper(view: View) -> Floats:

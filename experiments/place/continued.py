@@ -12,10 +12,10 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
+from experiments.tinyflan.documents import Document, documents, natural_example
 from experiments.tinyflan.pretraining import encode
 from mossa.models.blocks import blocks_of
 from mossa.tinyflan.catalogue import specification
-from mossa.tinyflan.planting import Document, documents, natural_example
 
 if TYPE_CHECKING:
     from experiments.place.cases import Case

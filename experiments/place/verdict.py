@@ -85,7 +85,7 @@ def _row(name: str, parts: dict[str, list[Score]], counted: dict[str, list[Score
     return {
         "reading": name,
         "pairs right": f"{right}/{len(untied)} (p = {p:.2g})",
-        "own above other": _mean(by_pair),
+        "own above other": _mean(np.asarray(by_pair, dtype=np.float64)),
         "points at own layer": _mean(np.array(_points(name, singles))),
         "above a random update": _mean(np.array(decoys)),
         "bands: Spearman": _spearman(*_centres(name, parts["band"])),
@@ -124,7 +124,7 @@ def _with_shapley(name: str, models: Sequence[Score]) -> list[float]:
         for seat in case["seats"].values():
             values, truth = _floats(seat["readings"].get(name)), _floats(seat["shapley"])
             if np.isfinite(values).all() and np.isfinite(truth).all() and np.ptp(values) > 0:
-                found.append(float(spearmanr(values, truth).statistic))
+                found.append(float(_rank_correlation(values, truth)))
     return found
 
 
@@ -157,14 +157,19 @@ def _mean(values: NDArray[np.float64]) -> str:
     return f"{values.mean():.2f} [{low:.2f}, {high:.2f}] (n = {len(values)})"
 
 
+def _rank_correlation(one: Any, other: Any) -> float:
+    found: Any = spearmanr(one, other)
+    return float(found.statistic)
+
+
 def _spearman(middles: Sequence[float], masses: Sequence[float]) -> str:
     if len(middles) < 4 or np.ptp(masses) == 0:
         return ""
     drawn = np.random.default_rng(0).integers(0, len(middles), (RESAMPLES, len(middles)))
     one, other = np.array(middles), np.array(masses)
-    draws = [spearmanr(one[d], other[d]).statistic for d in drawn if np.ptp(one[d]) > 0 and np.ptp(other[d]) > 0]
+    draws = [_rank_correlation(one[d], other[d]) for d in drawn if np.ptp(one[d]) > 0 and np.ptp(other[d]) > 0]
     low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{spearmanr(one, other).statistic:.2f} [{low:.2f}, {high:.2f}] (n = {len(middles)})"
+    return f"{_rank_correlation(one, other):.2f} [{low:.2f}, {high:.2f}] (n = {len(middles)})"
 
 
 def _markdown(rows: Sequence[dict[str, str]]) -> list[str]:

@@ -22,7 +22,7 @@ def crossed(table: pd.DataFrame, axes: Axes | None = None, *, marks: Marks | Non
     """
     need(table, "task", "cluster", "planted", "absent")
     once(table, "task")
-    axes = axes or blank(3.0, width=5.6)[0]
+    axes = axes or blank(3.0)[0]
     if table.empty:
         return blank_because(axes, "No task could be compared.")
     for cluster, (colour, marker) in (marks or cluster_marks(table["cluster"])).items():
@@ -50,7 +50,7 @@ def separation(verdicts: pd.DataFrame, axes: Axes | None = None) -> Axes:
     need(verdicts, "reading", "rival", "auc", "auc_low", "auc_high")
     once(verdicts, "reading")
     rows = verdicts.sort_values(["rival", "auc"], ascending=[True, False], ignore_index=True)
-    axes = axes or blank(0.7 + 0.19 * len(rows), width=5.2)[0]
+    axes = axes or blank(0.7 + 0.19 * len(rows))[0]
     for rival, colour, label in ((False, BLUE, "readings"), (True, VERMILLION, "what a sceptic would read instead")):
         own = rows[rows["rival"] == rival]
         axes.hlines(own.index, own["auc_low"], own["auc_high"], color=colour, linewidth=1.2)
@@ -70,7 +70,7 @@ def by_layer(verdicts: pd.DataFrame, axes: Axes | None = None, *, reading: str =
     """Draw one reading's difference, planted minus not, per layer: mean over tasks with its 95 % interval."""
     need(verdicts, "reading", "layer", "difference", "low", "high")
     rows = verdicts[verdicts["reading"].eq(reading) & verdicts["layer"].notna()].sort_values("layer")
-    axes = axes or blank(2.4, width=5.2)[0]
+    axes = axes or blank(2.4)[0]
     if rows.empty:
         return blank_because(axes, "No layer could be compared.")
     layers = rows["layer"].astype(int).tolist()

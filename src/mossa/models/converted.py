@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,8 @@ def _architectures() -> set[str]:
     from transformers import modeling_gguf_pytorch_utils as old
 
     try:  # the second reader, which newer versions have for some
-        from transformers.integrations.gguf import GGUF_CONFIG_ARCHS as new
-    except ImportError:
+        new: Any = import_module("transformers.integrations.gguf").GGUF_CONFIG_ARCHS
+    except (ImportError, AttributeError):
         new = ()
     known = {*old.GGUF_SUPPORTED_ARCHITECTURES, *new} - {"general", "tokenizer"}
     return known | {name.replace("_", sign) for name in known for sign in ("", "-")}  # qwen2moe, gpt-oss
@@ -187,7 +188,7 @@ def _save_weights(file: Path, sizes: dict[str, int], header: str, dtype: str, ta
 
     packed = getattr(transformers, "GgufConfig", None)  # newer versions would keep some weights in GGUF's blocks
     options: dict[str, Any] = {"quantization_config": packed(dequantize=True)} if packed else {}
-    model, report = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         str(file.parent),
         gguf_file=file.name,
         config=AutoConfig.from_pretrained(header),
@@ -195,6 +196,7 @@ def _save_weights(file: Path, sizes: dict[str, int], header: str, dtype: str, ta
         output_loading_info=True,
         **options,
     )
+    model, report = loaded
     _check_complete(file, sizes, model, report)
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):

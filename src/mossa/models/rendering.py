@@ -60,7 +60,8 @@ class Rendering:
     @classmethod
     def read(cls, content: dict[str, Any]) -> Rendering:
         """Return a rendering from what JSON kept of its fields; raises `TypeError` or `KeyError` if it is none."""
-        made = cls(**{**content, "prefix": tuple(content["prefix"]), "suffix": tuple(content["suffix"])})
+        fields: dict[str, Any] = {name: tuple(content[name]) for name in ("prefix", "suffix")}
+        made = cls(**{**content, **fields})
         if not (made.trim is None or made.trim in TRIMS):
             raise KeyError(made.trim)
         return made

@@ -33,7 +33,7 @@ def part_of(base: nn.Module, tuned: nn.Module, part: str) -> nn.Module:
         )
     chosen = attention if part == "attention" else [name for name in names if name not in attention]
     mixed = copy.copy(base)
-    mixed._modules = {**base._modules, **{name: tuned._modules[name] for name in chosen}}
+    mixed.__dict__["_modules"] = {**dict(base.named_children()), **{name: getattr(tuned, name) for name in chosen}}
     return mixed
 
 

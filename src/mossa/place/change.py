@@ -40,7 +40,8 @@ def see(stack: Stack, prompts: Sequence[Sequence[int]], variants: Sequence[Varia
     once per model and once more on the other's input, so two variants of a block cost two forward passes each.
     """
     n, width = len(prompts), stack.models["base"].config.get_text_config().hidden_size
-    crossed: list[tuple[str, Variant]] = [("tuned", "base"), *(("base", variant) for variant in variants)]
+    crossed: list[tuple[str, Variant]] = [("tuned", "base")]
+    crossed += [("base", variant) for variant in variants]
     crossed += [("tuned", variant) for variant in variants if variant != "tuned"]
     seen = Seen({side: torch.zeros(n, stack.layers + 1, width) for side in stack.models})
     seen.other.update({key: torch.zeros(n, stack.layers, width) for key in crossed})

@@ -18,6 +18,7 @@ from mossa.place.stack import Stack, Variant
 
 READINGS = ("one-layer-change", "answer-gain", "graft")
 PARTS: tuple[Variant, ...] = ("attention", "feed-forward")
+RANDOM: tuple[Variant, ...] = ("random",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def locate_update(
     variants: list[Variant] = ["tuned", *(PARTS if parts else ())]
     rows: list[dict[str, Any]] = []
     if {"one-layer-change", "answer-gain"} & set(wanted):
-        compared = [*variants, *(["random"] if null else [])] if "one-layer-change" in wanted else []
+        compared: list[Variant] = [*variants, *(RANDOM if null else ())] if "one-layer-change" in wanted else []
         seen = see(stack, prompts, compared)
         if "one-layer-change" in wanted:
             rows += one_layer_change(stack, seen, templates, compared)
@@ -70,14 +71,14 @@ def locate_update(
         for part in variants[1:]:
             rows += graft(stack, examples, window, part).rows
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return Located(table, *((found.gain, found.sufficient, found.necessary) if found else ()))
+    return Located(table, found.gain, found.sufficient, found.necessary) if found else Located(table)
 
 
 def _wanted(readings: Sequence[str] | None, answered: bool) -> list[str]:
     for reading in readings or ():
         if reading not in READINGS:
             raise DataError(f"there is no reading {reading!r}. {choices(reading, READINGS)}")
-    wanted = list(READINGS[: 3 if answered else 1]) if readings is None else list(readings)
+    wanted: list[str] = list(READINGS[: 3 if answered else 1] if readings is None else readings)
     if not answered and (answers := [reading for reading in wanted if reading != READINGS[0]]):
         raise DataError(f"{answers[0]} needs an answer to every prompt. Give targets, or leave this reading out.")
     return wanted

@@ -30,7 +30,7 @@ def _rounded(base: Array, array: Array) -> set[int]:
     change = after - before
     change -= change.mean(axis=0) if len(change) else 0.0
     varies = np.sqrt(np.square(change).sum(axis=(0, 2)))
-    return {layer + 1 for layer in np.flatnonzero(rounding > MOST * varies)}
+    return {int(layer) + 1 for layer in np.flatnonzero(rounding > MOST * varies)}
 
 
 def without_rounded(rows: list[dict[str, Any]], control: str, layers: Mapping[str, set[int]]) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def _upcast(logits: torch.Tensor) -> torch.Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def _attention(ids: torch.Tensor, dtype: torch.dtype) -> AbstractContextManager[None]:
+def _attention(ids: torch.Tensor, dtype: torch.dtype) -> AbstractContextManager[Any]:
     """Return what a pass forward and backward runs in: plain attention where that is the faster.
 
     PyTorch's fused one takes twice as long in bfloat16 on a CPU, backward; plain attention is computed in float32.

@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
+from typing import Any
 
 from mossa.errors import MossaError
 from mossa.run.deaths import Deaths
@@ -101,7 +102,7 @@ class _Worker:
 
     def start(self) -> None:
         """Start the process, from a fresh interpreter, so nothing of this one can differ between workers."""
-        context = fresh_context()
+        context: Any = fresh_context()
         self.pipe, other = context.Pipe()
         self.process: BaseProcess = context.Process(target=work, args=(other, self.device, self.threads), daemon=True)
         with _without_main():
