@@ -10,10 +10,9 @@ from matplotlib.cbook import boxplot_stats
 from scipy import stats
 
 from mossa.analysis import analyse
-from mossa.analysis.bootstrap import interval
 from mossa.analysis.correlates import correlation
 from mossa.analysis.distribution import describe
-from mossa.analysis.significance import adjust, wilcoxon
+from mossa.analysis.over_tasks import adjust, wilcoxon
 from tests.analysis.worlds import world
 
 READ = "cka-linear-debiased"
@@ -65,15 +64,6 @@ def test_figure_7_has_every_model_on_the_same_held_out_tasks():
 def test_clusters_hold_their_own_tasks():
     found = read(analyse(world(7)).cluster_distribution, experimental="sft", relation="control", layer=1)
     assert dict(zip(found["cluster"], found["tasks"], strict=True)) == {"cluster0": 3, "cluster1": 3, "cluster2": 1}
-
-
-def test_the_bootstrap_interval_of_a_mean_is_the_normal_one():
-    values = np.random.default_rng(0).normal(size=400)
-    low, high = interval(values, np.mean)
-    error = stats.sem(values)
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
-    assert np.isnan(interval(values[:2])).all()
 
 
 # Controls that did not learn.

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mossa.analysis.bootstrap import nested_interval
 
 from experiments.advice.arms import against, arms, verdict
 from experiments.advice.text import outcome
-from mossa.analysis.bootstrap import nested_interval
 
 
 def trainings(gain: float, T: int = 8, noise: float = 0.02, seed: int = 0, rivals: tuple[str, ...] = ("random",)):

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.bootstrap import interval
 from mossa.analysis.correlates import correlation
+from mossa.analysis.over_tasks import LEVEL, interval
 
 if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
-
-LEVEL = 0.05
 
 
 def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
@@ -33,39 +31,53 @@ def _before(findings: Findings) -> Iterator[str]:
     read = table[(table["estimator"] == findings.estimator) & table["value"].notna()].sort_values("rank")
     if read.empty:
         return
-    shared = read["share"].notna().all()
-    column, what = ("share", "of the noise ceiling") if shared else ("value", "similarity (no noise ceiling)")
-    values = read[column].to_numpy(float)
     yield (
-        f"Before instruction tuning the base reaches {_spread(values)} {what} over {_tasks(len(read))} "
-        f"({findings.estimator}, mean over layers){_beside(findings)}."
+        f"Before instruction tuning the base is at {_spread(read['value'])} of 1 to its controls over "
+        f"{_tasks(len(read))} ({findings.estimator}, mean over layers){_beside(findings)}."
     )
-    above = read["above_others"].dropna().to_numpy(float)
+    shares = read["share"].dropna()
+    if len(shares):
+        yield (
+            f"Beside what two controls of a task agree on, it is at {_spread(shares)} of 1 over "
+            f"{_tasks(len(shares))}{_without(len(read) - len(shares))}."
+        )
+    above = read["above_sham"].dropna()
     if len(above):
-        yield f"Its similarity to a task's own control exceeds that to other tasks' controls by {_spread(above)}."
+        yield (
+            f"It is closer to a task's control than to its sham control by {_spread(above)} over {_tasks(len(above))}; "
+            f"by their own errors {(read['above_sham_low'] > 0).sum()} lie above zero and "
+            f"{(read['above_sham_high'] < 0).sum()} below."
+        )
     if len(read) > 1:
         first, last = read.iloc[0], read.iloc[-1]
         yield (
-            f"Most encoded is {first['task']} ({_number(first[column])}{_ranks(first)}), "
-            f"least {last['task']} ({_number(last[column])}{_ranks(last)})."
+            f"It is closest to the control of {first['task']} ({_number(first['value'])}{_ranks(first)}), "
+            f"farthest from that of {last['task']} ({_number(last['value'])}{_ranks(last)})."
         )
-    if shared:
-        found = correlation(read["value"].to_numpy(float), read["share"].to_numpy(float), "spearman")
-        if found["reason"] is None:
-            yield (
-                "The order of tasks by similarity alone agrees with that by share of the ceiling to Spearman "
-                f"{found['correlation']:+.2f}."
-            )
+    yield from _clusters(findings)
+    yield from _rivals(read)
+
+
+def _without(tasks: int) -> str:
+    return f"; {_tasks(tasks)} without a share, for two controls agree too little or there is one" if tasks else ""
+
+
+def _clusters(findings: Findings) -> Iterator[str]:
     clusters = findings.encoded_clusters
-    clusters = clusters[(clusters["estimator"] == findings.estimator) & clusters["rank"].notna()].sort_values("rank")
-    if len(clusters) > 1:
-        of = "share" if clusters["share"].notna().all() else "value"
-        listed = ", ".join(f"{row['cluster']} {_number(row[of])}" for _, row in clusters.iterrows())
-        yield f"Clusters from most to least encoded: {listed}."
-    yield from _rivals(read, column)
+    clusters = clusters[(clusters["estimator"] == findings.estimator) & clusters["value"].notna()]
+    if len(clusters) < 2:
+        return
+    if clusters["rank"].isna().any():
+        yield f"The {len(clusters)} clusters are not ranked: a median of fewer than 6 tasks has no interval."
+        return
+    listed = ", ".join(
+        f"{row['cluster']} {_number(row['value'])}{_brackets(row['low'], row['high'])}"
+        for _, row in clusters.sort_values("rank").iterrows()
+    )
+    yield f"Clusters by the median of their tasks: {listed}."
 
 
-def _rivals(read: pd.DataFrame, column: str) -> Iterator[str]:
+def _rivals(read: pd.DataFrame) -> Iterator[str]:
     """Say which simple rival of the reading goes along with it over tasks, so nobody takes the one for the other."""
     names = {
         "base_loss": "the base's loss",
@@ -74,7 +86,7 @@ def _rivals(read: pd.DataFrame, column: str) -> Iterator[str]:
         "distance": "the controls' distance from the base",
     }
     for name, words in names.items():
-        pair = read[[column, name]].dropna().to_numpy(float)
+        pair = read[["value", name]].dropna().to_numpy(float)
         found = correlation(pair[:, 0], pair[:, 1], "spearman")
         if found["reason"] is None and not float(str(found["low"])) <= 0 <= float(str(found["high"])):
             yield (
@@ -94,9 +106,9 @@ def _after(findings: Findings) -> Iterator[str]:
         if len(own):
             apart = own[~own["agree"].astype(bool)]
             yield (
-                f"{experimental}: similarity to the controls and similarity of changes from the base disagree on "
-                f"{len(apart)} of {_tasks(len(own))}; median similarity of changes {_number(own['shift'].median())}, "
-                f"to controls of other tasks {_number(own['shift_others'].median())}."
+                f"{experimental}: on {_tasks(len(own))} both the similarity to the controls and that of changes from "
+                f"the base tell a direction, and they disagree on {len(apart)}. Neither is free of how long each model "
+                "was trained."
             )
 
 
@@ -109,21 +121,22 @@ def _sections(findings: Findings, experimental: str, population: str) -> Iterato
         & (table["tasks"] > 0)
     ]
     for _, row in chosen.iterrows():
+        what = f"{experimental}: the change shows in"
         if row["sections"] == 3:
             yield (
-                f"{experimental}: shared layers 1-{_end(row, 'shared')}, "
-                f"transition to layer {_end(row, 'transition')}, refinement to layer {row['layers']}; "
-                f"median difference from the base {_signed(row['shared_difference'])}, "
-                f"{_signed(row['transition_difference'])}, {_signed(row['refinement_difference'])}."
+                f"{what} three sections, shared layers 1-{_end(row, 'shared')}, transition to layer "
+                f"{_end(row, 'transition')}, refinement to layer {row['layers']}; median difference from the base "
+                f"{_signed(row['shared_difference'])}, {_signed(row['transition_difference'])}, "
+                f"{_signed(row['refinement_difference'])}."
             )
         elif row["sections"] == 2:
             yield (
-                f"{experimental}: shared layers 1-{_end(row, 'shared')}, then refinement to layer {row['layers']}; no "
-                f"transition section can be named, for {row['reason']} Median difference from the base "
-                f"{_signed(row['shared_difference'])}, {_signed(row['refinement_difference'])}."
+                f"{what} two sections, shared layers 1-{_end(row, 'shared')}, then refinement to "
+                f"layer {row['layers']}; no transition section can be named, for {row['reason']} Median difference "
+                f"from the base {_signed(row['shared_difference'])}, {_signed(row['refinement_difference'])}."
             )
         else:
-            yield f"{experimental}: no sections can be identified on {_words(population)} tasks, for {row['reason']}"
+            yield f"{experimental}: no sections can be identified on {_words(population)} tasks: {row['reason']}"
 
 
 def _changes(findings: Findings, experimental: str, population: str) -> Iterator[str]:
@@ -136,16 +149,21 @@ def _changes(findings: Findings, experimental: str, population: str) -> Iterator
     ]
     if own.empty:
         return
-    sure = own[own["q_value"] < LEVEL]
+    clustered = own["cluster_q_value"].notna().any()
+    q_values = own["cluster_q_value" if clustered else "q_value"]
+    sure = own[q_values < LEVEL]
     most = own.iloc[int(own["median"].abs().argmax())]
     counted = _tested(
-        own["q_value"],
+        q_values,
         f"closer to the controls than the base at {(sure['median'] > 0).sum()} and farther at "
         f"{(sure['median'] < 0).sum()}",
+        f"over the means of {own['clusters'].max():.0f} clusters" if clustered else "over tasks",
     )
+    bounded = "an interval" if pd.notna(most["widest_low"]) else "too few tasks for an interval"
     yield (
         f"{experimental} on {_tasks(own['tasks'].max(), _words(population))}: {counted}; the largest median difference "
-        f"is {_signed(most['median'])}{_brackets(most['low'], most['high'])} at layer {most['layer']}."
+        f"is {_signed(most['median'])}{_brackets(most['widest_low'], most['widest_high'])} at layer {most['layer']} "
+        f"({bounded} for the largest of {len(own)} layers)."
     )
 
 
@@ -156,22 +174,36 @@ def _on_unseen(findings: Findings) -> Iterator[str]:
             continue
         yield from _sections(findings, experimental, "held_out")
         yield from _changes(findings, experimental, "held_out")
-        table = findings.unseen
+        table = findings.unseen_overall
         own = table[(table["experimental"] == experimental) & (table["estimator"] == findings.estimator)]
-        if own["gap"].notna().any():
-            counted = _tested(own["gap_q_value"], f"the two differ at {(own['gap_q_value'] < LEVEL).sum()}")
+        for _, row in own[own["median"].notna()].iterrows():
+            other = "the base" if row["other"] == findings.baseline else f"{row['other']}, which saw them"
             yield (
-                f"{experimental}: the median difference of held-out tasks lies {_signed(own['gap'].mean())} from that "
-                f"of seen tasks on average over layers; {counted}."
+                f"{experimental} minus {other}, on the same {_tasks(row['tasks'], 'held-out')}: median "
+                f"{_signed(row['median'])}{_brackets(row['low'], row['high'])} (mean over layers{_p(row['p_value'])})"
+                f"{_gap(row)}."
             )
 
 
-def _tested(q_values: pd.Series, found: str) -> str:
+def _gap(row: pd.Series) -> str:
+    if pd.isna(row["gap"]):
+        return ""
+    return (
+        f"; that is {_signed(row['gap'])}{_brackets(row['gap_low'], row['gap_high'])} from the same on "
+        f"{_tasks(row['seen_tasks'])} it saw{_p(row['gap_p_value'])}"
+    )
+
+
+def _p(value: float) -> str:
+    return "" if pd.isna(value) else f", p = {value:.2g}"
+
+
+def _tested(q_values: pd.Series, found: str, over: str) -> str:
     """Return what was `found` out of how many tests, if there were any."""
     tested = q_values.notna().sum()
     if not tested:
         return "too few tasks for a test"
-    return f"{found} of {tested} tested layers (false-discovery rate {LEVEL:.0%})"
+    return f"{found} of {tested} layers tested {over} (false-discovery rate {LEVEL:.0%})"
 
 
 def _experimentals(findings: Findings) -> list[str]:
@@ -180,12 +212,14 @@ def _experimentals(findings: Findings) -> list[str]:
 
 def _beside(findings: Findings) -> str:
     table = findings.encoded
-    values = table.loc[table["estimator"] == findings.beside, "value"].dropna().to_numpy(float)
+    values = table.loc[table["estimator"] == findings.beside, "value"].dropna()
     return f"; plain {findings.beside}, as in the paper: {_spread(values)}" if len(values) else ""
 
 
-def _spread(values: np.ndarray) -> str:
-    return f"a median of {_number(float(np.median(values)))}{_brackets(*interval(values))}"
+def _spread(values: pd.Series) -> str:
+    """Return the median with its interval."""
+    found = values.to_numpy(float)
+    return f"{_number(float(np.median(found)))}{_brackets(*interval(found))}"
 
 
 def _with_interval(row: dict[str, object], column: str) -> str:

@@ -1,18 +1,18 @@
 """Curves over depth, fitted by least squares: the broken line of the sections, and its rivals.
 
 A family is a linear part plus at most one direction out of a grid, so a fit is one matrix product however many curves
-are fitted at once. Everything is fitted to many curves `[B, L]`.
+`[B, L]` are fitted at once. Errors of neighbouring layers go together, so families are those of `whitened` curves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mossa.analysis.bootstrap import Floats
+from mossa.analysis.over_tasks import Floats
 
 RIVALS = ("one level", "straight line", "cubic", "broken line with one knot", "logistic")
 FLATTEST = 2  # layers that a flat piece has at least
@@ -58,30 +58,39 @@ def knots(L: int) -> NDArray[np.int64]:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-@cache
-def broken_line(L: int) -> Family:
+def whitened(curves: Floats, correlation: float) -> Floats:
+    """Return curves `[..., L]` whose errors are independent if those of neighbouring layers have this correlation.
+
+    Each layer less `correlation` times the layer before; the first is scaled to the same error.
+    """
+    first = np.sqrt(1 - correlation**2) * curves[..., :1]
+    return np.concatenate([first, curves[..., 1:] - correlation * curves[..., :-1]], axis=-1)
+
+
+@lru_cache(32)
+def broken_line(L: int, correlation: float) -> Family:
     """Return the family flat, rise, flat over L layers; its directions belong to `knots(L)`."""
     layer = np.arange(1, L + 1)
     ends = knots(L)
     ramps = np.clip((layer - ends[:, :1]) / (ends[:, 1:] - ends[:, :1]), 0, 1)
-    return _family(_powers(L, 0), ramps, rising=True)
+    return family(_powers(L, 0), ramps, correlation, rising=True)
 
 
-@cache
-def rival(name: str, L: int, rise: int) -> Family:
-    """Return a rival of the broken line over L layers; `rise` is the number of layers in which that one rises.
+@lru_cache(32)
+def rival(name: str, L: int, rise: int, correlation: float) -> Family:
+    """Return a rival of the broken line over L layers; `rise` is 1 beside a step, 2 beside a longer rise.
 
     A logistic that is steeper than the narrowest rise it is compared with has flats of its own. So the steepest one has
     a width of a quarter of a layer beside a step, of half a layer beside a longer rise, and of `STEEPEST` depths. It
     may be skewed to either side (Gompertz), and its middle may lie outside the layers, where it is an exponential.
     """
     if name == "logistic":
-        return _family(_powers(L, 0), _logistics(L, max(0.25 * min(rise, 2), STEEPEST * L)))
+        return family(_powers(L, 0), _logistics(L, max(0.25 * rise, STEEPEST * L)), correlation)
     if name == "broken line with one knot":
         bends = np.maximum(np.arange(1, L + 1) - np.arange(1.25, L, 0.25)[:, None], 0)
-        return _family(_powers(L, 1), bends)
+        return family(_powers(L, 1), bends, correlation)
     degree = {"one level": 0, "straight line": 1, "cubic": 3}[name]
-    return _family(_powers(L, degree), np.empty((0, L)))
+    return family(_powers(L, degree), np.empty((0, L)), correlation)
 
 
 def _logistics(L: int, narrowest: float) -> Floats:
@@ -98,9 +107,10 @@ def _powers(L: int, degree: int) -> Floats:
     return np.linspace(-1, 1, L)[:, None] ** np.arange(degree + 1)
 
 
-def _family(linear: Floats, directions: Floats, rising: bool = False) -> Family:
-    """Return the family with orthonormal columns and directions orthogonal to them; those that vanish are zero."""
-    linear = np.linalg.qr(linear)[0]
+def family(linear: Floats, directions: Floats, correlation: float, rising: bool = False) -> Family:
+    """Return the family of whitened curves; directions that the linear part holds already become zero."""
+    linear = np.linalg.qr(whitened(linear.T, correlation).T)[0]
+    directions = whitened(directions, correlation)
     rest = directions - directions @ linear @ linear.T
     length = np.linalg.norm(rest, axis=1, keepdims=True)
     gone = length <= 1e-9 * np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-300)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mossa.analysis.bootstrap import Floats
+from mossa.analysis.over_tasks import Floats
 from mossa.errors import SimilarityError
 
 FEWEST_PROMPTS = 4
