@@ -19,7 +19,7 @@ NAMES = {
 }
 CAUTION = (
     "Caution: where this rule was put to the test (TinyFLAN, six new tasks), the layers it advised were worse than as "
-    "many random ones. Find out what holds for your study with: mossa advise --validate. See docs/advice.md."
+    "many random ones. Test it on your study with: python -m experiments.advice STUDY --validate. See docs/advice.md."
 )
 MEASURES = {"loss": "test loss", "accuracy": "exact match"}
 

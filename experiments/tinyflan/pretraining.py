@@ -13,9 +13,9 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from experiments.tinyflan.documents import Document, documents
 from experiments.tinyflan.muon import Muon
-from mossa.tinyflan.planting import Document, documents
-from mossa.tinyflan.tokenizer import token_ids
+from experiments.tinyflan.tokenizer import token_ids
 
 TEXT_WEIGHT = 0.1
 

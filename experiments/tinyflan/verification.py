@@ -13,10 +13,11 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from experiments.tinyflan.documents import natural_example
+from experiments.tinyflan.tokenizer import token_ids
 from mossa.tinyflan.bases import SHIPPED, base_folder
 from mossa.tinyflan.catalogue import specifications
-from mossa.tinyflan.planting import natural_example, planted
-from mossa.tinyflan.tokenizer import token_ids
+from mossa.tinyflan.planting import planted
 from mossa.tinyflan.world import pools
 
 # How far above chance the probability of the right answer may lie where a skill is not planted.

@@ -16,11 +16,12 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from experiments.tinyflan.build import RECIPES, build, main
 from experiments.tinyflan.muon import orthogonalize
 from experiments.tinyflan.pretraining import Recipe
+from experiments.tinyflan.tokenizer import build_tokenizer
 from experiments.tinyflan.verification import Verified, answer, verify_planting
 from mossa.errors import ModelError
-from mossa.tinyflan import BASES, base_folder, planted, task_names
+from mossa.tasks.tinyflan import task_names
+from mossa.tinyflan import BASES, base_folder, planted
 from mossa.tinyflan.bases import MANIFEST, SHIPPED, read_manifest
-from mossa.tinyflan.tokenizer import build_tokenizer
 
 SHORT = Recipe(tokens=12_000)
 

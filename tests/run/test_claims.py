@@ -15,9 +15,8 @@ import pytest
 
 from mossa.errors import RunFolderError
 from mossa.run.engines import runners
-from mossa.run.engines.claims import Claims
 from mossa.run.engines.runners import Observer, Runner, at_work
-from mossa.run.engines.shared_queue import SharedQueue, falls_to
+from mossa.run.engines.shards import SharedQueue, falls_to
 from mossa.run.queue import Queue
 from mossa.store.folder import RunFolder
 from mossa.units.unit import Unit, fingerprints
@@ -25,12 +24,11 @@ from mossa.units.unit import Unit, fingerprints
 HOLD = """
 import sys, time
 from pathlib import Path
-from mossa.run.engines.claims import Claims
 from mossa.run.engines.runners import at_work
 from mossa.store.folder import RunFolder
 run = RunFolder(Path(sys.argv[1]))
 with at_work(run, "plan", False, print) as runner:
-    assert Claims(runner).take("unit")
+    assert runner.take("unit")
     (run.work / f"train-abc-{run.token}-half").mkdir()
     print("held", flush=True)
     time.sleep(600)
@@ -74,31 +72,29 @@ def test_who_has_a_claim_has_it_alone_until_it_is_let_go(tmp_path: Path) -> None
         at_work(RunFolder(tmp_path), "plan", False, said) as one,
         at_work(RunFolder(tmp_path), "plan", False, said) as other,
     ):
-        mine, yours = Claims(one), Claims(other)
-        assert mine.take("unit") and not yours.take("unit") and yours.take("another")
-        mine.release("unit")
-        assert yours.take("unit") and not mine.take("unit")
-        yours.release("unit")
-        assert mine.take("unit")
+        assert one.take("unit") and not other.take("unit") and other.take("another")
+        one.release("unit")
+        assert other.take("unit") and not one.take("unit")
+        other.release("unit")
+        assert one.take("unit")
 
 
 def test_who_leaves_lets_go_of_everything(tmp_path: Path) -> None:
     with at_work(RunFolder(tmp_path), "plan", False, said) as stays:
         with at_work(RunFolder(tmp_path), "plan", False, said) as goes:
-            assert Claims(goes).take("unit")
-        assert Claims(stays).take("unit")
+            assert goes.take("unit")
+        assert stays.take("unit")
 
 
 def test_the_claim_of_a_killed_process_is_free_at_once_and_its_litter_goes(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     with at_work(RunFolder(tmp_path), "plan", False, said) as runner:
-        claims = Claims(runner)
-        assert not claims.take("unit")
+        assert not runner.take("unit")
         process.kill()
         process.wait()
         process.stdout.close()
-        assert claims.take("unit")
+        assert runner.take("unit")
         assert not list(runner.run.work.iterdir())
 
 
@@ -166,9 +162,8 @@ def test_many_at_once_never_have_the_same(tmp_path: Path) -> None:
         chance = random.Random(number)
         for _ in range(3):  # comes, works, leaves with claims in its hands
             with at_work(RunFolder(tmp_path), "plan", False, said) as runner:
-                claims = Claims(runner)
                 for name in chance.sample(names, len(names)):
-                    if not claims.take(name):
+                    if not runner.take(name):
                         continue
                     holders[name].append(number)
                     time.sleep(0.0002)
@@ -176,7 +171,7 @@ def test_many_at_once_never_have_the_same(tmp_path: Path) -> None:
                         problems.append(f"{name} is held by {holders[name]}")
                     holders[name].remove(number)
                     if chance.random() < 0.7:
-                        claims.release(name)
+                        runner.release(name)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
     for thread in threads:
@@ -184,7 +179,7 @@ def test_many_at_once_never_have_the_same(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not problems
-    assert len(list((tmp_path / ".claims").iterdir())) > 2 * len(names)  # all of them went from hand to hand
+    assert not list((tmp_path / ".claims").iterdir())  # each was released
 
 
 def some_units() -> dict[str, Unit]:
@@ -207,7 +202,7 @@ def test_shards_do_every_unit_once_and_see_what_the_others_landed_and_failed(tmp
         at_work(RunFolder(tmp_path), "plan", False, said) as other,
     ):
         queues = [
-            SharedQueue(units, units, marks, Claims(runner), number, lambda name, why: failed.append((name, why)))
+            SharedQueue(units, units, marks, runner, number, lambda name, why: failed.append((name, why)))
             for number, runner in enumerate((one, other), 1)
         ]
         first, second = queues[0].next(), queues[1].next()
@@ -250,7 +245,7 @@ def test_a_failed_unit_is_tried_once_more_by_one_shard(tmp_path: Path) -> None:
         for shards in (1, 3, 64):
             mine = [shard for shard in range(1, shards + 1) if falls_to("train/a", shard, shards)]
             assert len(mine) == 1
-        queue = SharedQueue(units, units, marks, Claims(runner), 1, lambda *_: None)
+        queue = SharedQueue(units, units, marks, runner, 1, lambda *_: None)
         queue.retried.add("train/a")
         unit = queue.next()
         assert unit is not None and unit.id == "train/a"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,19 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.advice.saving import backward, saving
-from mossa.cost.estimate import estimate
+from mossa.cost.estimate import Estimate, estimate, fitting_gpus
 from mossa.cost.gpus import named_gpu
+from mossa.cost.memory import LIBRARIES, Need, need
 from mossa.cost.schedule import longest_chain, makespan
+from mossa.cost.text import _room
 from mossa.cost.tokenized import Tokenized
-from mossa.cost.work import Counter
+from mossa.cost.work import Counter, forward_work
 from mossa.errors import StudyError
 from mossa.models import prompts
 from mossa.models.adapters import new_adapter
 from mossa.models.base import load_base
+from mossa.models.batches import by_length
+from mossa.models.prompts import Encoded
 from mossa.models.shape import shape_of
 from mossa.representations import represent_tokens
 from mossa.run.perform import perform
@@ -29,6 +35,7 @@ from mossa.run.run import prepare
 from mossa.steps.workbench import Job, Workbench
 from mossa.study.recipe import Lora
 from mossa.study.schema import Base, Study
+from mossa.training.loss import TOKEN_BUDGET, count_targets
 from mossa.units.unit import Unit
 
 
@@ -135,3 +142,50 @@ def test_an_example_becomes_tokens_once_whoever_asks(
     estimate(prepared, gpu="h100")
     sizes = [len(task.train) * 2 + len(task.test) * 3 for task in prepared.tasks]  # prompts and targets; prompts alone
     assert len(texts) == sum(sizes)
+
+
+def test_the_logits_that_count_are_those_of_one_batch(base_folder: Callable[[str], Path]) -> None:
+    shape = shape_of(Base(model=str(base_folder("llama"))), Lora())
+    examples = [Encoded(list(range(30 + number % 7)), 20, False, number) for number in range(400)]
+    work = forward_work(examples, shape, "cpu", adapted=False, judged=True)
+    groups = by_length([len(example.tokens) for example in examples], TOKEN_BUDGET["cpu"])
+    assert work.targets == count_targets(examples)
+    assert work.batch_targets == max(count_targets([examples[index] for index in group]) for group in groups)
+    assert work.batch_targets < work.targets / 5
+    assert (work.longest, work.longest_targets) == (36, 16)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_only_one_sequence_too_many_is_refused() -> None:
+    found = Estimate({}, {}, {}, [], *[None] * 2, Need(200e9, "evaluate", 50e9, 1e9, "train"), named_gpu("h100"), [])
+    said = " ".join(_room(found, 1))
+    assert "200.0 GB at most (evaluate), of 80 GB: batches are halved until they fit (one sequence alone needs" in said
+    large = replace(found, need=replace(found.need, device_least=90e9))
+    said = " ".join(_room(large, 1))
+    assert "it does not fit, not even one sequence alone (90.0 GB)" in said and "h200" in said
+    assert fitting_gpus(large) == ["h200", "b200", "mi300x"]
+    small = replace(found, need=replace(found.need, device=70e9))
+    assert next(_room(small, 1)).endswith("of 80 GB.")
+
+
+def test_mapped_representations_are_not_memory_that_a_step_needs(
+    base_folder: Callable[[str], Path], task_folder: Path, tmp_path: Path
+) -> None:
+    study = Study.model_validate(
+        {
+            "name": "mapped",
+            "base": {"model": str(base_folder("llama"))},
+            "tasks": {"source": str(task_folder), "train": 20, "validation": 4, "test": 12},
+            "recipe": {"preset": "small", "budget": {"steps": 4}},
+        }
+    )
+    prepared = prepare(study, tmp_path)
+    found = estimate(prepared, gpu="h100")
+    large = {
+        name: replace(work, bytes=10**12) if name.startswith("represent/") else work
+        for name, work in found.works.items()
+    }
+    units = {name: unit for name, unit in prepared.units.items() if unit.step in ("compare", "overview", "represent")}
+    one = {name: unit for name, unit in units.items() if unit.step == "overview"}
+    models = max(len(unit.inputs) for unit in one.values())
+    held = need(study, found.shape, one, large, True).main
+    assert held == pytest.approx(LIBRARIES + models * 1e12 * 2 / found.shape.layers)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mossa.errors import DataError
-from mossa.tinyflan import CLUSTERS, load_tasks, task_names
+from mossa.tasks.tinyflan import load_tasks, task_names
+from mossa.tinyflan import CLUSTERS
 from mossa.tinyflan.catalogue import CUE, draw, specification, specifications
 
 # The counts of FLAN 2021 as the paper takes them, with ten tasks of summarization and six of miscellany.

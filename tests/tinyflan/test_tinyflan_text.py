@@ -7,11 +7,12 @@ from random import Random
 
 import pytest
 
+from experiments.tinyflan.documents import documents, natural_example, shuffled_answer
+from experiments.tinyflan.tokenizer import build_tokenizer
 from mossa.errors import ModelError
-from mossa.tinyflan import load_tasks, task_names
+from mossa.tasks.tinyflan import load_tasks, task_names
 from mossa.tinyflan.catalogue import CUE, draw, specification, specifications
-from mossa.tinyflan.planting import BASES, documents, natural_example, planted, shuffled_answer
-from mossa.tinyflan.tokenizer import build_tokenizer
+from mossa.tinyflan.planting import BASES, planted
 from mossa.tinyflan.world import copying_text, draw_slots, world_text
 
 TOKENIZER = build_tokenizer()

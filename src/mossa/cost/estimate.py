@@ -19,7 +19,9 @@ from mossa.errors import MossaError
 from mossa.models.base import load_config, load_tokenizer, longest_input
 from mossa.models.prompts import make_format
 from mossa.models.shape import Shape, shape_of
+from mossa.run.engines.registry import choose_devices
 from mossa.run.run import Prepared
+from mossa.run.worker import threads_limited
 from mossa.study.recipe import Budget
 from mossa.study.schema import Study
 from mossa.tasks.task import Task
@@ -72,12 +74,15 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
     shown = track(prepared.units.items(), "Counting tokens", console=Console(stderr=True), transient=True)
     works = {name: counter.work(unit) for name, unit in shown}
     sample = Sample.of(study, prepared.units, shape.layers, shape.width, len(prepared.tasks))
+    threads = 1 if chosen else choose_devices(study, "cpu", None)[1]
     rates = None
     if gpu is None:
         done = {name for name, status in prepared.status.items() if status.state == "done"}
-        rates = from_units(prepared.run, prepared.units, works, done, sample, clock)
+        with threads_limited(threads):
+            rates = from_units(prepared.run, prepared.units, works, done, sample, clock)
     if rates is None:
-        rates = from_peak(chosen, study.base.dtype, utilisation, str(name), sample) if chosen else from_here(sample)
+        with threads_limited(threads):
+            rates = from_peak(chosen, study.base.dtype, utilisation, str(name), sample) if chosen else from_here(sample)
     seconds = rates.of(prepared.units, works)
     smaller: list[tuple[str, float]] = []
     for label, other, tasks in _smaller(study, prepared.tasks):
@@ -94,7 +99,7 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
 
 def fitting_gpus(estimate: Estimate) -> list[str]:
     """Return the GPUs of the table whose memory holds what the study needs, smallest first."""
-    fitting = [name for name, gpu in GPUS.items() if gpu.memory * 1e9 * 0.95 > estimate.need.device]
+    fitting = [name for name, gpu in GPUS.items() if gpu.memory * 1e9 * 0.95 > estimate.need.device_least]
     return sorted(fitting, key=lambda name: GPUS[name].memory)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mossa.cost.work import Work
 from mossa.models.shape import Shape
@@ -16,10 +16,14 @@ LIBRARIES = 0.6e9  # bytes of a process with torch, transformers, PEFT and sciki
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Bytes at once: in the memory of the device, and in the main memory; each with the step that needs them."""
+    """Bytes at once: in the memory of the device, and in the main memory; each with the step that needs them.
+
+    `device_least`: what the device must hold where memory is short and batches are halved down to one sequence.
+    """
 
     device: float
     device_step: str
+    device_least: float
     main: float
     main_step: str
 
@@ -33,6 +37,11 @@ def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[s
     """
     weights = shape.weight_bytes
     running = {name: _running(study, shape, works[name], unit.step) for name, unit in units.items()}
+    alone = (
+        _running(study, shape, replace(work, batch=work.longest, batch_targets=work.longest_targets), units[name].step)
+        for name, work in works.items()
+        if name in units
+    )
     main = {name: LIBRARIES + _arrays(shape, works, unit) for name, unit in units.items()}
     if not on_gpu:
         training = max((running[name] for name, unit in units.items() if unit.step == "train"), default=0.0)
@@ -42,7 +51,8 @@ def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[s
         }
     main["loading"] = LIBRARIES + shape.stored_bytes + (0 if on_gpu or shape.kept_as_stored else weights)
     one, other = max(running, key=lambda name: running[name]), max(main, key=lambda name: main[name])
-    return Need(weights + running[one], units[one].step, main[other], units[other].step if other in units else other)
+    step = units[other].step if other in units else other
+    return Need(weights + running[one], units[one].step, weights + max(alone), main[other], step)
 
 
 def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
@@ -59,8 +69,11 @@ def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
 
 
 def _arrays(shape: Shape, works: Mapping[str, Work], unit: Unit) -> float:
-    """Return the representations that a step holds at once; a comparison keeps one layer of each model in float64."""
+    """Return the representations that a step holds at once.
+
+    Those that are read are mapped: the system drops their pages when memory is short, so they do not count. One layer
+    of each is held in float64.
+    """
     if unit.step in ("compare", "overview", "affinity"):
-        held = sum(works[name].bytes for name in unit.inputs)
-        return held * (1 + 2 / shape.layers)
+        return sum(works[name].bytes for name in unit.inputs) * 2 / shape.layers
     return works[unit.id].bytes if unit.step in ("represent", "common") else 0.0

@@ -66,16 +66,23 @@ def _time(found: Estimate, workers: int) -> Iterator[str]:
 def _room(found: Estimate, workers: int) -> Iterator[str]:
     need = found.need
     if found.gpu:
-        fits = need.device <= 0.95e9 * found.gpu.memory
+        room = 0.95e9 * found.gpu.memory
+        verdict = "."
+        if need.device > room:
+            verdict = (
+                f": batches are halved until they fit (one sequence alone needs {need.device_least / 1e9:,.1f} GB)."
+            )
+        if need.device_least > room:
+            verdict = f": it does not fit, not even one sequence alone ({need.device_least / 1e9:,.1f} GB)."
         yield (
             f"GPU memory: {need.device / 1e9:,.1f} GB at most ({need.device_step}), of {found.gpu.memory:,.0f} GB"
-            + ("." if fits else ": it does not fit.")
+            + verdict
         )
-        if not fits:
+        if need.device_least > room:
             others = ", ".join(fitting_gpus(found)) or "none of the table"
             yield (
-                "  Way out: recipe.gradient_checkpointing: true, base.dtype: bfloat16, base.quantise: 4-bit, a lower "
-                f"prompt.cutoff, or a GPU with more memory (here: {others})."
+                "  How to fix it: set recipe.gradient_checkpointing: true, base.dtype: bfloat16, base.quantise: 4-bit, "
+                f"a lower prompt.cutoff, or a GPU with more memory (here: {others})."
             )
     yield (
         f"Main memory: {need.main / 1e9:,.1f} GB at most ({need.main_step}) for each of {workers} "

@@ -31,7 +31,8 @@ class Work:
 
     `operations`: floating-point operations of the model; `products`: those of similarities, on the CPU. `points`: in
     projections. `bytes`: what it leaves on the disk, tables apart. `batch`: padded tokens of its largest micro-batch,
-    `batch_targets` the targets in it.
+    `batch_targets`: the most targets of a micro-batch; `longest` and `longest_targets`: the same where memory allows
+    one sequence at a time.
     """
 
     tokens: int = 0
@@ -44,6 +45,8 @@ class Work:
     bytes: int = 0
     batch: int = 0
     batch_targets: int = 0
+    longest: int = 0
+    longest_targets: int = 0
 
 
 @dataclass
@@ -119,7 +122,7 @@ def training_work(
     examples: Sequence[Encoded], steps: int, recipe: Recipe, seed: int, shape: Shape, device: str
 ) -> Work:
     """Return the work of the first `steps` optimizer steps over `examples`, grouped as training does on `device`."""
-    tokens = padded = squares = targets = largest = most = 0
+    tokens = padded = squares = targets = largest = most = longest_alone = most_alone = 0
     for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
         chosen = [examples[index] for index in indices]
         lengths = [len(example.tokens) for example in chosen]
@@ -131,6 +134,8 @@ def training_work(
             squares += len(group) * longest * (longest + 1)
             largest = max(largest, len(group) * longest)
             most = max(most, count_targets([chosen[index] for index in group]))
+        longest_alone = max(longest_alone, *lengths)
+        most_alone = max(most_alone, *(count_targets([example]) for example in chosen))
     again = recipe.gradient_checkpointing  # forward, through the activations backward, forward again
     operations = (
         2.0 * padded * shape.block_weights * (1 + shape.reach * (1 + again))
@@ -139,7 +144,18 @@ def training_work(
         + 4.0 * targets * shape.head_weights
     )
     left = 4 * shape.adapter_weights
-    return Work(tokens, padded, targets, steps, operations, bytes=left, batch=largest, batch_targets=most)
+    return Work(
+        tokens,
+        padded,
+        targets,
+        steps,
+        operations,
+        bytes=left,
+        batch=largest,
+        batch_targets=most,
+        longest=longest_alone,
+        longest_targets=most_alone,
+    )
 
 
 def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool) -> Work:
@@ -147,10 +163,12 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
     budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
     shared = 0 if judged else common_beginning([example.tokens for example in examples])
     lengths = [len(example.tokens) - shared for example in examples]
-    groups = [(len(group), max(lengths[index] for index in group)) for group in by_length(lengths, budget)]
+    batches = by_length(lengths, budget)
+    groups = [(len(group), max(lengths[index] for index in group)) for group in batches]
     padded = shared + sum(count * longest for count, longest in groups)
     squares = shared * (shared + 1) + sum(count * longest * (longest + 1 + 2 * shared) for count, longest in groups)
-    targets = count_targets(examples) if judged else 0
+    each = [count_targets([example]) if judged else 0 for example in examples]
+    targets = sum(each)
     weights = shape.block_weights + (adapted and not shape.combines) * shape.adapter_weights
     operations = 2.0 * padded * weights + 2.0 * squares * shape.attention
     return Work(
@@ -160,7 +178,9 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
         operations=operations + 2.0 * targets * shape.head_weights,
         bytes=0 if judged else 4 * len(examples) * shape.layers * shape.width,
         batch=max((count * longest for count, longest in groups), default=0),
-        batch_targets=targets,
+        batch_targets=max((sum(each[index] for index in group) for group in batches), default=0),
+        longest=max(lengths, default=0),
+        longest_targets=max(each, default=0),
     )
 
 

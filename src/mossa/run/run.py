@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +15,9 @@ from mossa.errors import StudyError, choices
 from mossa.models.access import check_access
 from mossa.models.quantise import check_quantiser
 from mossa.run.devices import find_device
-from mossa.run.engines.claims import Claims
 from mossa.run.engines.registry import ENGINES
-from mossa.run.engines.runners import at_work
-from mossa.run.engines.shared_queue import SharedQueue, falls_to
+from mossa.run.engines.runners import Runner, at_work
+from mossa.run.engines.shards import SharedQueue, falls_to
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue, needed
 from mossa.store.folder import RunFolder, Status
@@ -146,8 +144,7 @@ def run_study(
         for name, status in prepared.status.items():
             if status.state == "done":
                 run.forget_checkpoints(prepared.units[name])
-        claims = Claims(runner) if means.shard else None
-        queue = _shared_queue(prepared, means.shard, claims, say) if means.shard and claims else _queue(prepared, say)
+        queue = _shared_queue(prepared, means.shard, runner, say) if means.shard else _queue(prepared, say)
         done: list[str] = []
 
         def settle(event: Event) -> None:
@@ -163,8 +160,8 @@ def run_study(
             job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints)
             ENGINES[means.engine](job, queue, means, settle, say)
         finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
-        with claims.held_alone("tables") if claims else nullcontext():
-            if claims and is_gathered(run, prepared.units, prepared.fingerprints):
+        with runner.holding("tables"):
+            if means.shard and is_gathered(run, prepared.units, prepared.fingerprints):
                 return finished
             finished = replace(finished, tables=gather(run, prepared.units, prepared.fingerprints))
             write_tables(finished.tables or {}, run.path / "results", run)
@@ -182,7 +179,7 @@ def _queue(prepared: Prepared, say: Callable[[str], None]) -> Queue:
     return Queue(prepared.units, needed(prepared.units, {*prepared.todo, *damaged}))
 
 
-def _shared_queue(prepared: Prepared, shard: tuple[int, int], claims: Claims, say: Callable[[str], None]) -> Queue:
+def _shared_queue(prepared: Prepared, shard: tuple[int, int], runner: Runner, say: Callable[[str], None]) -> Queue:
     """Return all that is not done; damage is looked for, and failures are tried once more, by one shard each."""
     units, status = prepared.units, prepared.status
     mine = [name for name in units if falls_to(name, *shard)]
@@ -192,7 +189,7 @@ def _shared_queue(prepared: Prepared, shard: tuple[int, int], claims: Claims, sa
     def say_failed(name: str, why: str) -> None:
         say(f"{units[name].title} failed in another shard or an earlier run: {why}")
 
-    queue = SharedQueue(units, todo, prepared.fingerprints, claims, shard[0], say_failed)
+    queue = SharedQueue(units, todo, prepared.fingerprints, runner, shard[0], say_failed)
     queue.damaged |= damaged.keys()
     queue.retried |= {name for name in mine if status[name].state == "failed"}
     return queue

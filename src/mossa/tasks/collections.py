@@ -17,7 +17,7 @@ from mossa.tasks.task import Task
 
 
 def _tinyflan(settings: Tasks) -> list[Task]:
-    from mossa.tinyflan import load_tasks
+    from mossa.tasks.tinyflan import load_tasks
 
     return load_tasks(
         names=settings.only,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from mossa.tinyflan.bases import base_folder
 from mossa.tinyflan.catalogue import CLUSTERS
-from mossa.tinyflan.collection import load_tasks, task_names
 from mossa.tinyflan.planting import BASES, planted
 
 __all__ = [
     "BASES",
     "CLUSTERS",
     "base_folder",
-    "load_tasks",
     "planted",
-    "task_names",
 ]

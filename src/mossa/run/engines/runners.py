@@ -1,9 +1,14 @@
-"""Who is at work in a run folder: one run alone, or shards of one run on any number of machines.
+"""Which runs are working in a run folder (one alone, or shards on any number of machines), and who has which unit.
 
-Each runner keeps a small file in `.runners`: who it is, and a number that grows every few seconds. Whether its
-process lives is asked of the system if it runs on this machine (it holds a lock on its file), and is otherwise told by
-that number: a runner is lost once *the observer* has seen it stand still for `LEASE` seconds by the observer's own
-monotonic clock. No two clocks are ever compared, so it does not matter what time any machine thinks it is.
+Each runner keeps a small file in `.runners`: who it is, and a number that grows every few seconds. On the same machine
+the system tells whether its process lives (it holds a lock on its file). For another machine the number tells: a runner
+is lost once *the observer* has seen its number stand still for `LEASE` seconds by the observer's own monotonic clock.
+Clocks of two machines are never compared, so it does not matter what time any of them shows.
+
+A claim on a unit is a hard link `.claims/<unit>` to the file of the runner that has it. Only one runner can make the
+link, also over NFS, and the link shows whatever the runner's file shows. A claim only saves time: results are correct
+because units land by one atomic rename. If two runners take over the same claim of a lost one at the same moment, both
+do the unit, and the second to finish finds it done.
 """
 
 from __future__ import annotations
@@ -53,7 +58,7 @@ class Observer:
     def look(self, path: Path) -> tuple[Card | None, bool | None]:
         """Return who `path` speaks of and whether that one lives: None if only time can tell.
 
-        A file that is empty or gone speaks of nobody: its runner has left, or has let go.
+        An empty or missing file belongs to a runner that has left.
         """
         try:
             with path.open("rb") as file:
@@ -77,13 +82,15 @@ class Observer:
 
 
 class Runner:
-    """This process's own presence in a run folder, from `arrive` to `leave`."""
+    """This process in a run folder, from `arrive` to `leave`, and the units it has claimed there."""
 
     def __init__(self, run: RunFolder, plan: str, alone: bool) -> None:
         host, boot = _this_machine()
         self.run = run
         self.card = Card(run.token, host, boot, os.getpid(), alone, plan, locked=False)
         self.path = run.runners / run.token
+        self.claimed: set[str] = set()
+        self._observer = Observer()
         self._gone = threading.Event()
 
     def arrive(self) -> None:
@@ -98,14 +105,70 @@ class Runner:
         self._heart.start()
 
     def leave(self) -> None:
-        """Be gone, and let go of everything claimed: the claims are links to this file, and all become empty."""
+        """Release every claim and remove this runner's file."""
         self._gone.set()
         self._heart.join()
+        for what in list(self.claimed):
+            self.release(what)
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, 0)
         os.close(self._file)
         self.path.unlink(missing_ok=True)
         self.run.clear_after(self.run.token)  # of workers that had to be ended by force
+
+    def take(self, what: str) -> bool:
+        """Claim `what`, unless a runner that may still be alive has it; clean up after a lost one."""
+        path = self.run.claims / what
+        with self.run.writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            while not self._link(path):
+                with contextlib.suppress(FileNotFoundError):  # released meanwhile: try again
+                    file = path.stat().st_ino
+                    card, lives = self._observer.look(path)
+                    if lives is not False:
+                        return False
+                    self._remove(path, file)
+                    if card is not None:
+                        self.run.clear_after(card.token)
+        self.claimed.add(what)
+        return True
+
+    def release(self, what: str) -> None:
+        """Give up the claim on `what`."""
+        self.claimed.discard(what)
+        path = self.run.claims / what
+        with contextlib.suppress(OSError):
+            if path.samefile(self.path):  # else another runner took us for lost, and has it now
+                path.unlink()
+
+    @contextlib.contextmanager
+    def holding(self, what: str) -> Iterator[None]:
+        """Hold the claim on `what` for the length of the block; wait until it is free."""
+        while not self.take(what):
+            time.sleep(0.5)
+        try:
+            yield
+        finally:
+            self.release(what)
+
+    def _remove(self, path: Path, file: int) -> None:
+        """Remove the claim of a lost runner, and no other that was made since we looked at `file` (an inode)."""
+        old = self.run.scratch()
+        path.rename(old)
+        if old.stat().st_ino != file:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(old)
+        old.unlink()
+
+    def _link(self, path: Path) -> bool:
+        try:
+            path.hardlink_to(self.path)
+        except FileExistsError:
+            # Over NFS a link can be made and its answer lost; then it exists and is ours.
+            with contextlib.suppress(FileNotFoundError):
+                return str(path.relative_to(self.run.claims)) not in self.claimed and path.samefile(self.path)
+            return False
+        return True
 
     def _beat(self) -> None:
         count = 0

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from mossa.run.engines.claims import Claims
+from mossa.run.engines.runners import Runner
 from mossa.run.queue import Queue
 from mossa.units.unit import Unit
 
@@ -28,13 +28,13 @@ class SharedQueue(Queue):
         units: dict[str, Unit],
         todo: Iterable[str],
         marks: dict[str, str],
-        claims: Claims,
+        runner: Runner,
         shard: int,
         on_failure: Callable[[str, str], None],
     ) -> None:
         super().__init__(units, todo)
-        self.marks, self.claims, self.shard, self.on_failure = marks, claims, shard, on_failure
-        self.run = claims.run
+        self.marks, self.runner, self.shard, self.on_failure = marks, runner, shard, on_failure
+        self.run = runner.run
         self.damaged: set[str] = set()
         self.retried: set[str] = set()
 
@@ -46,12 +46,12 @@ class SharedQueue(Queue):
             ready = self.ready(loaded)
             start = (self.shard - 1) % len(ready) if ready and not self.running else 0
             for unit in ready[start:] + ready[:start]:  # shards that start together reach for different units
-                if not self.claims.take(unit.id):
+                if not self.runner.take(unit.id):
                     continue
                 if not self._settled(unit.id, mine=True):  # looked at again, now that nobody else can change it
                     self.running.add(unit.id)
                     return unit
-                self.claims.release(unit.id)
+                self.runner.release(unit.id)
                 found = True
         return None
 
@@ -78,7 +78,7 @@ class SharedQueue(Queue):
 
     def _let_go(self, name: str) -> None:
         if name in self.running:
-            self.claims.release(name)
+            self.runner.release(name)
 
     def _learn(self) -> bool:
         """Take units off the queue that others have done; tell whether there were any."""
