@@ -28,8 +28,9 @@ test: setup browser
 fuzz: setup
 	MOSSA_FUZZ=$${MOSSA_FUZZ:-50} OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_fuzz.py tests/models/test_strange_adapters.py
 
-# The tests that kill a run, with many more kills.
+# The tests that kill a run, with many more kills, and the simulations of intervals, with many more draws.
 nightly: setup fuzz
+	MOSSA_NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/similarity
 	MOSSA_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/run/test_faults.py
 
 lint: setup

@@ -172,7 +172,7 @@ def extraction(
 def comparison(arrays: dict[str, torch.Tensor], device: torch.device) -> float:
     """Return the seconds of comparing the two at all layers, plain and debiased with standard errors, on `device`."""
     here = {name: array.to(device) for name, array in arrays.items()}
-    return seconds(device, lambda: compare(here["control"], {"pretrained": here["pretrained"]}))
+    return seconds(device, lambda: compare({"pretrained": here["pretrained"]}, here["control"]))
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def steps(prompts: int, layers: int, width: int) -> dict[str, Callable[[], objec
     return {
         "train": train,
         "represent": lambda: represent_tokens(model, [example.tokens for example in examples]),
-        "compare": lambda: compare(control, {"pretrained": one, "sft": other}),
+        "compare": lambda: compare({"pretrained": one, "sft": other}, control),
     }
 
 

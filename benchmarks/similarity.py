@@ -26,12 +26,12 @@ WORK = {  # name: (n, layers, d), contenders
     "(4000, 1024), 4 layers": ((4000, 4, 1024), COMPARISON),
     "(10000, 4096), 1 layer": ((10000, 1, 4096), ["ours", "limit"]),
     "32 x 32 layers at (1000, 4096)": ((1000, 32, 4096), ["layer_map", "layer_products"]),
-    "1,000 resamples at (1000, 4096)": ((1000, 1, 4096), ["bootstrap", "permutations"]),
+    "1,000 permutations at (1000, 4096)": ((1000, 1, 4096), ["permutations"]),
 }
 QUICK = {
     "(300, 512), 2 layers": ((300, 2, 512), COMPARISON),
     "8 x 8 layers at (300, 512)": ((300, 8, 512), ["layer_map", "layer_products"]),
-    "1,000 resamples at (300, 512)": ((300, 1, 512), ["bootstrap", "permutations"]),
+    "1,000 permutations at (300, 512)": ((300, 1, 512), ["permutations"]),
 }
 
 

@@ -69,7 +69,7 @@ def ours(sides):
     from mossa.similarity import compare
 
     control, *others = sides
-    rows = compare(control, {str(model): X for model, X in enumerate(others)}, baseline="0").similarity
+    rows = compare({str(model): X for model, X in enumerate(others)}, control, baseline="0").similarity
     kind = {"cka-linear": "plain", "cka-linear-debiased": "debiased"}
     return {f"{kind[row['estimator']]} {row['layer'] - 1} {row['model']}": row["value"] for row in rows}
 
@@ -137,13 +137,6 @@ def layer_products(sides):
     return {}
 
 
-def bootstrap(sides):
-    from mossa.similarity import bootstrap
-
-    bootstrap(sides[1][:, 0], sides[0][:, 0], resamples=1000)
-    return {}
-
-
 def permutations(sides):
     from mossa.similarity import permutation_test
 
@@ -152,7 +145,7 @@ def permutations(sides):
 
 
 CONTENDERS = [authors, reference, ours, netrep, anatome, resi, pytorch_cka, ckatorch]
-CONTENDERS += [limit, layer_map, layer_products, bootstrap, permutations]
+CONTENDERS += [limit, layer_map, layer_products, permutations]
 
 
 def main() -> None:

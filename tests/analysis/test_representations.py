@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, separability
-from mossa.analysis.grams import unit_grams
 from mossa.errors import SimilarityError
 
 CLUSTERS = {f"task{k}": f"cluster{k // 2}" for k in range(6)}
@@ -90,8 +89,8 @@ def test_a_layer_that_does_not_vary_has_a_reason():
 def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(SimilarityError, match=r"'sft' has representations of shape \(9, 2, 5\)"):
         layer_map(np.zeros((10, 2, 5)), np.zeros((9, 2, 5)), "base", "sft", "t")
-    with pytest.raises(SimilarityError, match="3 prompts: debiased CKA needs 4"):
-        unit_grams(np.zeros((3, 2, 5)))
+    with pytest.raises(SimilarityError, match=r"n = 3 prompts \(d = 5\); a comparison needs 4"):
+        layer_map(np.zeros((3, 2, 5)), np.zeros((3, 2, 5)), "base", "sft", "t")
     two_depths = {"a": np.zeros((10, 2, 5)), "b": np.zeros((10, 3, 5))}
     with pytest.raises(SimilarityError, match="'b' has 3 layers where 'a' has 2"):
         affinity(two_depths)

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mossa.analysis.bootstrap import nested_interval
 
-from experiments.advice.arms import against, arms, verdict
+from experiments.advice.arms import against, arms, nested_interval, verdict
 from experiments.advice.text import outcome
 
 

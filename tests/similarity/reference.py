@@ -18,6 +18,16 @@ def rbf(X, bandwidth=1.0):
     return np.exp(-squares / (2 * sigma**2))
 
 
+def rbf_demo(X, bandwidth=1.0):
+    """The convention of the public demo of Kornblith et al.: the median of the whole matrix of squared distances."""
+    squares = ((np.asarray(X)[:, None] - np.asarray(X)[None]) ** 2).sum(-1)
+    return np.exp(-squares / (2 * bandwidth**2 * np.median(squares)))
+
+
+def distance(X):
+    return -np.sqrt(((np.asarray(X)[:, None] - np.asarray(X)[None]) ** 2).sum(-1))
+
+
 def polynomial(X, degree=3):
     K = linear(X - X.mean(0))
     return (1 + K / np.trace(K) * len(K)) ** degree
@@ -89,6 +99,14 @@ def left_out(statistic, *arrays):
 def jackknife(values):
     n = len(values)
     return np.sqrt((n - 1) / n * ((values - values.mean()) ** 2).sum())
+
+
+def variance_within(left_out, value):
+    """What one group adds to the variance if its mean was removed, from its m leave-one-out values."""
+    m, squares = len(left_out), ((left_out - left_out.mean()) ** 2).sum()
+    if m == 2:
+        return (left_out.mean() - value) ** 2
+    return (m - 1) / m * squares * ((m - 1) / (m - 2) if m > 2 else 0)
 
 
 def related(n, d, seed, mix=0.6, layers=None):

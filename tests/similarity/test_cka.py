@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mossa.errors import SimilarityError
 from mossa.similarity import cka, cka_of_batches, layer_map, similarity
 from mossa.similarity.products import cheaper_in_features
 from tests.similarity import reference
@@ -48,6 +49,30 @@ def test_other_kernels_follow_their_definitions(kernel, debiased):
     )
 
 
+def test_the_bandwidth_of_the_public_demo():
+    random = np.random.RandomState(1337)  # the reference notebook of Kornblith et al. draws so, and prints .65483
+    X = random.randn(100, 10)
+    Y = random.randn(100, 10) + X
+    assert round(float(cka(X, Y, "rbf-demo", bandwidth=0.5).value), 5) == 0.65483
+    assert round(float(cka(X, Y, "rbf", bandwidth=0.5).value), 5) == 0.65403
+    for n in (30, 31):  # the matrix has evenly or oddly many entries
+        expected = reference.cka(X[:n], Y[:n], True, reference.rbf_demo)
+        assert cka(X[:n], Y[:n], "rbf-demo", True).value == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("offset", [100.0, 1000.0, -3000.0])
+@pytest.mark.parametrize("id", ["cka-linear-debiased", "cka-rbf", "procrustes", "rsa-pearson"])
+def test_a_large_common_offset_in_16_bits_does_not_hide_that_they_vary(dtype, offset, id):
+    Y, Z = (torch.from_numpy(X) for X in reference.related(80, 24, 12))
+    Y = (Y + offset).to(dtype)
+    expected = similarity(Y.double(), Z, id).value
+    assert float(similarity(Y, Z, id).value) == pytest.approx(float(expected), rel=1e-5)
+    constant = torch.full_like(Y, offset)
+    with pytest.raises(SimilarityError, match="do not vary"):
+        similarity(constant, Z, id)
+
+
 @both
 @settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.integers(1, 7), min_size=2, max_size=6), d=st.integers(1, 12), seed=st.integers(0, 10**6))
@@ -66,7 +91,7 @@ def test_within_groups_follows_its_definition_and_leaves_one_out_exactly(debiase
         values = reference.left_out(lambda y, z, g: reference.within_cka(y, z, g, debiased), Y, Z, groups)
     if found.standard_error is not None and np.isfinite(values).all():
         strata = [values[groups == g] for g in range(len(sizes))]
-        variance = sum((len(v) - 1) / len(v) * ((v - v.mean()) ** 2).sum() for v in strata)
+        variance = sum(reference.variance_within(v, float(found.value)) for v in strata)
         assert found.standard_error == pytest.approx(np.sqrt(variance), rel=1e-5, abs=1e-8)
 
 

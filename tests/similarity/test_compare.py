@@ -28,7 +28,7 @@ def world():
 
 def test_rows_are_tidy_and_complete(world):
     C, B, E = world
-    found = compare(C, {"pretrained": B, "sft": E}, ["cka-linear", "svcca"])
+    found = compare({"pretrained": B, "sft": E}, C, ["cka-linear", "svcca"])
     assert {tuple(row) for row in found.similarity} == {tuple(COLUMNS)}
     assert {tuple(row) for row in found.difference} == {tuple(DIFFERENCE)}
     keys = {(row["model"], row["layer"], row["estimator"]) for row in found.similarity}
@@ -42,7 +42,7 @@ def test_rows_are_tidy_and_complete(world):
 def test_values_are_those_of_cka_and_differences_are_paired(world, id):
     C, B, E = world
     debiased = id.endswith("debiased")
-    found = compare(C, {"pretrained": B, "sft": E}, [id])
+    found = compare({"pretrained": B, "sft": E}, C, [id])
     for row in found.similarity:
         layer = row["layer"] - 1
         one = cka({"pretrained": B, "sft": E}[row["model"]][:, layer], C[:, layer], debiased=debiased)
@@ -62,7 +62,7 @@ def test_values_are_those_of_cka_and_differences_are_paired(world, id):
 def test_every_registered_estimator_runs_and_gives_a_value_or_a_reason(world):
     C, B, E = world
     groups = [i % 4 for i in range(len(C))]
-    found = compare(C, {"pretrained": B, "sft": E}, list(ESTIMATORS), groups=groups, origin=B)
+    found = compare({"pretrained": B, "sft": E}, C, list(ESTIMATORS), groups=groups, origin=B)
     assert len(found.similarity) == 2 * 3 * len(ESTIMATORS)
     for row in found.similarity:
         assert (row["value"] is None) <= (row["reason"] is not None)
@@ -76,7 +76,7 @@ def test_a_layer_that_does_not_vary_is_undefined_with_the_reason(world):
     C, B, E = (X.astype(np.float32) for X in world)
     B[:, 1] = 0.1
     C[:, 2] = 1e4 + 1e-5 * C[:, 2]  # only rounding varies
-    rows = compare(C, {"pretrained": B, "sft": E}, ["cka-linear", "procrustes", "rsa-pearson"]).similarity
+    rows = compare({"pretrained": B, "sft": E}, C, ["cka-linear", "procrustes", "rsa-pearson"]).similarity
     reasons = {(row["model"], row["layer"], row["estimator"]): row["reason"] for row in rows if row["value"] is None}
     undefined = {
         (m, l, e)
@@ -86,7 +86,7 @@ def test_a_layer_that_does_not_vary_is_undefined_with_the_reason(world):
     assert set(reasons) == undefined
     assert reasons["pretrained", 2, "cka-linear"] == "pretrained: the representations do not vary"
     assert reasons["sft", 3, "cka-linear"] == "control: the representations do not vary"
-    differences = compare(C, {"pretrained": B, "sft": E}, ["cka-linear"]).difference
+    differences = compare({"pretrained": B, "sft": E}, C, ["cka-linear"]).difference
     assert [row["reason"] for row in differences] == [
         None,
         reasons["pretrained", 2, "cka-linear"],
@@ -107,7 +107,7 @@ def test_within_groups_a_template_that_explains_everything_leaves_nothing():
     labels = np.arange(40) % 5
     Y = np.random.default_rng(0).normal(size=(5, 6))[labels]
     Z = np.random.default_rng(1).normal(size=(40, 6))
-    row = compare(Z, {"sft": Y}, ["cka-linear-within-debiased"], groups=labels.tolist()).similarity[0]
+    row = compare({"sft": Y}, Z, ["cka-linear-within-debiased"], groups=labels.tolist()).similarity[0]
     assert row["value"] is None
     assert row["reason"] == "sft: the representations do not vary within groups"
 
@@ -116,8 +116,8 @@ def test_rows_that_are_not_finite_are_refused_or_dropped_in_pairs_and_counted(wo
     C, B, E = world
     B[3, 1, 0], C[7, 1, 2], E[3, 1, 1] = np.nan, np.inf, -np.inf
     with pytest.raises(SimilarityError, match=r"layer 2: .* 1 in control, 1 in pretrained, 1 in sft \(n = 40, d = 6\)"):
-        compare(C, {"pretrained": B, "sft": E})
-    rows = compare(C, {"pretrained": B, "sft": E}, ["cka-linear"], non_finite="drop").similarity
+        compare({"pretrained": B, "sft": E}, C)
+    rows = compare({"pretrained": B, "sft": E}, C, ["cka-linear"], non_finite="drop").similarity
     assert [(row["n"], row["non_finite"]) for row in rows] == [(40, 0)] * 2 + [(38, 2)] * 2 + [(40, 0)] * 2
     kept = np.delete(np.arange(40), [3, 7])
     assert rows[2]["value"] == pytest.approx(reference.cka(B[kept, 1], C[kept, 1]), rel=1e-9)
@@ -150,7 +150,7 @@ def test_ids_that_differ_are_refused(world):
     with pytest.raises(SimilarityError, match="39 ids here"):
         cka(B, C, ids=(ids[:-1], ids))
     with pytest.raises(SimilarityError, match="lacks 'sft'"):
-        compare(C, {"sft": B}, ids={"control": ids})
+        compare({"sft": B}, C, ids={"control": ids})
     assert float(cka(B, C, ids=(ids, ids)).value[0]) == float(cka(B, C).value[0])
 
 
@@ -170,9 +170,9 @@ def test_ids_that_differ_are_refused(world):
         (lambda X: similarity(X, X, "cka-linear-within"), "need `groups`"),
         (lambda X: similarity(X, X, "shift-cka-linear"), "need `origin`"),
         (lambda X: cka(X, X, origin=X[..., :2]), "d = 6 and origin 2"),
-        (lambda X: compare(X, {}), "`models` is empty"),
-        (lambda X: compare(X, {"sft": X}, []), "`estimators` is empty"),
-        (lambda X: compare(X, {"control": X}), "give it another name"),
+        (lambda X: compare({}, X), "`models` is empty"),
+        (lambda X: compare({"sft": X}, X, []), "`estimators` is empty"),
+        (lambda X: compare({"control": X}, X), "give it another name"),
         (lambda X: cka(torch.from_numpy(X).to("meta"), X), "is on meta and the control on cpu"),
         (lambda X: layer_map(X, 0 * X), "layer 1 of Z: the representations do not vary"),
         (lambda X: spectrum(X, share=99), "share is 99"),
@@ -202,7 +202,7 @@ def test_an_estimator_of_your_own(world, monkeypatch):
 def test_inputs_are_left_as_they_were(world):
     C, B, E = (torch.from_numpy(X).float() for X in world)
     before = [X.clone() for X in (C, B, E)]
-    compare(C, {"pretrained": B, "sft": E}, list(ESTIMATORS), origin=B, groups=[0, 1] * 20)
+    compare({"pretrained": B, "sft": E}, C, list(ESTIMATORS), origin=B, groups=[0, 1] * 20)
     assert all(torch.equal(X, old) for X, old in zip((C, B, E), before, strict=True))
 
 

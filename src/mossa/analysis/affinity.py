@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-from mossa.analysis.grams import finite_prompts, unit_grams, why_undefined
+from mossa.analysis.layer_map import finite_prompts
 from mossa.errors import SimilarityError
+from mossa.similarity.arrays import as_layers
+from mossa.similarity.layer_map import pairwise
 
 COLUMNS = ["layer", "task", "other", "value", "n", "non_finite", "reason"]
 MERGE_COLUMNS = ["layer", "step", "left", "right", "height", "tasks"]
@@ -27,15 +29,16 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
     names = list(representations)
     if not names:
         return pd.DataFrame(columns=COLUMNS)
-    finite = finite_prompts(list(representations.values()), names)
+    finite = finite_prompts(dict(representations))
     depth = representations[names[0]].shape[1]
     for name, array in representations.items():
         if array.shape[1] != depth:
             raise SimilarityError(f"{name!r} has {array.shape[1]} layers where {names[0]!r} has {depth}.")
     rows: list[dict[str, object]] = []
+    controls = [as_layers(array[finite].astype(np.float64), name) for name, array in representations.items()]
     for layer in range(depth):
-        units = np.concatenate([unit_grams(array[finite, layer : layer + 1]) for array in representations.values()])
-        for (i, j), value in np.ndenumerate(units @ units.T):
+        values, reasons = pairwise([control[:, layer] for control in controls])
+        for (i, j), value in np.ndenumerate(values):
             rows.append(
                 {
                     "layer": layer + 1,
@@ -44,7 +47,7 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
                     "value": float(value),
                     "n": int(finite.sum()),
                     "non_finite": int((~finite).sum()),
-                    "reason": why_undefined(value),
+                    "reason": reasons[i] or reasons[j],
                 }
             )
     return pd.DataFrame(rows, columns=COLUMNS)

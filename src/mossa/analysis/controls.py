@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from mossa.study.schema import Study
+
 KNOWN_LOSS = 0.1
 
 JUDGED = [
@@ -41,6 +43,12 @@ class Bar(NamedTuple):
             "exact_match": f"exact match on the test set at least {self.value:g}",
         }[self.metric]
         return words + (", or training stopped by its own criterion" if self.criterion else "")
+
+
+def bar_of(study: Study) -> Bar:
+    """Return the bar that a study sets: its own, else the criterion of the controls' budget, else 5 % less loss."""
+    learned, criterion = study.bar
+    return Bar(learned.metric, learned.value, criterion)
 
 
 def failed(judged: pd.DataFrame) -> pd.Series:

@@ -76,8 +76,8 @@ def compare_pair(
         arrays[name] = represent_tokens(shelf.take(kind, source), tokens)
     templates = [prompts[example.index].template for example in encoded]
     found = compare(
-        arrays["control"],
         {BASE: arrays[BASE], EXPERIMENTAL: arrays[EXPERIMENTAL]},
+        arrays["control"],
         list(dict.fromkeys(estimators)),
         groups=None if None in templates else templates,
         origin=arrays[BASE],

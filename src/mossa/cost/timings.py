@@ -64,7 +64,7 @@ def _comparison(sample: Sample, clock: str) -> float:
     estimators = estimators if sample.shift else estimators[:2]
 
     def do() -> None:
-        compare(arrays[0], models, estimators, origin=arrays[1], baseline=BASE, non_finite="drop")
+        compare(models, arrays[0], estimators, origin=arrays[1], baseline=BASE, non_finite="drop")
 
     seconds = sample.references * _timed(do, clock) + sample.spectra * _timed(lambda: spectrum(arrays[0]), clock)
     return (1 + sample.shift) * sample.references * compared_products(n, d, sample.models) / seconds

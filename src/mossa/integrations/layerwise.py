@@ -144,7 +144,7 @@ class LayerwiseCallback(TrainerCallback):
         for name, reference in self._references.items():
             reference = torch.as_tensor(reference, device="cpu")
             origin = torch.as_tensor(self._references[BASE], device="cpu")
-            compared = compare(reference, {"model": now}, [self.estimator], origin=origin, non_finite="drop")
+            compared = compare({"model": now}, reference, [self.estimator], origin=origin, non_finite="drop")
             for row in compared.similarity:
                 del row["model"]
                 self._rows.append({"step": state.global_step, "epoch": state.epoch, "reference": name, **row})

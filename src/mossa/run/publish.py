@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from mossa.analysis import analyse
+from mossa.analysis.controls import bar_of
 from mossa.errors import RunFolderError
 from mossa.report import write_report
 from mossa.run.engines.runners import at_work
@@ -58,7 +59,7 @@ def draw_report(
     record: Record, tables: dict[str, pd.DataFrame], folder: Path, form: Literal["html", "md"] = "html"
 ) -> Published:
     """Write figures and report from `tables` into any folder."""
-    findings = analyse(tables)
+    findings = analyse(tables, bar=bar_of(record.study))
     study = record.study.model_dump(mode="json")
     made, prompts = _how_made(record), record.prompts
     page = write_report(tables, folder, study=study, provenance=made, prompts=prompts, findings=findings, format=form)

@@ -1,12 +1,13 @@
 """Numbers you can defend: how alike two sets of representations of the same prompts are, layer by layer."""
 
-from mossa.similarity.across_tasks import share_of_ceiling, signed_rank
-from mossa.similarity.cka import Similarity, cka, similarity
-from mossa.similarity.compare import Comparison, compare
+from mossa.similarity.agreement import share_of_agreement
+from mossa.similarity.cka import cka, similarity
+from mossa.similarity.compare import compare
 from mossa.similarity.layer_map import layer_map
 from mossa.similarity.outliers import leave_out
 from mossa.similarity.registry import ESTIMATORS, Estimator, View, register
-from mossa.similarity.resampling import PermutationTest, bootstrap, permutation_test
+from mossa.similarity.resampling import PermutationTest, permutation_test
+from mossa.similarity.result import Comparison
 from mossa.similarity.spectrum import LayerSpectrum, spectrum
 from mossa.similarity.streaming import cka_of_batches
 
@@ -16,9 +17,7 @@ __all__ = [
     "Estimator",
     "LayerSpectrum",
     "PermutationTest",
-    "Similarity",
     "View",
-    "bootstrap",
     "cka",
     "cka_of_batches",
     "compare",
@@ -26,8 +25,7 @@ __all__ = [
     "leave_out",
     "permutation_test",
     "register",
-    "share_of_ceiling",
-    "signed_rank",
+    "share_of_agreement",
     "similarity",
     "spectrum",
 ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,38 +11,18 @@ from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups
 from mossa.similarity.registry import Estimator, View, estimator
+from mossa.similarity.result import ASSUMED, Comparison
 from mossa.similarity.threads import side_by_side
 from mossa.similarity.uncertainty import Estimate, Value, estimate, minus
-from mossa.similarity.views import view_values
+from mossa.similarity.views import fixed_strata, view_values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, repr=False)
-class Comparison:
-    """Tidy rows: `similarity`, one per (model, layer, estimator); `difference`, one model minus the baseline.
-
-    `pandas.DataFrame(comparison.similarity)` makes a table of them.
-    """
-
-    similarity: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    difference: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-    def __repr__(self) -> str:
-        lines = ["mean over layers of the similarity to the control"]
-        for key in dict.fromkeys((row["model"], row["estimator"]) for row in self.similarity):
-            rows = [row for row in self.similarity if (row["model"], row["estimator"]) == key]
-            values = [row["value"] for row in rows if row["value"] is not None]
-            mean = f"{sum(values) / len(values):.3f}" if values else "undefined"
-            lines.append(f"  {key[0]}, {key[1]}: {mean} ({len(values)} of {len(rows)} layers)")
-        counts = f"{len(self.similarity)} rows in similarity, {len(self.difference)} in difference"
-        return "\n".join([*lines, counts])
-
-
 def compare(
-    control: arrays.Array,
     models: Mapping[str, arrays.Array],
+    control: arrays.Array,
     estimators: Sequence[str | Estimator] = ("cka-linear", "cka-linear-debiased"),
     *,
     groups: Sequence[Hashable] | None = None,
@@ -53,14 +32,16 @@ def compare(
     non_finite: arrays.NonFinite = "error",
     ids: Mapping[str, Sequence[Hashable]] | None = None,
 ) -> Comparison:
-    """Compare a control with each of m models on the same prompts, at every layer, by every estimator.
+    """Compare each of m models with a control on the same prompts, at every layer, by every estimator.
 
-    `control`, `models`, `origin`: [n, L, d] or [n, d], row i of each the same prompt; d may differ, except for a
-    shift. `groups`: n template labels for the `-within` estimators. `origin`: what the `shift-` estimators subtract
-    from both sides, the base model on the same prompts. `baseline`: the model that the others are compared with in
-    `difference`, paired over prompts. `ids`: the prompts' ids under `control`, `origin` and each model's name; any
-    difference is refused. With `non_finite="drop"` a prompt that is not finite in any of these arrays is left out of
-    all of them at that layer, so that all numbers of a layer are about the same prompts, and counted.
+    `models`, `control`, `origin`: [n, L, d] or [n, d], row i of each the same prompt; d may differ, except for a
+    shift. `groups`: n labels, such as templates, needed by the `-within`, `-sampled` and `-means` estimators; for the
+    others they are strata if there are 4 prompts or more of each and about as many of each. `origin`: what the
+    `shift-` estimators subtract from both sides, the base model on the same prompts. `baseline`: the model that the
+    others are compared with in `difference`, paired over prompts. `ids`: the prompts' ids under `control`, `origin` and
+    each model's name; any difference is refused. With `non_finite="drop"` a prompt that is not finite in any of these
+    arrays is left out of all of them at that layer, so that all numbers of a layer are about the same prompts, and
+    counted.
 
     Similarity rows: model, layer (1..L), estimator, value, standard_error, low, high, n, d, non_finite, reason.
     Difference rows: model, layer, estimator, difference, standard_error, low, high, n, d, reason. What is undefined,
@@ -70,10 +51,11 @@ def compare(
     if not 0 < confidence < 1:
         raise SimilarityError(f"confidence is {confidence}; give a probability between 0 and 1, such as 0.95.")
     wanted = list({e.id: e for e in (estimator(e) if isinstance(e, str) else e for e in estimators)}.values())
-    sides = _sides(control, models, origin, wanted)
+    sides = _sides(models, control, origin, wanted)
     n, layers, _ = sides["control"].shape
-    if groups is None and any(e.view and e.view.within for e in wanted):
-        raise SimilarityError("-within estimators need `groups`, one template label per prompt.")
+    lacking = [e.id for e in wanted if groups is None and e.view and e.view.grouping != "fixed"]
+    if lacking:
+        raise SimilarityError(f"Some need `groups`, one label (such as its template) per prompt: {', '.join(lacking)}.")
     if ids is not None:
         for name in sides:
             if name not in ids:
@@ -90,16 +72,30 @@ def compare(
             kept = everyone.keep(rows)
         values = _values(here, list(models), wanted, kept)
         common = {"layer": layer, "n": len(kept.labels), "non_finite": n - len(kept.labels)}
-        return _rows(values, here, common, wanted, kept, baseline, confidence)
+        return _rows(values, here, common, baseline, confidence)
 
     found = side_by_side(one, range(1, layers + 1), sides["control"].device)
-    return Comparison([r for part in found for r in part.similarity], [r for part in found for r in part.difference])
+    return Comparison(
+        [r for part in found for r in part.similarity],
+        [r for part in found for r in part.difference],
+        confidence,
+        _assumed(wanted[0], everyone),
+        next(iter(models.values())),
+    )
+
+
+def _assumed(chosen: Estimator, groups: Groups) -> str:
+    """Return what the intervals of this estimator take for granted."""
+    grouping = chosen.view.grouping if chosen.view else "fixed"
+    return ASSUMED[None if grouping == "fixed" and fixed_strata(groups) is None else grouping]
 
 
 def _sides(
-    control: arrays.Array, models: Mapping[str, arrays.Array], origin: arrays.Array | None, wanted: list[Estimator]
+    models: Mapping[str, arrays.Array], control: arrays.Array, origin: arrays.Array | None, wanted: list[Estimator]
 ) -> dict[str, Tensor]:
     """Return all arrays as tensors [n, L, d] by name, checked against the control."""
+    if not isinstance(models, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SimilarityError("`models` maps names to arrays; give them first and the control second, as in `cka`.")
     if not models:
         raise SimilarityError("`models` is empty; give at least one model to compare with the control.")
     if not wanted:
@@ -158,24 +154,19 @@ def _rows(
     values: Mapping[tuple[str, str], Value],
     here: Mapping[str, Tensor],
     common: Mapping[str, int],
-    wanted: Sequence[Estimator],
-    groups: Groups,
     baseline: str,
     confidence: float,
 ) -> Comparison:
     """Return the rows of one layer."""
     result = Comparison()
-    alone = Groups.of(None, common["n"])
     for (id, name), value in values.items():
-        e = next(e for e in wanted if e.id == id)
-        strata = groups if e.view and e.view.within else alone
         key = {"model": name, "layer": common["layer"], "estimator": id}
         size = {"n": common["n"], "d": int(here[name].shape[1])}
-        row = estimate(value, strata, confidence)
+        row = estimate(value, confidence)
         counted = size | {"non_finite": common["non_finite"], "reason": row.reason}
         result.similarity.append(key | {"value": row.value} | _spread(row) | counted)
         if name != baseline and (id, baseline) in values:
-            change = estimate(minus(value, values[id, baseline], baseline), strata, confidence)
+            change = estimate(minus(value, values[id, baseline], baseline), confidence)
             result.difference.append(
                 key | {"difference": change.value} | _spread(change) | size | {"reason": change.reason}
             )

@@ -40,6 +40,13 @@ class Groups:
         """Return the row numbers of each group."""
         return [np.flatnonzero(self.labels == g) for g in range(len(self))]
 
+    def means(self, X: Tensor) -> Tensor:
+        """Return the mean of each group of X [n, d], [g, d], in float64."""
+        import torch
+
+        member = torch.nn.functional.one_hot(torch.from_numpy(self.labels).to(X.device), len(self)).double()
+        return (member.T @ X.double()) / torch.from_numpy(self.sizes).to(member)[:, None]
+
     def keep(self, rows: np.ndarray[Any, Any]) -> Groups:
         """Return the groups of the prompts where `rows` [n] is true."""
         return Groups.of(self.labels[rows].tolist(), int(rows.sum()))
@@ -48,14 +55,16 @@ class Groups:
 def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
     """Return X [n, d] (less `origin`) less the mean of its group, in float32 or float64.
 
-    Raises SimilarityError with the reason if no dimension of X varies by more than its number format resolves. A mean
-    that is left after centring (an offset of 1000 in one dimension, rounded) is subtracted again. Values far from 1
-    are scaled by a power of two: products of products then neither overflow nor vanish, and CKA stays what it is.
+    Raises SimilarityError with the reason if no dimension of X varies by more than the rounding of this sum: numbers of
+    16 bits are taken as exact, since those around a large common offset still differ. A change from an origin must be
+    larger than the rounding of the numbers it is the difference of. A mean that is left after centring (an offset of
+    1000 in one dimension, rounded) is subtracted again. Values far from 1 are scaled by a power of two: products of
+    products then neither overflow nor vanish, and CKA stays what it is.
     """
     import torch
 
-    resolution = 2 * torch.finfo(X.dtype).eps
     wide = X.to(torch.float64 if X.dtype == torch.float64 else torch.float32)
+    resolution = 2 * torch.finfo(wide.dtype if origin is None else X.dtype).eps
     changes = wide if origin is None else wide - origin.to(wide.dtype)
     labels = torch.from_numpy(groups.labels).to(X.device)
     means = _means(changes, labels, groups)
@@ -71,14 +80,14 @@ def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
         )
     removed = float(torch.linalg.vector_norm(means)) * (len(X) / len(means)) ** 0.5
     suspicious = origin is not None or size <= resolution * (size + removed)
-    if suspicious and not _varies(centred, wide, resolution):
+    if suspicious and not varies(centred, wide, resolution):
         what = "the representations do not vary" if origin is None else "nothing changed from the origin"
         raise SimilarityError(what + (" within groups" if len(groups) > 1 else ""))
     exponent = round(math.log2(size / centred.numel() ** 0.5))
     return centred if abs(exponent) < 8 else centred.mul_(2.0**-exponent)
 
 
-def _varies(centred: Tensor, wide: Tensor, resolution: float) -> bool:
+def varies(centred: Tensor, wide: Tensor, resolution: float) -> bool:
     """Say whether any dimension varies by more than the rounding of its own values: one large one hides no other."""
     import torch
 

@@ -26,6 +26,7 @@ class PairSums:
     right: Vector  # Σⱼ L_ij K_jj over the prompt's group
     left_norms: Vector  # K_ii
     right_norms: Vector  # L_ii
+    stratum: Vector | None = None  # Σⱼ K_ij L_ij over the prompt's stratum, whose mean is not removed
 
 
 def hsic(sums: PairSums, groups: Groups, *, debiased: bool) -> tuple[float, Vector]:
@@ -71,8 +72,30 @@ def hsic(sums: PairSums, groups: Groups, *, debiased: bool) -> tuple[float, Vect
     return float(value), left_out + (correction.sum() - correction[mine]) + without
 
 
+def stratified(sums: PairSums, strata: Groups) -> float:
+    """Return what debiased HSIC lacks where each stratum has a fixed share of the prompts.
+
+    Song's estimator is a mean over different prompts. A stratum of m prompts among n gives m (m - 1) of n (n - 1)
+    pairs, fewer than its share of the population, (m / n)². This weighs them as they should be.
+    """
+    assert sums.stratum is not None
+    n, sizes = len(sums.products), strata.sizes.astype(np.float64)
+    diagonal = sums.left_norms * sums.right_norms
+    inside = np.bincount(strata.labels, weights=sums.stratum - diagonal, minlength=len(strata)) / (sizes - 1)
+    lacking = inside.sum() - (sums.products.sum() - diagonal.sum()) / (n - 1)
+    return float((n - 1) ** 2 / (n * (n - 3)) * lacking)
+
+
+def unbiased(n: Any, total: Any, diagonal: Any, traces: Any) -> Any:
+    """Return the unbiased HSIC (Song et al. 2012, equation 5) times n (n - 3), from centred Gram matrices K and L.
+
+    `total` is Σ K_ij L_ij, `diagonal` Σ K_ii L_ii and `traces` tr K tr L; numbers, or arrays or tensors of them.
+    """
+    return total - n / (n - 2) * diagonal + traces / ((n - 1) * (n - 2))
+
+
 def _correction(n: Vector, own: Vector, diagonal: Vector, left_trace: Vector, right_trace: Vector) -> Vector:
     """Return what turns the square of a group's scatter matrix into its unbiased estimate; groups under 4 lose it."""
     m = np.maximum(n, 4)
-    unbiased = own - m / (m - 2) * diagonal + left_trace * right_trace / ((m - 1) * (m - 2))
-    return np.where(n >= 4, (m - 1) ** 2 / (m * (m - 3)) * unbiased, 0.0) - own
+    found = unbiased(m, own, diagonal, left_trace * right_trace)
+    return np.where(n >= 4, (m - 1) ** 2 / (m * (m - 3)) * found, 0.0) - own

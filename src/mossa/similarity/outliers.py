@@ -66,5 +66,5 @@ def leave_out(
 
 
 def _left_out(what: What, count: int, layer: int, rest: list[Tensor], estimator: str) -> LeftOut:
-    row = compare(rest[1], {"Y": rest[0]}, [estimator]).similarity[0]
+    row = compare({"Y": rest[0]}, rest[1], [estimator]).similarity[0]
     return LeftOut(what, count, layer, row["value"], row["standard_error"], row["reason"])

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mossa.errors import SimilarityError
+from mossa.similarity.features import varies
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ def _centred(X: Tensor) -> Tensor:
 
     wide = X.double()
     centred = wide - wide.mean(0)
-    if torch.linalg.vector_norm(centred) <= 2 * torch.finfo(X.dtype).eps * torch.linalg.vector_norm(wide):
+    if not varies(centred, wide, 2 * torch.finfo(torch.float64 if X.dtype == torch.float64 else torch.float32).eps):
         raise SimilarityError("the representations do not vary")
     return centred
 
@@ -119,6 +120,18 @@ def rsa_spearman(Y: Tensor, Z: Tensor) -> float:
 
     left, right = (torch.from_numpy(rankdata(_distances(X).cpu().numpy())) for X in (Y, Z))
     return _correlation(left, right)
+
+
+def distance_correlation(Y: Tensor, Z: Tensor) -> float:
+    """Return the distance correlation, 0 to 1: of all prompts 0 only if the sides are independent."""
+    import torch
+
+    sides: list[Tensor] = []
+    for X in (_centred(Y), _centred(Z)):
+        D = torch.cdist(X, X, compute_mode="donot_use_mm_for_euclid_dist")
+        sides.append(D - D.mean(0) - D.mean(1)[:, None] + D.mean())
+    A, B = (side / torch.linalg.vector_norm(side) for side in sides)
+    return float((A * B).sum().clamp_(min=0).sqrt())
 
 
 def mutual_neighbours(Y: Tensor, Z: Tensor, k: int = NEIGHBOURS) -> float:

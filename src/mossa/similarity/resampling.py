@@ -1,17 +1,18 @@
-"""Bootstrap and permutations of one pair, as matrix products over its Gram matrices."""
+"""Permutations of the prompts of one side: what similarity is reached by chance, and what is left above that."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
-from mossa.similarity.products import quadratic_forms, self_product
+from mossa.similarity.products import self_product
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -21,65 +22,53 @@ Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def _grams(Y: arrays.Array, Z: arrays.Array, groups: Groups | None = None) -> tuple[Tensor, Tensor]:
-    """Return the centred Gram matrices [n, n] of one layer, [n, d] each."""
-    sides = {"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")}
-    arrays.check_alike(sides["Z"], sides["Y"], "Y")
-    n, layers, d = sides["Y"].shape
-    if layers != 1:
-        raise SimilarityError(f"Y has L = {layers} layers (n = {n}, d = {d}); resample one layer at a time, [n, d].")
-    here = {name: X[:, 0] for name, X in sides.items()}
-    arrays.finite_rows(here, 1, "error")
-    kept = groups or Groups.of(None, n)
-    left, right = side_by_side(lambda X: self_product(centre(X, kept)), list(here.values()), sides["Y"].device)
-    return left, right
-
-
-def bootstrap(
-    Y: arrays.Array, Z: arrays.Array, *, debiased: bool = True, resamples: int = 1000, seed: int = 0
-) -> Vector:
-    """Return the linear CKA of `resamples` draws of n prompts with replacement, in pairs, [resamples].
-
-    With w_i the times prompt i was drawn, each HSIC is Σ w_i w_j K_ij L_ij over different prompts: a prompt drawn twice
-    is no pair with itself, since pairs of a prompt with its own copy make even unrelated sides look alike. K and L stay
-    centred as for all prompts (debiased: U-centred, Szekely and Rizzo 2014), which changes a draw by the order of 1/n,
-    so that 1,000 draws are three matrix products. Raises SimilarityError for arrays that cannot be compared, and if a
-    draw has no CKA (too few different prompts).
-    """
+    """Return the centred Gram matrices of both sides at every layer, [L, n, n], with norm 1."""
     import torch
 
-    K, L = (_u_centred(A) if debiased else A for A in _grams(Y, Z))
-    n = len(K)
-    draws = torch.from_numpy(np.random.default_rng(seed).integers(n, size=(resamples, n))).to(K.device)
-    w = K.new_zeros((resamples, n)).scatter_add_(1, draws, K.new_ones((resamples, n)))
-    pairs = [(K, L), (K, K), (L, L)]
-    cross, one, other = side_by_side(lambda pair: _weighted(pair[0] * pair[1], w), pairs, K.device)
-    undefined = int(((one <= 0) | (other <= 0)).sum())
-    if undefined:
-        raise SimilarityError(f"{undefined} of {resamples} draws have no CKA: n = {n} prompts are too few to resample.")
-    return (cross / (one * other).sqrt()).cpu().numpy()
+    sides = {"Y": arrays.as_layers(Y, "Y"), "Z": arrays.as_layers(Z, "Z")}
+    arrays.check_alike(sides["Z"], sides["Y"], "Y")
+    n, layers, _ = sides["Y"].shape
+    kept = groups or Groups.of(None, n)
 
+    def gram(place: tuple[str, int]) -> Tensor:
+        name, layer = place
+        X = sides[name][:, layer]
+        arrays.finite_rows({name: X}, layer + 1, "error")
+        K = self_product(centre(X, kept))
+        return K / torch.linalg.vector_norm(K)
 
-def _u_centred(K: Tensor) -> Tensor:
-    """Return centred K with what makes HSIC unbiased: zero off-diagonal row sums and no diagonal."""
-    n = len(K)
-    norms = K.diagonal() / (n - 2)
-    return (K + norms[:, None] + norms - norms.sum() / (n - 1)).fill_diagonal_(0)
-
-
-def _weighted(M: Tensor, w: Tensor) -> Tensor:
-    """Return Σ_ij E[w_i w_j]⁻¹ w_i w_j M_ij over different prompts plus Σ_i w_i M_ii, for each draw of w [b, n]."""
-    n, diagonal = len(M), M.diagonal()
-    different = quadratic_forms(w, M) - (w**2 @ diagonal).double()
-    return different * n / (n - 1) + (w @ diagonal).double()
+    grams = side_by_side(gram, [(name, layer) for name in sides for layer in range(layers)], sides["Y"].device)
+    return torch.stack(grams[:layers]), torch.stack(grams[layers:])
 
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """A value, the values of permuted prompts and p, the share of them (the value included) at least as large."""
+    """Values per layer, [L] (one number for [n, d]), and those of permuted prompts, [permutations, L].
 
-    value: float
+    The same permutation is used at all layers, so that their largest value has a null too.
+    """
+
+    value: Vector
     null: Vector
-    p: float
+
+    @property
+    def p(self) -> Vector:
+        """The share of values, the real one included, that are at least as large as the real one, [L]."""
+        return (1 + (self.null >= self.value).sum(0)) / (1 + len(self.null))
+
+    def threshold(self, alpha: float = 0.05) -> Vector:
+        """Return the critical value, [L]: a share of alpha of all values, the real one included, are above it."""
+        every = np.sort(np.concatenate([self.value[None], self.null]), axis=0)
+        return every[math.ceil((1 - alpha) * len(every)) - 1]
+
+    def calibrated(self, alpha: float = 0.05) -> Vector:
+        """Return (value - threshold) / (1 - threshold), 0 where that is negative, [L]."""
+        threshold = self.threshold(alpha)
+        return np.maximum(self.value - threshold, 0) / np.maximum(1 - threshold, 1e-12)
+
+    def over_layers(self) -> PermutationTest:
+        """Return the test of the largest value over layers, against the largest of each permutation."""
+        return PermutationTest(np.max(self.value, keepdims=False), self.null.reshape(len(self.null), -1).max(1))
 
 
 def permutation_test(
@@ -89,28 +78,40 @@ def permutation_test(
     groups: Sequence[Hashable] | None = None,
     permutations: int = 1000,
     seed: int = 0,
+    every_pair: bool = False,
 ) -> PermutationTest:
-    """Test whether the prompts of Y [n, d] and Z [n, d] belong together: plain linear CKA under permutation.
+    """Test whether the prompts of Y and Z, [n, d] or [n, L, d], belong together: plain linear CKA under permutation.
 
-    With `groups` each group's mean is removed and prompts are permuted within their group. Permutation leaves HSIC of
-    a side with itself alone, so each costs one pass over a Gram matrix.
+    With `groups` each group's mean is removed and prompts are permuted within their group. `every_pair`: L x L values,
+    of every layer of Y with every layer of Z, instead of L. Permutation leaves HSIC of a side with itself alone, so
+    each costs one pass over the Gram matrices, which are held for all layers: 2 L n² numbers. What is left above the
+    null is that of Gröger et al. (2026, arXiv 2602.14486). Raises SimilarityError as `cka` does.
     """
-    import torch
-
     sorted_groups = Groups.of(groups, len(Y))
-    K, L = _grams(Y, Z, sorted_groups)
-    size = float(torch.linalg.vector_norm(K) * torch.linalg.vector_norm(L))
-    value = float(torch.linalg.vecdot(K, L).double().sum()) / size
+    left, right = _grams(Y, Z, sorted_groups)
     random = np.random.default_rng(seed)
-    orders = np.tile(np.arange(len(K)), (permutations, 1))
-    for order in orders:
+    orders = np.tile(np.arange(left.shape[1]), (permutations + 1, 1))  # the first stays as it is
+    for order in orders[1:]:
         for rows in sorted_groups.rows():
             order[rows] = random.permutation(rows)
+    values = side_by_side(partial(_permuted, left, right, every_pair), list(orders), left.device)
+    found = np.stack(values) if np.ndim(Y) == 3 else np.stack(values)[:, 0]
+    return PermutationTest(found[0], found[1:])
 
-    def permuted(order: np.ndarray[Any, np.dtype[np.int64]]) -> float:
-        index = torch.from_numpy(order).to(K.device)
-        moved = L.index_select(0, index).index_select(1, index)
-        return float(torch.linalg.vecdot(K, moved).double().sum()) / size
 
-    null = np.array(side_by_side(permuted, list(orders), K.device))
-    return PermutationTest(value, null, (1 + int((null >= value).sum())) / (1 + permutations))
+def _permuted(left: Tensor, right: Tensor, every_pair: bool, order: np.ndarray[Any, np.dtype[np.int64]]) -> Vector:
+    """Return the inner products of Gram matrices [L, n, n] with those of permuted prompts, [L] or [L²]."""
+    import torch
+
+    index = torch.from_numpy(order).to(right.device)
+    moved = right.index_select(1, index).index_select(2, index)
+    if every_pair:
+        found = left.flatten(1) @ moved.flatten(1).T
+    else:
+        found = torch.linalg.vecdot(left, moved).double().sum(1)
+    return found.double().flatten().cpu().numpy()
+
+
+def calibrated(Y: Tensor, Z: Tensor) -> float:
+    """Return how far plain linear CKA is above 95 % of 200 permutations, as a share of the distance from there to 1."""
+    return float(permutation_test(Y, Z, permutations=200).calibrated())

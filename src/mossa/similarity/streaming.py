@@ -9,6 +9,7 @@ import numpy as np
 
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
+from mossa.similarity.hsic import unbiased
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,4 +101,4 @@ class _Moments:
             - 3 * n * a * b
         )
         traces = (sums[f"norms{p}"] - n * a) * (sums[f"norms{q}"] - n * b)
-        return float(plain - n / (n - 2) * diagonal + traces / ((n - 1) * (n - 2)))
+        return float(unbiased(n, plain, diagonal, traces))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mossa.errors import SimilarityError
+from mossa.similarity.arrays import FEWEST
 from mossa.similarity.features import Groups, centre, zscore
-from mossa.similarity.hsic import PairSums, hsic
+from mossa.similarity.hsic import PairSums, hsic, stratified
 from mossa.similarity.kernels import centre_gram, gram, gram_products
 from mossa.similarity.products import RowProducts, row_products
 from mossa.similarity.registry import View
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FEWEST_IN_STRATUM = 4  # prompts of a fixed group: with 2, standard errors are a tenth too small
+BALANCED = 0.8  # smallest over largest fixed group; groups that differ more were hardly drawn with fixed sizes
+
+
 def view_values(
     view: View, here: Mapping[str, Tensor], names: Sequence[str], groups: Groups, kinds: set[bool]
 ) -> dict[tuple[str, bool], Value]:
@@ -27,7 +33,58 @@ def view_values(
 
     `here` holds [n, d] for `control`, each of `names` and, for a shift, `origin`.
     """
-    groups = groups if view.within else Groups.of(None, len(groups.labels))
+    n = len(groups.labels)
+    if view.grouping == "within":
+        return _values(view, here, names, groups, kinds, groups)
+    if view.grouping == "means":
+        if len(groups) < FEWEST:
+            few = Value(None, reason=f"only {len(groups)} groups have a mean; {FEWEST} are needed")
+            return {(name, kind): few for name in names for kind in kinds}
+        means = {name: groups.means(X) for name, X in here.items()}
+        return _values(view, means, names, Groups.of(None, len(groups)), kinds, None)
+    everyone = Groups.of(None, n)
+    if view.grouping == "fixed":
+        return _values(view, here, names, everyone, kinds, fixed_strata(groups))
+    found = _values(view, here, names, everyone, kinds, None)
+    parts = [_without(view, here, names, rows, kinds) for rows in groups.rows()]
+    return {key: _over_groups(value, [part[key] for part in parts]) for key, value in found.items()}
+
+
+def fixed_strata(groups: Groups) -> Groups | None:
+    """Return the groups if they can serve as strata for values that keep their means, else None."""
+    smallest, largest = groups.sizes.min(), groups.sizes.max()
+    return groups if len(groups) > 1 and smallest >= max(FEWEST_IN_STRATUM, BALANCED * largest) else None
+
+
+def _without(
+    view: View, here: Mapping[str, Tensor], names: Sequence[str], rows: np.ndarray[Any, Any], kinds: set[bool]
+) -> dict[tuple[str, bool], Value]:
+    """Return the values without one group of prompts."""
+    n = len(here["control"])
+    kept = np.delete(np.arange(n), rows)
+    if len(kept) < FEWEST:
+        return {(name, kind): Value(None) for name in names for kind in kinds}
+    return _values(view, {name: X[kept] for name, X in here.items()}, names, Groups.of(None, len(kept)), kinds, None)
+
+
+def _over_groups(value: Value, without: Sequence[Value]) -> Value:
+    """Return the value with its values without each group in place of those without each prompt."""
+    left_out = [part.value for part in without if part.value is not None]
+    if value.value is None or (len(left_out) == len(without) > 1):
+        return Value(value.value, np.array(left_out), value.reason)
+    what = "there is only one group" if len(without) == 1 else "with one group less the value is undefined"
+    return Value(value.value, reason=f"no standard error: {what}")
+
+
+def _values(
+    view: View,
+    here: Mapping[str, Tensor],
+    names: Sequence[str],
+    groups: Groups,
+    kinds: set[bool],
+    strata: Groups | None,
+) -> dict[tuple[str, bool], Value]:
+    """Return the values with the mean of each of `groups` removed, and of all prompts if there is one group."""
     sides: dict[str, Tensor] = {}
     reasons: dict[str, str] = {}
     for name in ("control", *names):
@@ -40,11 +97,15 @@ def view_values(
     found = {(name, kind): Value(None, reason=reasons[name]) for name in reasons for kind in kinds}
     present = [name for name in names if name in sides]
     if present:
-        sums = _sums([sides[name] for name in ("control", *present)], view, groups)
+        sums = _sums([sides[name] for name in ("control", *present)], view, groups, strata)
         for kind in kinds:
             own = [hsic(sums[i, i], groups, debiased=kind) for i in range(len(present) + 1)]
             for i, name in enumerate(present, 1):
-                found[name, kind] = _ratio(hsic(sums[0, i], groups, debiased=kind), own[0], own[i], view)
+                cross = hsic(sums[0, i], groups, debiased=kind)
+                value = _ratio(cross, own[0], own[i], view)
+                if strata and kind and view.grouping == "fixed" and value.left_out is not None:
+                    value = replace(value, middle=_stratified(sums, i, (cross[0], own[0][0], own[i][0]), strata))
+                found[name, kind] = replace(value, strata=strata, within=view.grouping == "within")
     return found
 
 
@@ -56,38 +117,67 @@ def _side(view: View, X: Tensor, origin: Tensor | None, groups: Groups) -> Tenso
     return features if view.kernel == "linear" else centre_gram(gram(features, view), groups)
 
 
-def _sums(sides: Sequence[Tensor], view: View, groups: Groups) -> dict[tuple[int, int], PairSums]:
+def _sums(
+    sides: Sequence[Tensor], view: View, groups: Groups, strata: Groups | None
+) -> dict[tuple[int, int], PairSums]:
     """Return the sums per prompt of the control (0) with itself and each model, and of each model with itself."""
-    import torch
-
     models = range(len(sides))
     pairs = [(i, i) for i in models] + [(0, i) for i in models if i]
-    if view.kernel != "linear":
-        everyone, own = gram_products(sides, pairs, groups)
-    else:
-        everyone = row_products(sides, pairs)
-        own = everyone
-        if len(groups) > 1:
-            members = [torch.from_numpy(rows).to(sides[0].device) for rows in groups.rows()]
-            own = RowProducts.joined([row_products([X[rows] for X in sides], pairs) for rows in members], groups.rows())
+    everyone = _products(sides, pairs, view)
+    own = everyone if len(groups) == 1 else _own_products(sides, pairs, view, groups)
     products, within, norms, crosses = (
         sums.cpu().numpy() for sums in (everyone.products, own.products, own.norms, own.crosses)
     )
+    stratum = None
+    if strata and len(groups) == 1:
+        stratum = _own_products(sides, pairs, view, strata).products.cpu().numpy()
     return {
-        (p, q): PairSums(products[row], within[row], crosses[p, q], crosses[q, p], norms[p], norms[q])
+        (p, q): PairSums(
+            products[row],
+            within[row],
+            crosses[p, q],
+            crosses[q, p],
+            norms[p],
+            norms[q],
+            None if stratum is None else stratum[row],
+        )
         for row, (p, q) in enumerate(pairs)
     }
+
+
+def _products(sides: Sequence[Tensor], pairs: Sequence[tuple[int, int]], view: View) -> RowProducts:
+    return row_products(sides, pairs) if view.kernel == "linear" else gram_products(sides, pairs)
+
+
+def _own_products(sides: Sequence[Tensor], pairs: Sequence[tuple[int, int]], view: View, groups: Groups) -> RowProducts:
+    """Return the sums per prompt over its own group."""
+    if view.kernel != "linear":
+        return gram_products(sides, pairs, groups)
+    import torch
+
+    members = [torch.from_numpy(rows).to(sides[0].device) for rows in groups.rows()]
+    return RowProducts.joined([row_products([X[rows] for X in sides], pairs) for rows in members], groups.rows())
+
+
+def _stratified(
+    sums: Mapping[tuple[int, int], PairSums], i: int, values: tuple[float, float, float], strata: Groups
+) -> float | None:
+    """Return debiased CKA of the control and model i with every stratum at its share, None where it has none."""
+    pairs = ((0, i), (0, 0), (i, i))
+    cross, one, other = (v + stratified(sums[pair], strata) for v, pair in zip(values, pairs, strict=True))
+    return cross / math.sqrt(one * other) if one > 0 and other > 0 else None
 
 
 def _ratio(cross: tuple[float, Vector], one: tuple[float, Vector], other: tuple[float, Vector], view: View) -> Value:
     """Return CKA = HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) and its leave-one-out values."""
     n = len(cross[1])
     if one[0] <= 0 or other[0] <= 0:
-        reason = f"the debiased HSIC of one side with itself is not positive: n = {n} prompts are too few"
-        if view.within:
+        units = "groups" if view.grouping == "means" else "prompts"
+        reason = f"the debiased HSIC of one side with itself is not positive: n = {n} {units} are too few"
+        if view.grouping == "within":
             reason += ", or its groups too small (two groups of 2, or one of 4, are the least)"
         return Value(None, reason=reason)
     value = cross[0] / math.sqrt(one[0] * other[0])
     if (one[1] <= 0).any() or (other[1] <= 0).any():
-        return Value(value, reason="no standard error: with one prompt less the value is undefined")
+        return Value(value, reason="no standard error: with one prompt or group less the value is undefined")
     return Value(value, cross[1] / np.sqrt(one[1] * other[1]))

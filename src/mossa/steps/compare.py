@@ -21,7 +21,7 @@ REPLICATE = "replicate"  # the same control trained with another seed
 
 
 def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
-    """Compare experimental models with the task's controls and with the null, and the controls with one another."""
+    """Compare experimental models with the task's own, sham and other controls, and the controls with one another."""
     settings = unit.settings
     models, index = _load(unit, bench)
     base = models[BASE]
@@ -31,7 +31,8 @@ def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
     similarity: list[dict[str, Any]] = []
     difference: list[dict[str, Any]] = []
     controls = settings["controls"]
-    for relation, references in (("control", controls), ("other_control", settings["others"])):
+    compared = {"control": controls, "other_control": settings["others"], "sham": settings.get("shams", [])}
+    for relation, references in compared.items():
         for reference in references:
             found = _compare(models[reference], experimental, settings, base, groups)
             similarity += _labelled(found.similarity, relation, reference, unit)
@@ -74,7 +75,7 @@ def _compare(
     estimators = list(chosen)
     if settings["similarity"]["shift"]:
         estimators += [f"shift-{name}" for name in chosen if name.startswith("cka-")]
-    found = compare(control, models, estimators, groups=groups, origin=base, baseline=BASE, non_finite="drop")
+    found = compare(models, control, estimators, groups=groups, origin=base, baseline=BASE, non_finite="drop")
     # The base has not changed from itself: its shift rows would say nothing but that.
     kept = [row for row in found.similarity if row["model"] != BASE or not row["estimator"].startswith("shift-")]
     changes = [row for row in found.difference if not row["estimator"].startswith("shift-")]

@@ -34,6 +34,11 @@ def control_name(task: str, seed: int) -> str:
     return f"control-{task}-seed{seed}"
 
 
+def sham_name(task: str, seed: int) -> str:
+    """Return the name of the control of `task` that is trained on shuffled answers."""
+    return f"sham-{task}-seed{seed}"
+
+
 def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
     """Return all units of the study by id, in an order in which inputs come before what reads them.
 
@@ -61,6 +66,8 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
         for task in tasks
         if control_name(task.name, seed) not in existing
     ]
+    shams = {task.name: sham_name(task.name, seeds[0]) for task in tasks if study.control.sham}
+    units += [_train_sham(study, task, context, existing) for task in tasks if task.name in shams]
     controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
     others = {task.name: _other_controls(study, tasks, task) for task in tasks}
     for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
@@ -70,7 +77,11 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
                 units.append(_on_task("represent", name, task, study, context, existing))
             if everywhere or name in controls[task.name]:
                 units.append(_on_task("evaluate", name, task, study, context, existing))
-    units += [_compare(study, tasks, task, controls[task.name], others[task.name]) for task in tasks]
+    for task in tasks:
+        own = [shams[task.name]] if task.name in shams else []
+        for step in ("represent", "evaluate") if own else ():
+            units.append(_on_task(step, own[0], task, study, context, existing))
+        units.append(_compare(study, tasks, task, controls[task.name], others[task.name], own))
     units += [_overview(name, tasks) for name in dict.fromkeys([BASE, *study.experimental])]
     if study.similarity.affinity:
         units += _affinity(study, tasks, context, existing)
@@ -79,8 +90,10 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
 
 
 def role(study: Study, name: str) -> str:
-    """Return what a model is in the study: `base`, `experimental` or `control`."""
-    return "base" if name == BASE else "experimental" if name in study.experimental else "control"
+    """Return what a model is in the study: `base`, `experimental`, `control` or `sham`."""
+    if name == BASE or name in study.experimental:
+        return "base" if name == BASE else "experimental"
+    return "sham" if name.startswith("sham-") else "control"
 
 
 def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
@@ -132,6 +145,19 @@ def _train_control(study: Study, task: Task, seed: int, context: dict[str, Any])
     return Unit("train", control_name(task.name, seed), settings)
 
 
+def _train_sham(study: Study, task: Task, context: dict[str, Any], existing: dict[str, dict[str, Any]]) -> Unit:
+    """Return the training of a sham control: as that of the control of the first seed, with as many steps."""
+    seed = study.control.seeds[0]
+    control = control_name(task.name, seed)
+    if control in existing:
+        raise StudyError(
+            f"control.sham: the control of task {task.name!r} is there already (control.existing), so how long it was "
+            "trained is not known. Train it here, or set control.sham to false."
+        )
+    trained = _train_control(study, task, seed, context)
+    return Unit("train", sham_name(task.name, seed), {**trained.settings, "role": "sham"}, (trained.id,))
+
+
 def _training(
     study: Study, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
 ) -> dict[str, Any]:
@@ -164,8 +190,10 @@ def _on_task(
     return Unit(step, f"{name}@{task.name}", settings, inputs, model=name)
 
 
-def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str]) -> Unit:
-    names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others]))
+def _compare(
+    study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str], shams: list[str]
+) -> Unit:
+    names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others, *shams]))
     settings = {
         "version": VERSIONS["compare"],
         "cluster": task.cluster,
@@ -175,6 +203,8 @@ def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str
         "others": others,
         "templates": _templates(task),
     }
+    if shams:
+        settings["shams"] = shams
     return Unit("compare", task.name, settings, tuple(f"represent/{name}@{task.name}" for name in names))
 
 

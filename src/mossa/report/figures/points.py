@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from mossa.analysis.controls import failed
 from mossa.report.colours import GREY, Marks, cluster_marks, in_order
 from mossa.report.figures.canvas import blank, blank_because, legend_columns, need, short, styled, write_note
 
@@ -94,7 +95,7 @@ def controls(table: pd.DataFrame, axes: Axes | None = None, *, marks: Marks | No
 
 def _by_cluster(axes: Axes, rows: pd.DataFrame, x: str, y: str, marks: Marks | None) -> int:
     """Draw one mark per control, hollow where it did not learn, and return how many did not."""
-    hollow = rows["learned"].eq(False).fillna(False).astype(bool)
+    hollow = failed(rows)
     there = set(rows["cluster"])
     for cluster, (colour, marker) in (marks or cluster_marks(rows["cluster"])).items():
         if cluster not in there:

@@ -23,7 +23,7 @@ from mossa.report.colours import (
     model_colours,
 )
 from mossa.report.figures.lines import section_spans
-from mossa.report.figures.ranking import MEANINGS, encoded_measure
+from mossa.report.figures.ranking import MEANING
 from mossa.report.figures.relations import leaf_order
 from mossa.report.gallery import correlations
 from mossa.report.select import reading, tuned_on
@@ -167,10 +167,9 @@ def _sections(found: pd.DataFrame, layers: list[int]) -> dict[str, Any]:
 
 def _encoded(table: pd.DataFrame) -> dict[str, Any]:
     """Return what the base held of each task, and which measure says so."""
-    measure, low, high = encoded_measure(table)
-    short = table.rename(columns={measure: "x", low: "from", high: "to"}, errors="ignore")
+    short = table.rename(columns={"value": "x", "low": "from", "high": "to"}, errors="ignore")
     found = records(short, ["task", "cluster", "x", "from", "to", "rank", "rank_low", "rank_high", "q_value", "reason"])
-    return {"measure": measure, "meaning": MEANINGS[measure], "rows": found}
+    return {"measure": "value", "meaning": MEANING, "rows": found}
 
 
 def _projection(table: pd.DataFrame) -> list[dict[str, Any]]:

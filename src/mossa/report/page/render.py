@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from mossa.analysis import Findings
+from mossa.analysis.controls import failed
 from mossa.report.gallery import Picture
 from mossa.report.page.facts import facts
 from mossa.report.questions import by_question
@@ -45,7 +46,7 @@ def render(
         tasks=facts(data["tasks"], tables, prompts),
         judged=int(findings.controls["learned"].eq(True).fillna(False).sum()),
         readings=agreement(findings.dose_readings),
-        failed_controls=findings.controls[findings.controls["learned"].eq(False).fillna(False)].to_dict("records"),
+        failed_controls=findings.controls[failed(findings.controls)].to_dict("records"),
         findings=findings,
         questions=by_question(findings.answers),
         counts=counts(data, findings),
@@ -86,13 +87,13 @@ def counts(data: Mapping[str, Any], findings: Findings) -> list[tuple[str, str]]
     ]
     missing = int(curves["value"].isna().sum())
     prompts = curves.drop_duplicates("task")["n"].sum()
-    failed = int(findings.controls["learned"].eq(False).fillna(False).sum())
+    poor = int(failed(findings.controls).sum())
     return [
         ("tasks", f"{len(data['tasks'])}"),
         ("clusters", f"{len(data['clusters'])}"),
         ("layers", f"{len(data['layers'])}"),
         ("models compared", f"{curves['experimental'].nunique()}"),
         ("prompts", f"{int(prompts):,}" if pd.notna(prompts) else "unknown"),
-        ("controls that did not learn", f"{failed} of {len(findings.controls)}"),
+        ("controls that did not learn", f"{poor} of {len(findings.controls)}"),
         ("undefined similarities", f"{missing:,} of {len(curves):,}"),
     ]
