@@ -30,8 +30,9 @@ def world(
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of a run of T tasks in clusters of three: the base at `base`, sft at `base + gain`.
 
-    Task k is encoded .01 k better than task 0, two control seeds agree at .9, other controls lie .2 below the base, shams .1,
-    the last `held_out` tasks are unseen by sft, and the controls of the first `failed` tasks did not learn.
+    Task k is encoded .01 k better than task 0, two control seeds agree at .9, other controls lie .2 below the base and
+    shams .1 below it, the last `held_out` tasks are unseen by sft, and the controls of the first `failed` tasks did not
+    learn.
     """
     rng = np.random.default_rng(seed)
     base, gain = np.broadcast_to(base, L), np.broadcast_to(gain, L)
