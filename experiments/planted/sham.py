@@ -52,9 +52,10 @@ def report(table: pd.DataFrame) -> list[str]:
     for name, part in table.groupby("planted"):
         values = part["above"].to_numpy(float)
         low, high = interval(values)
+        medians = part[["control", "sham", "above"]].median()
         lines.append(
-            f"{'planted' if name else 'not planted'}: {len(part)} tasks, to the control {part['control'].median():.3f}, "
-            f"to the sham {part['sham'].median():.3f}, above {pd.Series(values).median():+.3f} [{low:+.3f}, {high:+.3f}], "
+            f"{'planted' if name else 'not planted'}: {len(part)} tasks, to the control {medians['control']:.3f}, to "
+            f"the sham {medians['sham']:.3f}, above {medians['above']:+.3f} [{low:+.3f}, {high:+.3f}], "
             f"p = {wilcoxon(values)[0]:.2g}"
         )
     for reading in ("control", "above", "sham"):

@@ -50,7 +50,7 @@ def test_a_step_has_two_sections_at_the_right_place():
         assert two.levels[1] - two.levels[0] == pytest.approx(0.3, abs=0.05)
 
 
-@pytest.mark.parametrize("ends", [(4, 8), (9, 15), (3, 25), (20, 24)])
+@pytest.mark.parametrize("ends", [(4, 8), (9, 15), (6, 20), (20, 24)])
 @pytest.mark.parametrize("seed", range(2))
 def test_boundaries_are_where_they_were_planted(ends, seed):
     three = find_sections(curves(ramp(32, ends, 0.4), 40, 0.5, seed))
@@ -111,7 +111,7 @@ def test_a_common_offset_and_the_scale_move_no_boundary(offset, scale, seed):
 @pytest.mark.parametrize("name", RIVALS)
 def test_fits_are_those_of_least_squares(name, correlation):
     """The grid's best fit leaves no more error than ordinary least squares on the chosen curve, and no less."""
-    curve = np.random.default_rng(0).normal(size=14)
+    curve = np.random.default_rng(0).normal(size=14) + np.arange(14)
     for family in (rival(name, 14, 2, correlation), broken_line(14, correlation)):
         error, best = family.fit(curve[None])
         columns = family.linear

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from mossa.analysis.over_tasks import Floats
 
-RIVALS = ("one level", "straight line", "cubic", "broken line with one knot", "logistic")
+PARAMETERS = {"one level": 1, "straight line": 2, "cubic": 4, "broken line with one knot": 4, "logistic": 5}
+RIVALS = tuple(PARAMETERS)
 FLATTEST = 2  # layers that a flat piece has at least
 LAST_FREE = 8  # from this many layers on, the last one is left out of the fits
 STEEPEST = 0.025  # width of the steepest logistic, in depths: from 10 % to 90 % of its rise in a ninth of the layers

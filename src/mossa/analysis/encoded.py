@@ -12,7 +12,7 @@ from mossa.similarity.agreement import share_of_agreement
 
 DRAWS = 2000
 
-MEASURES = ["value", "standard_error", "agreement", "agreement_error", "sham", "sham_error"]
+MEASURES = ["value", "standard_error", "agreement", "agreement_error", "sham", "sham_error", "other_controls"]
 READING = [
     "value",
     "standard_error",
@@ -27,6 +27,7 @@ READING = [
     "above_sham",
     "above_sham_low",
     "above_sham_high",
+    "other_controls",
 ]
 RANKING = ["rank", "rank_low", "rank_high", "p_value", "q_value"]
 RIVALS = ["base_loss", "loss_drop", "steps", "distance"]
@@ -40,8 +41,9 @@ def encoded_layers(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
     `agreement` is the similarity of two controls of the task with different seeds; `share` is what
     `similarity.agreement` makes of both, with an interval by the delta method (taking the two as independent). `sham`
-    is the base's similarity to a control trained on shuffled answers, `above_sham` is `value` minus it. Null where the
-    run has none, and `share` also where the agreement is too low.
+    is the base's similarity to a control trained on shuffled answers, `above_sham` is `value` minus it.
+    `other_controls` is that to controls of other tasks, which hardly move on these prompts and are no null. Null where
+    the run has none, and `share` also where the agreement is too low.
     """
     key = ["task", "layer", "estimator"]
     of_base = curves["experimental"] == baseline
@@ -52,6 +54,8 @@ def encoded_layers(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     }.items():
         beside = curves[rows].rename(columns={"value": name, "standard_error": f"{name}_error"})
         table = table.merge(beside[[*key, name, f"{name}_error"]], on=key, how="left")
+    others = curves[of_base & (curves["relation"] == "other_control")].rename(columns={"value": "other_controls"})
+    table = table.merge(others[[*key, "other_controls"]], on=key, how="left")
     return _read(table).reindex(columns=[*LAYER_COLUMNS, "sham_error"])
 
 

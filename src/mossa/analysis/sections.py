@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from mossa.analysis.broken_line import LAST_FREE, RIVALS, Family, broken_line, knots, rival, whitened
+from mossa.analysis.broken_line import LAST_FREE, PARAMETERS, RIVALS, Family, broken_line, knots, rival, whitened
 from mossa.analysis.change import comparisons
 from mossa.analysis.curves import populations
 from mossa.analysis.over_tasks import Floats
@@ -111,7 +111,7 @@ def find_sections(differences: ArrayLike, resamples: int = RESAMPLES, seed: int 
     fits = _Fits(mean, mean + noise, noise, correlation)
     tests = {name: fits.test(name) for name in RIVALS}
     found = SectionsFound(T, undefined, L, p_values=tests)
-    return _sections(found, complete, fits) if max(tests.values()) <= LEVEL else _none(found, mean)
+    return _sections(found, complete, fits) if max(tests.values()) <= LEVEL else _none(found, fits, mean)
 
 
 def _correlation(residuals: Floats, mean: Floats) -> float:
@@ -159,6 +159,12 @@ class _Fits:
         rounding = 1e-12 * np.sum(self.mean**2)
         return float((1 + np.sum(drawn >= better - rounding)) / (1 + len(self.noise)))
 
+    def criterion(self, name: str) -> float:
+        """Return the Bayesian information criterion of a rival, which chooses among those not rejected."""
+        error = rival(name, self.layers, 2, self.correlation).fit(self.mean)[0][0]
+        floor = max(1e-12 * float(np.sum(self.mean**2)), 1e-300)
+        return self.layers * np.log(max(error, floor)) + PARAMETERS[name] * np.log(self.layers)
+
     def places(self, steps_only: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the last layers of the sections but the final one: in the data, and in each draw."""
         if steps_only:
@@ -186,11 +192,12 @@ def _sections(found: SectionsFound, complete: Floats, fits: _Fits) -> SectionsFo
     return replace(found, sections=len(levels), boundaries=boundaries, levels=levels, reason=reason)
 
 
-def _none(found: SectionsFound, mean: Floats) -> SectionsFound:
+def _none(found: SectionsFound, fits: _Fits, mean: Floats) -> SectionsFound:
     """Return why there are no sections: no rise, a gradual one, or a rise that falls again."""
     if found.p_values["one level"] > LEVEL:
         return replace(found, reason="the model does not come closer to the controls with depth: one level fits.")
-    name = str(found.rival)
+    kept = [name for name, p_value in found.p_values.items() if p_value > LEVEL]
+    name = min(kept, key=fits.criterion)
     curve = rival(name, len(mean), 2, 0.0).curve(mean)
     way = curve - curve[0]
     how = f"a {name} is not rejected against flat, rise, flat (p = {found.p_values[name]:.2g})."

@@ -32,7 +32,7 @@ def sections(
     """Draw one model's paired difference from the base per layer, with its sections shaded where they were found.
 
     `change` and `found` are the rows of one experimental model, population and estimator in the findings' tables
-    `change` and `sections`. Bars at the bottom are the bootstrap intervals of the boundaries; without sections the
+    `change` and `sections`. Bars at the bottom are the intervals of the boundaries; without sections the
     reason stands in the title.
     """
     need(change, "experimental", "layer", "median", "low", "high")
@@ -104,7 +104,9 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Co
     layer_ticks(axes, sorted(defined["layer"].astype(int).unique()))
     axes.set_ylim(bottom=0)
     axes.set_ylabel("dimensions")
-    axes.set_title("Principal dimensions that explain 99 % of the variance, mean over tasks with 95 % interval")
+    axes.set_title(
+        "Principal dimensions that explain 99 % of the variance: mean over tasks, and 95 % interval of the median"
+    )
     legend_below(axes)
     return axes
 
