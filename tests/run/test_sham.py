@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from mossa.errors import StudyError
 from mossa.run.run import Means, prepare, run_study
 from mossa.study.schema import Study
 from mossa.tasks.mixture import shuffle_answers
@@ -28,7 +28,7 @@ def test_a_sham_control_trains_as_long_as_the_control_and_is_compared(settings: 
     """Also where the control stops by a criterion that shuffled answers never reach."""
     until = {"until": {"metric": "loss", "value": 4.0, "at_most_steps": 40, "check_every": 4}}
     prepared = prepare(study_of(settings, sham=True, budget=until), tmp_path)
-    finished = run_study(prepared, Means("cpu", 1), lambda _line: None)
+    finished = run_study(prepared, Means("cpu", 1), say=lambda _line: None)
     assert not finished.failed
     adapters = finished.tables["adapters"].set_index("adapter")
     for task in ("first", "second"):
@@ -54,10 +54,11 @@ def test_a_study_without_shams_is_what_it_was(settings: dict, tmp_path: Path) ->
     assert role(study_of(settings), "sham-first-seed0") == "sham"
 
 
-def test_a_sham_of_a_control_that_is_there_already_is_refused(settings: dict, tmp_path: Path) -> None:
-    existing = {"first": [{"adapter": "somewhere/else"}]}
-    with pytest.raises(StudyError, match=r"control.sham: the control of task 'first' is there already"):
-        prepare(study_of(settings, sham=True, existing=existing), tmp_path)
+def test_a_sham_of_a_control_that_is_there_already_is_refused(settings: dict) -> None:
+    with pytest.raises(
+        ValidationError, match=r"how long each control was trained, and those of first are there already"
+    ):
+        study_of(settings, sham=True, existing={"first": [{"adapter": "somewhere/else"}]})
 
 
 @given(st.integers(2, 30), st.integers(0, 1000))

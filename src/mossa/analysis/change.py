@@ -91,7 +91,8 @@ def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
             confidence = 1 - LEVEL / max(part.shape[1], 1)
             for layer in part:
                 found = part[layer].dropna()
-                head = {"experimental": experimental, "population": population, "layer": layer, "estimator": estimator}
+                head: dict[str, object] = {"experimental": experimental, "population": population}
+                head |= {"layer": layer, "estimator": estimator}
                 row = over_tasks(found.to_numpy(float)) | {"undefined": len(part) - len(found)}
                 row["widest_low"], row["widest_high"] = interval(found.to_numpy(float), confidence)
                 of_clusters = over_tasks(found.groupby(cluster.reindex(found.index)).mean().to_numpy(float))

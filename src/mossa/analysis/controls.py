@@ -45,6 +45,9 @@ class Bar(NamedTuple):
         return words + (", or training stopped by its own criterion" if self.criterion else "")
 
 
+DEFAULT = Bar()
+
+
 def bar_of(study: Study) -> Bar:
     """Return the bar that a study sets: its own, else the criterion of the controls' budget, else 5 % less loss."""
     learned, criterion = study.bar
@@ -57,7 +60,7 @@ def failed(judged: pd.DataFrame) -> pd.Series:
 
 
 def judge_controls(
-    similarity: pd.DataFrame, evaluation: pd.DataFrame, adapters: pd.DataFrame, baseline: str, bar: Bar
+    similarity: pd.DataFrame, evaluation: pd.DataFrame, adapters: pd.DataFrame, baseline: str, bar: Bar = DEFAULT
 ) -> pd.DataFrame:
     """Return one row per control adapter: did it learn its task (`learned` true, false, or null with a `reason`)?
 

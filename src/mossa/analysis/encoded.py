@@ -63,8 +63,9 @@ def _read(table: pd.DataFrame) -> pd.DataFrame:
     """Add the share of the agreement and the distance above the sham control, with their intervals."""
     value, error, agreement = (table[name].astype(float) for name in ("value", "standard_error", "agreement"))
     share = pd.Series(share_of_agreement(value, agreement), table.index)
-    share_error = np.hypot(error, value / agreement.where(agreement > 0) / 2 * table["agreement_error"].astype(float))
-    share_error = (share_error / agreement.where(agreement > 0) ** 0.5).where(share.notna())
+    known = agreement.where(share.notna())
+    of_agreement = value / known / 2 * table["agreement_error"].astype(float)
+    share_error = pd.Series(np.hypot(error, of_agreement) / np.sqrt(known), table.index)
     above = value - table["sham"].astype(float)
     above_error = np.hypot(error, table["sham_error"].astype(float))
     return table.assign(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mossa.analysis.answers import answers
 from mossa.analysis.change import change, cluster_change, task_change
-from mossa.analysis.controls import Bar, judge_controls, judge_tuned
+from mossa.analysis.controls import DEFAULT, Bar, judge_controls, judge_tuned
 from mossa.analysis.correlates import correlates
 from mossa.analysis.curves import average_references
 from mossa.analysis.dimensionality import dimensionality
@@ -69,7 +69,7 @@ def analyse(
     tables: Mapping[str, pd.DataFrame],
     baseline: str = "pretrained",
     estimator: str | None = None,
-    bar: Bar = Bar(),  # noqa: B008 (immutable)
+    bar: Bar = DEFAULT,
 ) -> Findings:
     """Return the findings of a run's `tables` (docs/architecture.md), any of which may be absent or empty.
 

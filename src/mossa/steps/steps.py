@@ -53,7 +53,7 @@ def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
         unit.settings["seed"],
         folder / "adapter",
         checkpoints=bench.run.checkpoints(unit),
-        fingerprint=fingerprint(unit, {}),
+        fingerprint=fingerprint(unit, bench.marks),
         on_step=bench.on_progress,
         allowance=bench.allowance,
     )

@@ -144,6 +144,11 @@ class Control(Settings):
 
     @model_validator(mode="after")
     def _one_per_seed(self) -> Self:
+        if self.sham and self.existing:
+            raise ValueError(
+                f"sham needs to know how long each control was trained, and those of {', '.join(self.existing)} are "
+                "there already; leave out sham, or existing"
+            )
         for task, found in self.existing.items():
             if len(found) != len(self.seeds):
                 raise ValueError(

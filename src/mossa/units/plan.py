@@ -67,7 +67,7 @@ def plan(study: Study, tasks: Sequence[Task]) -> dict[str, Unit]:
         if control_name(task.name, seed) not in existing
     ]
     shams = {task.name: sham_name(task.name, seeds[0]) for task in tasks if study.control.sham}
-    units += [_train_sham(study, task, context, existing) for task in tasks if task.name in shams]
+    units += [_train_sham(study, task, context) for task in tasks if task.name in shams]
     controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
     others = {task.name: _other_controls(study, tasks, task) for task in tasks}
     for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
@@ -145,15 +145,9 @@ def _train_control(study: Study, task: Task, seed: int, context: dict[str, Any])
     return Unit("train", control_name(task.name, seed), settings)
 
 
-def _train_sham(study: Study, task: Task, context: dict[str, Any], existing: dict[str, dict[str, Any]]) -> Unit:
+def _train_sham(study: Study, task: Task, context: dict[str, Any]) -> Unit:
     """Return the training of a sham control: as that of the control of the first seed, with as many steps."""
     seed = study.control.seeds[0]
-    control = control_name(task.name, seed)
-    if control in existing:
-        raise StudyError(
-            f"control.sham: the control of task {task.name!r} is there already (control.existing), so how long it was "
-            "trained is not known. Train it here, or set control.sham to false."
-        )
     trained = _train_control(study, task, seed, context)
     return Unit("train", sham_name(task.name, seed), {**trained.settings, "role": "sham"}, (trained.id,))
 
