@@ -178,27 +178,16 @@ def test_importing_the_report_loads_no_plotting_and_drawing_loads_no_pyplot() ->
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def encoded_table(shares: list[float | None]) -> pd.DataFrame:
-    values = np.linspace(0.9, 0.5, len(shares))
-    rows = pd.DataFrame({"task": [f"t{i}" for i in range(len(shares))], "cluster": "c", "value": values})
-    return rows.assign(low=values - 0.1, high=values + 0.1, share=shares, share_low=0.1, share_high=1.1)
-
-
 @given(st.permutations([0.2, 0.4, 0.6, 0.8]))
 @settings(max_examples=5, deadline=None)
-def test_encoded_ranks_by_the_share_of_the_ceiling(shares: list[float]) -> None:
-    axes = figures.encoded(encoded_table([*shares]))
+def test_encoded_ranks_by_the_similarity(values: list[float]) -> None:
+    tasks = [f"t{i}" for i in range(4)]
+    table = pd.DataFrame({"task": tasks, "cluster": "c", "value": values, "low": 0.1, "high": 0.9})
+    axes = figures.encoded(table)
     drawn = next(line for line in axes.lines if line.get_label() == "c")
-    assert list(drawn.get_xdata()) == sorted(shares, reverse=True)
+    assert list(drawn.get_xdata()) == sorted(values, reverse=True)
     ticks = [label.get_text() for label in axes.get_yticklabels()]
-    assert ticks == [f"t{shares.index(share)}" for share in sorted(shares, reverse=True)]
-
-
-def test_encoded_reads_the_similarity_where_a_task_has_no_ceiling() -> None:
-    axes = figures.encoded(encoded_table([0.2, None, 0.6]))
-    drawn = next(line for line in axes.lines if line.get_label() == "c")
-    assert np.allclose(drawn.get_xdata(), [0.9, 0.7, 0.5])
-    assert "mean over layers" in axes.get_xlabel()
+    assert ticks == [f"t{values.index(value)}" for value in sorted(values, reverse=True)]
 
 
 def test_affinity_puts_alike_tasks_together() -> None:
