@@ -30,7 +30,7 @@ fuzz: setup
 
 # The tests that kill a run, with many more kills, and the simulations of intervals, with many more draws.
 nightly: setup fuzz
-	MOSSA_NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/similarity
+	MOSSA_NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/similarity tests/analysis
 	MOSSA_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/run/test_faults.py
 
 lint: setup

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from mossa.analysis.bootstrap import Floats, nested_interval
+from mossa.analysis.over_tasks import NO_INTERVAL, Floats, Interval
 
+MINIMUM_TASKS = 3
+RESAMPLES = 1000
 ADVISED, RANDOM = "advised", "random"
 RIVALS = (RANDOM, "all", "first", "last")
 MEASURES = ("loss", "accuracy")
@@ -26,6 +29,18 @@ AGAINST_COLUMNS = [
     "pairs",
     "same",
 ]
+
+
+def nested_interval(values: Floats) -> Interval:
+    """Return the 95 % interval of the mean of `[T, seeds]`, resampling tasks and, within each drawn task, its seeds."""
+    T, seeds = values.shape
+    if T < MINIMUM_TASKS:
+        return NO_INTERVAL
+    rng = np.random.default_rng(0)
+    tasks = rng.integers(0, T, size=(RESAMPLES, T, 1))
+    means = values[tasks, rng.integers(0, seeds, size=(RESAMPLES, T, seeds))].mean(axis=(1, 2))
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(low), float(high))
 
 
 def arms(trainings: pd.DataFrame) -> pd.DataFrame:

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.bootstrap import interval
 from mossa.analysis.change import paired_differences
+from mossa.analysis.controls import failed
 from mossa.analysis.curves import populations
 from mossa.analysis.findings import Findings
-from mossa.analysis.significance import adjust, wilcoxon
+from mossa.analysis.over_tasks import adjust, interval, wilcoxon
 from mossa.errors import DataError, choices
 
 LEVEL = 0.05
@@ -150,8 +150,8 @@ def spans(layers: tuple[int, ...]) -> str:
 def _learned(findings: Findings) -> pd.DataFrame:
     """Return the affinity of the controls that learned their task."""
     controls, affinity = findings.controls, findings.affinity
-    failed = controls.loc[controls["learned"].eq(False).fillna(False), "task"]
-    return affinity if affinity.empty else affinity[~affinity["task"].isin(failed) & ~affinity["other"].isin(failed)]
+    poor = controls.loc[failed(controls), "task"]
+    return affinity if affinity.empty else affinity[~affinity["task"].isin(poor) & ~affinity["other"].isin(poor)]
 
 
 def _choose(

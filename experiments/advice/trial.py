@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.advice.arms import ADVISED, RANDOM, against, arms
+from experiments.advice.arms import ADVISED, MINIMUM_TASKS, RANDOM, against, arms
 from experiments.advice.layers import Advice, spans
 from experiments.advice.text import outcome_markdown
-from mossa.analysis.bootstrap import MINIMUM_TASKS
 from mossa.errors import StudyError
 from mossa.models.shape import shape_of
 from mossa.run.run import Finished, Prepared, prepare

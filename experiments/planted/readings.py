@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mossa.analysis.controls import judge_controls
+from mossa.similarity.agreement import share_of_agreement
 from mossa.study.schema import BASE
 
 DEBIASED, PLAIN, WITHIN = "cka-linear-debiased", "cka-linear", "cka-linear-within-debiased"
@@ -18,7 +19,7 @@ READINGS = (
     "debiased",
     "plain",
     "within-template",
-    "share of ceiling",
+    "share of agreement",
     "own minus other",
     "shift",
     "shift, own minus other",
@@ -141,10 +142,10 @@ def _of_base(tables: Mapping[str, pd.DataFrame], judged: pd.DataFrame) -> pd.Dat
         "debiased": debiased,
         "plain": mean("control", PLAIN, [BASE], "seed"),
         "within-template": mean("control", WITHIN, [BASE], "seed"),
-        "share of ceiling": _by_task(debiased, mean("ceiling", DEBIASED, ["control"]), "divide"),
-        "own minus other": _by_task(debiased, mean("other_control", DEBIASED, [BASE]), "subtract"),
+        "share of agreement": _share(debiased, mean("ceiling", DEBIASED, ["control"])),
+        "own minus other": _minus(debiased, mean("other_control", DEBIASED, [BASE])),
         "shift": shift,
-        "shift, own minus other": _by_task(shift, mean("other_control", SHIFT, tuned), "subtract"),
+        "shift, own minus other": _minus(shift, mean("other_control", SHIFT, tuned)),
         **_rivals(tables["spectrum"], judged, debiased),
     }
     rows = [series.rename("value").reset_index().assign(reading=name) for name, series in found.items()]
@@ -164,7 +165,14 @@ def _rivals(spectrum: pd.DataFrame, judged: pd.DataFrame, like: pd.Series) -> di
     return {**rivals, "representations travelled": travelled.set_index(keys)["distance"]}
 
 
-def _by_task(values: pd.Series, other: pd.Series, how: str) -> pd.Series:
-    """Divide or subtract per (task, layer), whatever the seed."""
+def _minus(values: pd.Series, other: pd.Series) -> pd.Series:
+    """Subtract per (task, layer), whatever the seed."""
     by_seed = values.unstack("seed")
-    return getattr(by_seed, how)(other.reindex(by_seed.index), axis=0).stack()
+    return by_seed.subtract(other.reindex(by_seed.index), axis=0).stack()
+
+
+def _share(values: pd.Series, agreement: pd.Series) -> pd.Series:
+    """Return the share of the agreement of two controls per (task, layer); none where they hardly agree."""
+    by_seed = values.unstack("seed")
+    of = agreement.reindex(by_seed.index)
+    return by_seed.apply(lambda one: pd.Series(share_of_agreement(one, of), one.index)).stack().dropna()

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
+from sklearn.metrics import roc_auc_score
 
 from experiments.planted.readings import PRIMARY, READINGS, RIVALS, task_values
+from mossa.analysis.over_tasks import adjust
 
 RESAMPLES = 4_000
 Matrix = np.ndarray[Any, np.dtype[np.float64]]
@@ -33,7 +35,7 @@ def verdicts(table: pd.DataFrame, between: Sequence[str], layers: Sequence[int],
     found = pd.DataFrame(rows).astype({"layer": "Int64"})
     others = found["layer"].isna() & found["reading"].isin(set(READINGS) - {PRIMARY})
     found["p_holm"] = np.nan
-    found.loc[others, "p_holm"] = holm(found.loc[others, "p"].to_numpy())
+    found.loc[others, "p_holm"] = adjust(found.loc[others, "p"], "holm")
     return found
 
 
@@ -83,22 +85,6 @@ def levels(table: pd.DataFrame, layers: Sequence[int], seed: int = 0) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def auc(planted: Any, absent: Any) -> float:
-    """Return the probability that a planted score exceeds one that is not, ties counting half (Mann-Whitney)."""
-    if not len(planted) or not len(absent):
-        return float("nan")
-    return float(_wins(planted, absent).mean())
-
-
-def holm(p: Matrix) -> Matrix:
-    """Return p values adjusted by Holm (1979), which bounds the chance of any false one."""
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(p), 0, -1)))
-    result = np.empty_like(adjusted)
-    result[order] = adjusted
-    return result
-
-
 def _pairs(table: pd.DataFrame, reading: str, layers: Sequence[int]) -> pd.DataFrame:
     """Return per task its value and score in the base where it is planted and in that where it is not."""
     values = task_values(table[table["reading"] == reading], layers)
@@ -133,7 +119,11 @@ def _sign(differences: pd.Series) -> dict[str, Any]:
 
 
 def _auc(pairs: pd.DataFrame) -> float:
-    return auc(pairs["score_planted"], pairs["score_not"])
+    """Return the probability that a planted score exceeds one that is not, ties counting half."""
+    if pairs.empty:
+        return float("nan")
+    scores = pd.concat([pairs["score_planted"], pairs["score_not"]])
+    return float(roc_auc_score(np.repeat([1, 0], len(pairs)), scores))
 
 
 def _aucs(pairs: pd.DataFrame, weights: Matrix) -> Matrix:

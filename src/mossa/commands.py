@@ -110,12 +110,12 @@ def locate(
     for name, place in places.items():
         console.print(f"{name}: {place.sentence}", highlight=False, markup=False)
     rows = table_of(places)
-    means = over_tasks(rows.assign(experimental=tuned, held_out=False)).pivot(
+    medians = over_tasks(rows.assign(experimental=tuned, held_out=False)).pivot(
         index="layer", columns="reading", values="value"
     )
-    shown = [name for name in ("one-layer-change", "answer-gain-increment", "shapley") if name in means]
-    console.print(f"Mean over {len(places)} task{'s' if len(places) > 1 else ''}:", highlight=False)
-    console.print(means[shown].to_string(float_format="{:.3f}".format, na_rep="none"), highlight=False, markup=False)
+    shown = [name for name in ("one-layer-change", "answer-gain-increment", "shapley") if name in medians]
+    console.print(f"Median over {len(places)} task{'s' if len(places) > 1 else ''}:", highlight=False)
+    console.print(medians[shown].to_string(float_format="{:.3f}".format, na_rep="none"), highlight=False, markup=False)
     _write_output(console, rows, output)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mossa.analysis import Findings, analyse
 from mossa.errors import DataError
-from tests.analysis.worlds import steps, world
+from tests.analysis.worlds import ramp, world
 
 DOCS = Path(__file__).parents[2] / "docs" / "analysis.md"
 
@@ -26,12 +26,21 @@ def said(findings: Findings, question: str) -> str:
 
 
 def test_a_full_run_answers_all_three_questions_with_numbers():
-    findings = analyse(world(24, L=12, gain=steps(12, (4, 8), (0, 0.1, 0.25)), held_out=8, noise=0.0))
+    findings = analyse(world(24, L=12, gain=ramp(12, (4, 8), 0.25), held_out=8, noise=0.0))
     assert "the base is at .71 [.67, .76] of 1" in said(findings, "rq1")
-    assert "Most like its specialist: task" in said(findings, "rq1") and ", rank 22-24)." in said(findings, "rq1")
-    assert "shared to layer 4 and transition to layer 8, then refinement to layer 12" in said(findings, "rq2")
-    assert "moves towards the specialists in layers 5-12 (+.10" in said(findings, "rq2")
-    assert "on 8 tasks held out of it" in said(findings, "rq3")
+    assert "agree to .90 [.90, .90] (24 tasks)" in said(findings, "rq1")
+    assert "against that agreement the base is at .75 [.70, .80] of 1 (24 tasks)" in said(findings, "rq1")
+    assert "than like its sham control, trained on shuffled answers (by .10 [.10, .10], 24 tasks" in said(
+        findings, "rq1"
+    )
+    assert "Most like its specialist: task23 (.83, rank 1-3); least: task00 (.60, rank 22-24)." in said(findings, "rq1")
+    assert "shared to layer 4 [4, 4] and transition to layer 8 [8, 8], then refinement to layer 12" in said(
+        findings, "rq2"
+    )
+    assert "moves towards the specialists in layers 5-12 (+.05 to +.25 [.25, .25] at layer 9)" in said(findings, "rq2")
+    assert "Tested over the means of 6 clusters." in said(findings, "rq2")
+    assert "on 8 tasks held out of it, moves towards the specialists in layers 5-12" in said(findings, "rq3")
+    assert "sft minus the base, on the same 8 held-out tasks: median +.12 [.12, .13]" in said(findings, "rq3")
     assert "nan" not in str(findings.answers)
     assert "None" not in str(findings.answers)
 
@@ -123,8 +132,8 @@ def test_a_small_study_gives_what_it_can_and_says_what_is_missing(tables, senten
     [
         ("experimental == 'pretrained'", "The base 'pretrained' was not compared with the controls (only: sft)"),
         ("experimental == 'sft'", "There is no experimental model beside the base"),
-        ("relation == 'ceiling'", "there is no noise ceiling"),
-        ("relation == 'other_control'", "Nothing was compared with controls of other tasks"),
+        ("relation == 'ceiling'", "it is not known how far two controls agree"),
+        ("relation == 'sham'", "There are no sham controls"),
         ("estimator.str.startswith('cka')", "All similarities are of changes from the base"),
     ],
 )

@@ -32,7 +32,7 @@ def in_tables(findings: Findings) -> set[str]:
     own = [findings.common_change, findings.performance_summary, findings.controls]
     encoded = findings.encoded
     values = [table.select_dtypes("number").to_numpy().ravel() for table in own]
-    for column in ("value", "ceiling", "above_others"):
+    for column in ("value", "agreement", "share", "above_sham"):
         known = encoded.loc[encoded["estimator"].eq(findings.estimator), column].dropna().to_numpy(float)
         values.append(np.array([np.median(known), known.min(), known.max()]) if len(known) else known)
     known = np.concatenate([each[np.isfinite(each.astype(float))].astype(float) for each in values])
@@ -51,7 +51,9 @@ def test_every_number_of_the_headline_stands_in_a_table(seed: int) -> None:
 
 def test_the_layers_of_the_headline_are_those_with_a_sure_change() -> None:
     findings = studied()
-    table = findings.common_change.query("estimator == @findings.estimator and group == 'tuned' and q_value < .05")
+    table = findings.common_change.query(
+        "estimator == @findings.estimator and group == 'tuned' and cluster_q_value < .05"
+    )
     changed = sorted(set(table["layer"]))
     told = headline(findings)
     assert told.title.startswith(f"Tuning changed {layers_in_words(changed)}")
@@ -88,6 +90,30 @@ def test_a_paired_median_is_not_a_difference_of_medians() -> None:
     ).iloc[0]
     assert row["median"] == pytest.approx((wide["sft"] - wide["pretrained"]).median())
     assert row["median"] != pytest.approx(wide["sft"].median() - wide["pretrained"].median(), abs=1e-4)
+
+
+def test_a_rise_without_flats_is_called_gradual_in_the_headline() -> None:
+    smooth = 0.3 / (1 + np.exp(-(np.arange(12) - 5.5) / 1.5))
+    findings = analyse(small(24, L=12, gain=smooth))
+    row = findings.sections.query("estimator == @findings.estimator").iloc[0]
+    words = f"gradual from layer {row['gradual_from']:.0f} to {row['gradual_to']:.0f}"
+    assert headline(findings).title == f"Tuning changed layers 2-12, {words}"
+    assert any(f"sft has no sections, but a rise that is {words}: " in sentence for _, sentence in findings.answers)
+
+
+def test_below_six_tasks_no_sentence_has_an_interval() -> None:
+    few, enough = analyse(small(5, L=6)), analyse(small(6, L=6))
+    assert not [sentence for _, sentence in few.answers if "[" in sentence and "Caution" not in sentence]
+    assert [sentence for _, sentence in enough.answers if "of 1 to its specialists" in sentence and "[" in sentence]
+
+
+def test_without_sham_controls_nothing_is_said_of_a_null() -> None:
+    tables = small(8, L=6)
+    with_shams = " ".join(sentence for _, sentence in analyse(tables).answers)
+    tables["similarity"] = tables["similarity"].query("relation != 'sham'")
+    without = " ".join(sentence for _, sentence in analyse(tables).answers)
+    assert "like its sham control" in with_shams
+    assert "sham" not in without and "other tasks" not in without
 
 
 def test_too_few_tasks_are_told_not_hidden() -> None:

@@ -10,10 +10,10 @@ from matplotlib.cbook import boxplot_stats
 from scipy import stats
 
 from mossa.analysis import analyse
-from mossa.analysis.bootstrap import interval
+from mossa.analysis.controls import Bar
 from mossa.analysis.correlates import correlation
 from mossa.analysis.distribution import describe
-from mossa.analysis.significance import adjust, wilcoxon
+from mossa.analysis.over_tasks import adjust, wilcoxon
 from tests.analysis.worlds import world
 
 READ = "cka-linear-debiased"
@@ -67,15 +67,6 @@ def test_clusters_hold_their_own_tasks():
     assert dict(zip(found["cluster"], found["tasks"], strict=True)) == {"cluster0": 3, "cluster1": 3, "cluster2": 1}
 
 
-def test_the_bootstrap_interval_of_a_mean_is_the_normal_one():
-    values = np.random.default_rng(0).normal(size=400)
-    low, high = interval(values, np.mean)
-    error = stats.sem(values)
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.15 * error)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.15 * error)
-    assert np.isnan(interval(values[:2])).all()
-
-
 # Controls that did not learn.
 
 
@@ -99,15 +90,47 @@ def test_another_tasks_failed_control_does_not_count_as_a_null():
 
 
 @pytest.mark.parametrize(
-    ("loss", "base_loss", "learned"), [(0.95, 1.0, True), (0.96, 1.0, False), (0.09, 0.05, True), (1.2, 1.0, False)]
+    ("bar", "loss", "base_loss", "learned"),
+    [
+        (Bar(), 0.95, 1.0, True),
+        (Bar(), 0.96, 1.0, False),
+        (Bar(), 0.09, 0.05, True),
+        (Bar(), 1.2, 1.0, False),
+        (Bar("relative_drop", 0.5), 0.6, 1.0, False),
+        (Bar("relative_drop", 0.5), 0.5, 1.0, True),
+        (Bar("loss", 0.7), 0.7, 5.0, True),
+        (Bar("loss", 0.7), 0.71, 5.0, False),
+        (Bar("exact_match", 0.5), 9.0, 1.0, True),
+        (Bar("exact_match", 0.6), 0.0, 1.0, False),
+    ],
 )
-def test_the_rule_is_five_percent_or_a_known_task(loss, base_loss, learned):
-    tables = world(3)
+def test_the_bar_is_the_one_asked_for(bar, loss, base_loss, learned):
+    tables = world(3)  # exact match is .5 throughout
     evaluation = tables["evaluation"]
     evaluation.loc[evaluation["model"] == "control-task00-seed0", "loss"] = loss
     evaluation.loc[evaluation["model"] == "pretrained", "loss"] = base_loss
-    controls = analyse(tables).controls.set_index("reference")
+    controls = analyse(tables, bar=bar).controls.set_index("reference")
     assert controls.loc["control-task00-seed0", "learned"] == learned
+    assert (controls["rule"] == bar.rule).all()
+
+
+def test_training_that_reached_its_own_criterion_has_learned():
+    tables = world(3)
+    tables["adapters"].loc[tables["adapters"]["adapter"] == "control-task00-seed0", "stopped_because"] = "criterion"
+    found = analyse(tables, bar=Bar("loss", 0.2, criterion=True)).controls.set_index("reference")["learned"]
+    assert found["control-task00-seed0"] and not found["control-task01-seed0"]
+
+
+def test_tasks_that_the_tuned_model_did_not_learn_are_marked():
+    tables = world(9)
+    evaluation = tables["evaluation"]
+    evaluation.loc[(evaluation["model"] == "sft") & (evaluation["task"] == "task04"), "loss"] = 2.0
+    findings = analyse(tables)
+    tuned = findings.tuned.set_index("task")["learned"]
+    assert not tuned["task04"] and tuned.drop("task04").all()
+    for table in (findings.task_change, findings.dose_readings):
+        assert set(table.loc[~table["learned"].astype(bool), "task"]) == {"task04"}
+    assert any("sft did not learn 1 of 9 tasks by the same bar (task04)" in each for each in findings.missing)
 
 
 def test_controls_without_an_evaluation_are_kept_and_that_is_said():
@@ -144,12 +167,12 @@ def test_a_difference_against_other_controls_is_not_taken():
 # Encoded by the base (RQ1).
 
 
-def test_share_of_the_ceiling_and_rank_of_a_known_world():
+def test_share_of_the_agreement_and_rank_of_a_known_world():
     found = read(analyse(world(9, noise=0.0)).encoded).set_index("task")
     expected = 0.6 + 0.01 * np.arange(9)
     np.testing.assert_allclose(found["value"], expected)
-    np.testing.assert_allclose(found["share"], expected / 0.9)
-    np.testing.assert_allclose(found["above_others"], 0.2)
+    np.testing.assert_allclose(found["share"], expected / 0.9**0.5)
+    np.testing.assert_allclose(found["above_sham"], 0.1)
     assert list(found["rank"]) == list(range(9, 0, -1))
     assert (found["rank_low"] <= found["rank"]).all()
     assert (found["rank"] <= found["rank_high"]).all()
@@ -159,27 +182,54 @@ def test_share_of_the_ceiling_and_rank_of_a_known_world():
 
 def test_the_interval_of_the_share_covers_what_independent_draws_give():
     rng = np.random.default_rng(0)
-    ratios = (0.6 + 0.01 * rng.normal(size=200_000)) / (0.9 + 0.01 * rng.normal(size=200_000))
+    ratios = (0.6 + 0.01 * rng.normal(size=200_000)) / (0.9 + 0.01 * rng.normal(size=200_000)) ** 0.5
     low, high = np.quantile(ratios, [0.025, 0.975])
     row = read(analyse(world(3, noise=0.0)).encoded_layers, task="task00", layer=1).iloc[0]
     assert row["share_low"] == pytest.approx(low, abs=1e-3)
     assert row["share_high"] == pytest.approx(high, abs=1e-3)
 
 
-def test_ranks_are_by_value_where_some_task_has_no_ceiling():
+@pytest.mark.parametrize("agreement", [None, 0.05])
+def test_a_task_without_a_share_moves_no_rank(agreement):
     tables = world(6)
-    tables["similarity"] = tables["similarity"].query("not (relation == 'ceiling' and task == 'task05')")
-    found = read(analyse(tables).encoded).set_index("task")
+    before = read(analyse(tables).encoded).set_index("task")
+    similarity = tables["similarity"]
+    of_one = (similarity["relation"] == "ceiling") & (similarity["task"] == "task05")
+    changed = (
+        similarity.assign(value=similarity["value"].where(~of_one, agreement)) if agreement else similarity[~of_one]
+    )
+    found = read(analyse(tables | {"similarity": changed}).encoded).set_index("task")
     assert np.isnan(found.loc["task05", "share"])
-    assert found.loc["task05", "rank"] == 1
-    assert found["rank"].notna().all()
+    pd.testing.assert_series_equal(found["rank"], before["rank"])
 
 
-def test_clusters_are_ranked_by_their_mean():
-    found = read(analyse(world(7, noise=0.0)).encoded_clusters).set_index("cluster")
-    np.testing.assert_allclose(found["value"], [0.61, 0.64, 0.66])
-    assert list(found["rank"]) == [3, 2, 1]
-    assert found["low"].notna().tolist() == [True, True, False]
+def test_clusters_are_ranked_only_where_each_has_an_interval():
+    few = read(analyse(world(7, noise=0.0)).encoded_clusters).set_index("cluster")
+    np.testing.assert_allclose(few["value"], [0.61, 0.64, 0.66])
+    assert few["rank"].isna().all() and few["low"].isna().all()
+    many = read(analyse(clustered(world(14, noise=0.0), 2)).encoded_clusters).set_index("cluster")
+    assert list(many["rank"]) == [2, 1] and many["low"].notna().all()
+
+
+def clustered(tables: dict[str, pd.DataFrame], clusters: int) -> dict[str, pd.DataFrame]:
+    """Return the same run with its tasks in this many clusters of neighbours."""
+    names = sorted(tables["tasks"]["task"])
+    cluster = {name: f"cluster{place * clusters // len(names)}" for place, name in enumerate(names)}
+    return {
+        name: table.assign(cluster=table["task"].map(cluster)) if "cluster" in table else table
+        for name, table in tables.items()
+    }
+
+
+def test_the_base_is_read_beside_a_sham_control_and_no_other_task():
+    tables = world(9)
+    tables["similarity"] = tables["similarity"].query("relation != 'sham'")
+    findings = analyse(tables)
+    assert findings.encoded["above_sham"].isna().all()
+    assert any("There are no sham controls" in sentence for sentence in findings.missing)
+    assert any(
+        "more like a task's specialist than like its sham control" in each for _, each in analyse(world(9)).answers
+    )
 
 
 # Changed by instruction tuning (RQ2), and on unseen tasks (RQ3).
@@ -219,9 +269,9 @@ def test_q_values_follow_benjamini_and_hochberg(p_values):
 
 def test_clusters_of_change():
     found = read(analyse(world(7, gain=0.2, noise=0.0)).cluster_change).set_index("cluster")
-    np.testing.assert_allclose(found["mean"], 0.2)
+    np.testing.assert_allclose(found["median"], 0.2)
     assert list(found["tasks"]) == list(found["closer"]) == [3, 3, 1]
-    assert found["low"].notna().tolist() == [True, True, False]
+    assert found["low"].isna().all()
 
 
 def test_unseen_tasks_stand_beside_the_seen():
@@ -229,7 +279,7 @@ def test_unseen_tasks_stand_beside_the_seen():
     similarity = tables["similarity"]
     unseen = (similarity["experimental"] == "sft") & similarity["held_out"] & (similarity["relation"] == "control")
     tables["similarity"] = similarity.assign(value=similarity["value"] - 0.2 * unseen)
-    row = read(analyse(tables).unseen, layer=4).iloc[0]
+    row = read(analyse(tables).unseen, layer=4, other="pretrained").iloc[0]
     assert (row["tasks"], row["seen_tasks"]) == (6, 10)
     assert row["gap"] == pytest.approx(-0.2, abs=0.03)
     assert row["gap_low"] < row["gap"] < row["gap_high"] < 0
@@ -269,6 +319,33 @@ def test_the_dose_confound_shows_as_disagreement():
     assert set(findings.dose_readings["paper_says"]) == {"not closer"}
     assert set(findings.dose_readings["shift_says"]) == {"closer"}
     assert any("disagree on 9 of 9 tasks" in sentence for _, sentence in findings.answers)
+
+
+def test_two_readings_within_their_errors_neither_agree_nor_disagree():
+    found = analyse(world(9, gain=0.0, noise=0.0)).dose_readings
+    assert found["agree"].isna().all() and found["paper_says"].isna().all()
+    assert found["reason"].str.contains("includes zero").all()
+
+
+def test_a_contrast_with_a_model_that_saw_the_tasks_is_paired_over_them():
+    """The tuned model and one without 8 tasks: -.18 on those, nothing on the rest, though tasks differ by far more."""
+    tables = world(16, held_out=8, noise=0.01)
+    similarity = tables["similarity"]
+    sft = similarity[(similarity["experimental"] == "sft") & ~similarity["estimator"].str.startswith("shift")]
+    rng = np.random.default_rng(1)
+    saw_all = sft.assign(
+        experimental="all",
+        held_out=False,
+        value=sft["value"] + 0.18 * sft["held_out"] + 0.01 * rng.normal(size=len(sft)),
+    )
+    found = analyse(tables | {"similarity": pd.concat([similarity, saw_all])})
+    row = read(found.unseen_overall, experimental="sft", other="all").iloc[0]
+    assert row["median"] == pytest.approx(-0.18, abs=0.01)
+    assert (row["tasks"], row["seen_tasks"]) == (8, 8)
+    assert row["p_value"] == pytest.approx(2 / 2**8)
+    assert row["gap"] == pytest.approx(-0.18, abs=0.01) and row["gap_high"] < 0
+    assert any("sft minus all, which saw them, on the same 8 held-out tasks" in each for _, each in found.answers)
+    assert len(found.unseen.query("other == 'all'")) == 12  # six layers, two estimators
 
 
 def test_without_similarities_of_changes_the_reason_is_given():

@@ -1,144 +1,148 @@
-"""Sections are found where they were planted or published, and nowhere else."""
+"""Sections are found where they were planted, and nowhere else: simulations, small here and full every night."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mossa.analysis import analyse
-from mossa.analysis.sections import boxes, find_sections
-from tests.analysis.worlds import steps, world
+from benchmarks.sections import PLANTED, STEP, WITHOUT, curves
+from mossa.analysis import analyse, find_sections
+from mossa.analysis.broken_line import RIVALS, broken_line, knots, rival, whitened
+from mossa.errors import DataError
+from tests.analysis.worlds import ramp, world
 
 FIGURE_2 = json.loads((Path(__file__).parent / "data" / "figure2.json").read_text(encoding="utf-8"))
+NIGHTLY = bool(os.environ.get("MOSSA_NIGHTLY"))
+DRAWS = 200 if NIGHTLY else 8
+SIZES = [(6, 60), (12, 24), (24, 60), (30, 12), (80, 60)] if NIGHTLY else [(6, 60), (24, 24)]
 
 
-def like_figure_2(model: str, position: np.ndarray) -> np.ndarray:
-    """Return curves `[T, L]`: the task at `position` (0 to 1) in the distribution of each layer's published box."""
-    box = np.array([FIGURE_2[model][name] for name in ("whisker_low", "q1", "median", "q3", "whisker_high")])
-    return np.stack([np.interp(position, [0, 0.25, 0.5, 0.75, 1], at_layer) for at_layer in box.T], axis=1)
+def found(shape: np.ndarray, T: int, draws: int = DRAWS) -> list[int]:
+    """Return the number of sections in each draw of autocorrelated task curves around a shape that rises by .3."""
+    return [find_sections(curves(0.3 * shape, T, 0.8, seed), seed=seed).sections for seed in range(draws)]
 
 
-@pytest.mark.parametrize("pairing", ["same", "independent", "between"])
-@pytest.mark.parametrize("seed", range(5))
-def test_the_papers_figure_2_has_its_sections(pairing, seed):
-    """9 and 15, read off by eye in the paper, within one layer each, however base and SFT are paired over tasks."""
-    rng = np.random.default_rng(seed)
-    base = (np.arange(60) + 0.5) / 60
-    scores = {"same": base, "independent": rng.random(60), "between": base + rng.random(60)}[pairing]
-    tuned = (scores.argsort().argsort() + 0.5) / 60
-    curves = like_figure_2("Llama 2", base)
-    np.testing.assert_allclose(np.median(curves, axis=0), FIGURE_2["Llama 2"]["median"], atol=0.01)
-    fit = find_sections(like_figure_2("Llama 2-SFT", tuned) - curves)
-    assert fit.problem is None
-    assert len(fit.levels) == 3
-    assert abs(fit.ends[0] - 9) <= 1
-    assert abs(fit.ends[1] - 15) <= 1
-    assert fit.low[0] <= 9 <= fit.high[0]
-    assert fit.low[1] <= 15 <= fit.high[1]
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", WITHOUT)
+def test_none_are_invented(name, size):
+    L, T = size
+    invented = sum(n > 1 for n in found(WITHOUT[name](L), T))
+    assert invented <= (0.08 * DRAWS if NIGHTLY else 1)  # 5 %, and what 200 or 8 draws may add to that
 
 
-@pytest.mark.parametrize("ends", [(4, 8), (9, 15), (2, 30), (20, 24)])
-@pytest.mark.parametrize("seed", range(3))
-def test_planted_breaks_are_found(ends, seed):
-    rng = np.random.default_rng(seed)
-    fit = find_sections(steps(32, ends, (-0.02, 0.15, 0.3)) + 0.05 * rng.normal(size=(20, 32)))
-    assert tuple(fit.ends) == ends
-    assert fit.problem is None
+@pytest.mark.parametrize("size", [(12, 24), (24, 24), (30, 60), (80, 60)] if NIGHTLY else [(24, 24)])
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_ones_are_found(name, size):
+    L, T = size
+    assert np.mean(np.array(found(PLANTED[name](L), T)) == 3) >= 0.9 - 0.03 * NIGHTLY - 0.03 * (not NIGHTLY)
 
 
-def test_a_change_of_spread_alone_is_a_boundary_of_the_box_but_not_closer():
-    rng = np.random.default_rng(0)
-    spread = steps(32, (16,), (0.02, 0.4))
-    fit = find_sections(rng.normal(size=(60, 1)) * spread + 0.01 * rng.normal(size=(60, 32)))
-    assert len(fit.levels) == 0
-    assert "not surely closer" in str(fit.problem)
+def test_a_step_has_two_sections_at_the_right_place():
+    for seed in range(4):
+        two = find_sections(curves(0.3 * STEP["one step in the middle"](24), 24, 0.8, seed))
+        assert (two.sections, two.boundaries[0].layer) == (2, 12)
+        assert "takes more than one layer in" in str(two.reason)
+        assert two.levels[1] - two.levels[0] == pytest.approx(0.3, abs=0.05)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_one_planted_break_gives_two_sections(seed):
-    rng = np.random.default_rng(seed)
-    fit = find_sections(steps(32, (12,), (0.0, 0.3)) + 0.05 * rng.normal(size=(20, 32)))
-    assert list(fit.ends) == [12]
-    assert len(fit.levels) == 2
-    assert "3 sections" in str(fit.problem)
+@pytest.mark.parametrize("ends", [(4, 8), (9, 15), (6, 20), (20, 24)])
+@pytest.mark.parametrize("seed", range(2))
+def test_boundaries_are_where_they_were_planted(ends, seed):
+    three = find_sections(curves(ramp(32, ends, 0.4), 40, 0.5, seed))
+    assert three.sections == 3 and three.reason is None
+    for boundary, end in zip(three.boundaries, ends, strict=True):
+        assert abs(boundary.layer - end) <= 1
+        assert boundary.low <= boundary.layer <= boundary.high
 
 
-def smooth(rng: np.random.Generator, T: int, L: int) -> np.ndarray:
-    """Return noise that each task carries from layer to layer (a moving average over 8 layers)."""
-    return np.stack([np.convolve(rng.normal(size=L + 7), np.ones(8) / 8, mode="valid") for _ in range(T)])
+def test_a_gradual_rise_says_from_where_to_where():
+    smooth = find_sections(curves(0.4 * WITHOUT["1 - exp(-5u)"](32), 24, 0.5, 0))
+    assert smooth.sections == 1 and smooth.gradual is not None
+    assert smooth.gradual[0] <= 3 and 12 <= smooth.gradual[1] <= 18
+    assert "gradual from layer" in str(smooth.reason)
+    hump = find_sections(curves(0.4 * WITHOUT["hump"](32), 24, 0.5, 0))
+    assert hump.gradual is None and "rise and fall" in str(hump.reason)
 
 
-NO_SECTIONS = {
-    "noise": lambda rng, T, L: rng.normal(size=(T, L)),
-    "walks": lambda rng, T, L: rng.normal(size=(T, L)).cumsum(axis=1),
-    "smooth noise": smooth,
-    "offsets": lambda rng, T, L: rng.normal(size=(T, 1)) + 0.1 * rng.normal(size=(T, L)),
-    "line": lambda rng, T, L: np.linspace(0, 0.4, L) + 0.1 * rng.normal(size=(T, L)),
-    "exact line": lambda rng, T, L: np.linspace(0, 0.4, L) + 0 * rng.normal(size=(T, L)),
-    "lines of their own slope": lambda rng, T, L: np.linspace(0, 0.4, L) * rng.uniform(0, 2, size=(T, 1)),
-    "curve": lambda rng, T, L: np.linspace(0, 0.6, L) ** 2 + 0.02 * rng.normal(size=(T, L)),
-    "equal models": lambda _rng, T, L: np.zeros((T, L)),
-    "constant gain": lambda _rng, T, L: np.full((T, L), 0.3),
-}
-
-
-@pytest.mark.parametrize("T", [8, 60])
-@pytest.mark.parametrize("kind", NO_SECTIONS)
-def test_none_are_invented(kind, T):
-    found = [len(find_sections(NO_SECTIONS[kind](np.random.default_rng(seed), T, 32)).levels) for seed in range(5)]
-    assert found == [0] * 5
+def test_the_last_layer_is_no_section_and_moves_none():
+    shape = ramp(24, (8, 15), 0.4)
+    raised = shape + 0.5 * (np.arange(24) == 23)
+    plain, moved = (find_sections(curves(each, 24, 0.5, 1)) for each in (shape, raised))
+    assert plain.boundaries == moved.boundaries and moved.sections == 3
+    assert find_sections(curves(0.5 * (np.arange(24) == 23), 24, 0.5, 1)).sections == 1
 
 
 def test_a_model_that_moves_away_has_no_sections():
+    away = find_sections(curves(-ramp(32, (9, 15), 0.4), 24, 0.5, 0))
+    assert away.sections == 1 and "does not come closer" in str(away.reason)
+
+
+def test_tasks_that_differ_in_level_and_gain_hide_nothing():
     rng = np.random.default_rng(0)
-    fit = find_sections(steps(32, (9, 15), (0, -0.2, -0.4)) + 0.02 * rng.normal(size=(20, 32)))
-    assert len(fit.levels) == 0
-    assert "not surely closer" in str(fit.problem)
+    shape = ramp(32, (9, 15), 0.3) * rng.uniform(0.5, 1.5, size=(40, 1)) + rng.normal(size=(40, 1))
+    three = find_sections(shape + 0.02 * rng.normal(size=(40, 32)))
+    assert three.sections == 3
+    assert [each.layer for each in three.boundaries] == pytest.approx([9, 15], abs=1)
 
 
-def test_too_few_tasks_or_layers_are_the_reason():
-    few = find_sections(np.zeros((7, 32)))
-    assert "too few tasks to resample (7; 8 are needed)" in str(few.problem)
-    five = find_sections(steps(5, (3,), (0, 0.3)) + 0.01 * np.random.default_rng(0).normal(size=(20, 5)))
-    assert list(five.ends) == [3]
-    assert "5 layers cannot hold 3 sections" in str(five.problem)
-    one = find_sections(np.zeros((20, 1)))
-    assert "1 layers cannot hold 2 sections" in str(one.problem)
+def test_too_few_tasks_or_layers_are_the_reason_and_wrong_input_is_refused():
+    assert find_sections(np.zeros((7, 32))).reason == "there are 7 tasks; the rule needs 8."
+    assert find_sections(np.zeros((20, 5))).reason == "there are 5 layers; the rule needs 6."
+    assert find_sections(np.zeros((20, 12))).sections == 1
+    for wrong in (np.zeros(4), np.full((9, 9), np.inf)):
+        with pytest.raises(DataError, match="must be finite numbers"):
+            find_sections(wrong)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_common_offset_and_the_scale_move_no_boundary(seed):
-    rng = np.random.default_rng(seed)
-    curves = steps(24, (6, 14), (0, 0.1, 0.3)) + 0.1 * rng.normal(size=(30, 24))
-    fit, moved = find_sections(curves), find_sections(0.5 * curves - 0.7)
-    assert list(fit.ends) == list(moved.ends)
-    assert list(fit.low) == list(moved.low)
-    assert list(fit.high) == list(moved.high)
-    np.testing.assert_allclose(moved.levels, 0.5 * fit.levels - 0.7)
+@settings(max_examples=10, deadline=None)
+@given(st.floats(-5, 5), st.floats(0.1, 10), st.integers(0, 100))
+def test_a_common_offset_and_the_scale_move_no_boundary(offset, scale, seed):
+    given_curves = curves(ramp(16, (5, 9), 0.4), 16, 0.5, seed)
+    one, other = find_sections(given_curves), find_sections(scale * given_curves + offset)
+    assert (one.sections, one.boundaries, one.gradual) == (other.sections, other.boundaries, other.gradual)
 
 
-def test_boxes_are_quartiles_over_tasks():
-    curves = np.random.default_rng(0).normal(size=(3, 9, 5))
-    expected = np.stack([np.percentile(curves, q, axis=1) for q in (25, 50, 75)], axis=-1)
-    np.testing.assert_allclose(boxes(curves), expected)
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+@pytest.mark.parametrize("name", RIVALS)
+def test_fits_are_those_of_least_squares(name, correlation):
+    """The grid's best fit leaves no more error than ordinary least squares on the chosen curve, and no less."""
+    curve = np.random.default_rng(0).normal(size=14) + np.arange(14)
+    for family in (rival(name, 14, 2, correlation), broken_line(14, correlation)):
+        error, best = family.fit(curve[None])
+        columns = family.linear
+        if len(family.directions):
+            columns = np.column_stack([columns, family.directions[best[0]]])
+        residual = curve - columns @ np.linalg.lstsq(columns, curve, rcond=None)[0]
+        assert error[0] == pytest.approx(residual @ residual)
+        assert np.sum((curve - family.curve(curve)) ** 2) == pytest.approx(error[0])
+
+
+def test_an_exact_ramp_is_fitted_without_error_at_its_knots():
+    exact = whitened(ramp(14, (4, 8), 1.0)[None], 0.6)
+    error, best = broken_line(14, 0.6).fit(exact)
+    assert error[0] == pytest.approx(0, abs=1e-12)
+    assert tuple(knots(14)[best[0]]) == (4, 9)
 
 
 def test_the_table_names_layers_and_fractions_of_depth():
-    found = analyse(world(12, L=12, gain=steps(12, (3, 6), (0, 0.1, 0.3)))).sections
-    assert set(found["estimator"]) == {"cka-linear", "cka-linear-debiased"}
-    for _, row in found.iterrows():
+    table = analyse(world(12, L=12, gain=ramp(12, (3, 6), 0.3))).sections
+    assert set(table["estimator"]) == {"cka-linear", "cka-linear-debiased"}
+    for _, row in table.iterrows():
         assert (row["shared_end"], row["transition_end"], row["sections"]) == (3, 6, 3)
         assert (row["shared_end_fraction"], row["transition_end_fraction"]) == (0.25, 0.5)
-        assert pd.isna(row["reason"])
+        assert pd.isna(row["reason"]) and row["p_value"] <= 0.02
 
 
 def test_a_task_undefined_at_a_layer_is_left_out_and_counted():
-    tables = world(12, L=12, gain=steps(12, (3, 6), (0, 0.1, 0.3)))
+    tables = world(12, L=12, gain=ramp(12, (3, 6), 0.3))
     similarity = tables["similarity"]
     gone = (similarity["task"] == "task03") & (similarity["layer"] == 1)
     tables["similarity"] = similarity.assign(value=similarity["value"].where(~gone))
-    found = analyse(tables).sections
-    assert list(found["tasks"]) == [11, 11]
-    assert list(found["undefined"]) == [1, 1]
+    table = analyse(tables).sections
+    assert list(table["tasks"]) == [11, 11]
+    assert list(table["undefined"]) == [1, 1]

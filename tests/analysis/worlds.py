@@ -13,6 +13,11 @@ def steps(L: int, ends: tuple[int, ...], levels: tuple[float, ...]) -> np.ndarra
     return np.asarray(levels)[np.searchsorted(np.asarray(ends), np.arange(1, L + 1), side="left")]
 
 
+def ramp(L: int, ends: tuple[int, int], rise: float) -> np.ndarray:
+    """Return a curve `[L]`: 0 to the first of `ends`, rising to the second, flat after it."""
+    return rise * np.clip((np.arange(1, L + 1) - ends[0]) / (ends[1] + 1 - ends[0]), 0, 1)
+
+
 def world(
     T: int = 12,
     base: float | np.ndarray = 0.6,
@@ -25,8 +30,9 @@ def world(
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of a run of T tasks in clusters of three: the base at `base`, sft at `base + gain`.
 
-    Task k is encoded .01 k better than task 0, two control seeds agree at .9, other controls lie .2 below the base,
-    the last `held_out` tasks are unseen by sft, and the controls of the first `failed` tasks did not learn.
+    Task k is encoded .01 k better than task 0, two control seeds agree at .9, other controls lie .2 below the base and
+    shams .1 below it, the last `held_out` tasks are unseen by sft, and the controls of the first `failed` tasks did not
+    learn.
     """
     rng = np.random.default_rng(seed)
     base, gain = np.broadcast_to(base, L), np.broadcast_to(gain, L)
@@ -67,6 +73,7 @@ def world(
                 row(k, "control", "ceiling", twin, layer, estimator, 0.9)
                 if T > 1:
                     row(k, "pretrained", "other_control", foreign, layer, estimator, of_base - 0.2)
+                row(k, "pretrained", "sham", f"sham-{names[k]}-seed0", layer, estimator, of_base - 0.1)
                 difference.append(
                     {
                         "experimental": "sft",

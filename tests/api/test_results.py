@@ -14,7 +14,7 @@ from mossa.api.tables import STEPS
 from mossa.errors import DataError, RunFolderError
 from mossa.store import provenance
 from mossa.store.tables import TABLES
-from tests.analysis.worlds import steps
+from tests.analysis.worlds import ramp, steps
 from tests.analysis.worlds import world as sectioned
 from tests.report.synthetic import world
 from tests.run.command import Ran, tables
@@ -122,7 +122,7 @@ def test_what_is_no_run_folder_is_said_with_the_way_out(folder: Path, tmp_path: 
 
 
 def test_sections_are_those_of_the_analysis(results: mossa.Results) -> None:
-    curve = steps(12, (4, 8), (0.0, 0.1, 0.3))
+    curve = ramp(12, (4, 8), 0.3)
     found = mossa.Results(results.record, sectioned(T=16, L=12, gain=curve, noise=0.005)).sections("sft")
     assert found.identifiable and found.reason is None and found.tasks == 16
     assert [(each.name, each.first, each.last) for each in found] == [
@@ -131,7 +131,7 @@ def test_sections_are_those_of_the_analysis(results: mossa.Results) -> None:
         ("refinement", 9, 12),
     ]
     assert found.transition is not None and found.transition.layers == [5, 6, 7, 8]
-    assert found.transition.difference == pytest.approx(0.1, abs=0.01)
+    assert found.transition.difference == pytest.approx(0.15, abs=0.01)
     assert found.refinement is not None and found.refinement.last_low is None
     assert found.shared is not None and found.shared.last_low is not None and found.shared.last_low <= 4
     assert list(found.table["name"]) == ["shared", "transition", "refinement"]
@@ -143,7 +143,9 @@ def test_sections_are_those_of_the_analysis(results: mossa.Results) -> None:
 
 def test_sections_that_cannot_be_told_say_why(results: mossa.Results) -> None:
     found = results.sections("sft")
-    assert list(found) == [] and "too few tasks" in str(found.reason) and "none can be identified" in repr(found)
+    assert (
+        list(found) == [] and "tasks; the rule needs 8" in str(found.reason) and "none can be identified" in repr(found)
+    )
     assert results.sections("unseen").population == "seen"
     assert results.sections("unseen", population="held_out").tasks == 2
     with pytest.raises(DataError, match="Did you mean 'sft'"):

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.advice.arms import against, arms, verdict
+from experiments.advice.arms import against, arms, nested_interval, verdict
 from experiments.advice.text import outcome
-from mossa.analysis.bootstrap import nested_interval
 
 
 def trainings(gain: float, T: int = 8, noise: float = 0.02, seed: int = 0, rivals: tuple[str, ...] = ("random",)):

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import mannwhitneyu
 
 from experiments.planted.readings import READINGS, RIVALS, Trial, controls, excluded, readings, risen
-from experiments.planted.verdicts import against_best_rival, auc, crossed, holm, levels, rises, verdicts
+from experiments.planted.verdicts import against_best_rival, crossed, levels, rises, verdicts
 
 LAYERS = (2, 3)
 ESTIMATORS = ("cka-linear", "cka-linear-debiased", "cka-linear-within-debiased")
@@ -75,7 +72,7 @@ def test_a_planted_truth_is_found_by_every_reading_and_by_no_rival(planted: Tria
         assert found.loc[name, "auc"] == 1.0 and found.loc[name, "p"] < 1e-4
     assert found.loc["debiased", "difference"] == pytest.approx(0.2, abs=0.02)
     assert found.loc["shift", "difference"] == pytest.approx(-0.2, abs=0.02)  # read the other way round
-    assert found.loc["share of ceiling", "difference"] == pytest.approx(0.2 / 0.9, abs=0.02)
+    assert found.loc["share of agreement", "difference"] == pytest.approx(0.2 / 0.9**0.5, abs=0.02)
     assert (found.loc[list(RIVALS), "p"] > 0.01).all()
     assert against_best_rival(table, ["a", "b"], LAYERS)["beats"].all()
     assert len(crossed(table, ["a", "b"], LAYERS)) == 16
@@ -139,20 +136,3 @@ def test_nothing_to_compare_is_nothing_found() -> None:
     assert (found["tasks"] == 0).all() and (found["p"] == 1.0).all() and found["auc"].isna().all()
     assert not against_best_rival(table, ["a", "b"], LAYERS)["beats"].any()
     assert crossed(table, ["a", "b"], LAYERS).empty
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.lists(st.integers(0, 5), min_size=1, max_size=8))
-def test_auc_is_that_of_mann_and_whitney(above: list[int], below: list[int]) -> None:
-    expected = mannwhitneyu(above, below).statistic / (len(above) * len(below))
-    assert auc(above, below) == pytest.approx(expected)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=9))
-def test_holm_rejects_what_its_steps_reject(p: list[float]) -> None:
-    adjusted = holm(np.asarray(p))
-    assert (adjusted >= np.asarray(p)).all()
-    ordered, going = sorted(p), True
-    for rank, value in enumerate(ordered):  # the procedure as it is written: stop at the first that is not rejected
-        going = going and value * (len(p) - rank) <= 0.05
-        rejected = adjusted[p.index(value)] <= 0.05
-        assert rejected == going or ordered.count(value) > 1

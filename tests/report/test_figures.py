@@ -192,7 +192,7 @@ def test_importing_the_report_loads_no_plotting_and_drawing_loads_no_pyplot() ->
 
 def encoded_table(values: list[float]) -> pd.DataFrame:
     rows = pd.DataFrame({"task": [f"t{i}" for i in range(len(values))], "cluster": "c", "value": values})
-    return rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, other_controls=0.5, ceiling=np.nan)
+    return rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, sham=0.5, agreement=np.nan)
 
 
 @given(st.permutations([0.2, 0.4, 0.6, 0.8]))
@@ -202,7 +202,7 @@ def test_encoded_ranks_by_similarity_and_marks_what_was_taught(values: list[floa
     drawn = {str(line.get_label()): sorted(line.get_xdata()) for line in axes.lines}
     assert drawn["the task's specialist, task taught to the base"] == [values[1]]
     assert drawn["the task's specialist"] == sorted({0.2, 0.4, 0.6, 0.8} - {values[1]})
-    assert drawn["specialists of other tasks"] == [0.5] * 4
+    assert drawn["trained on shuffled answers"] == [0.5] * 4
     ticks = [label.get_text() for label in axes.get_yticklabels()]
     assert ticks == [f"t{values.index(value)} · c" for value in (0.8, 0.6, 0.4, 0.2)]
 

@@ -5,6 +5,7 @@ from mossa.analysis.findings import Findings, analyse
 from mossa.analysis.layer_map import layer_map
 from mossa.analysis.projection import projection
 from mossa.analysis.readability import readability
+from mossa.analysis.sections import find_sections
 from mossa.analysis.separability import separability
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "affinity",
     "analyse",
     "dendrogram",
+    "find_sections",
     "layer_map",
     "projection",
     "readability",

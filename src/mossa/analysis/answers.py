@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.bootstrap import interval
 from mossa.analysis.common import HELD_OUT, TUNED
 from mossa.analysis.correlates import correlation
+from mossa.analysis.over_tasks import FEWEST, LEVEL, interval
 from mossa.analysis.wording import brackets, count, layers_in_words, listed, number, signed
 
 if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
 
-LEVEL = 0.05
 RIVALS = {
     "base_loss": ("tasks on which the base has a higher loss are more like their specialists before tuning",
                   "tasks on which the base has a higher loss are less like their specialists before tuning"),
@@ -57,28 +56,59 @@ def before(findings: Findings) -> Iterator[str]:
         f"Before tuning, the base is at {_median(read['value'])} of 1 to its specialists "
         f"({findings.estimator}, {count(len(read), 'task')}, median of means over layers)."
     )
-    agreement = read["ceiling"].dropna()
-    if len(agreement):
-        yield (
-            f"Two specialists of one task agree to {_median(agreement)} ({count(len(agreement), 'task')}), "
-            "so 1 is not what to expect."
-        )
-    others = read["above_others"].dropna()
-    if len(others):
-        middle = float(others.median())
-        low, high = interval(others.to_numpy(float))
-        ends = brackets(*((low, high) if middle > 0 else (-high, -low)))
-        yield (
-            f"On a task's prompts the base is {'more' if middle > 0 else 'less'} like that task's specialist than like "
-            f"other tasks' (by {number(abs(middle))}{ends})."
-        )
+    yield from _beside_agreement(read)
+    yield from _beside_sham(read)
     if len(read) > 1:
         first, last = read.iloc[0], read.iloc[-1]
         yield (
             f"Most like its specialist: {first['task']} ({number(first['value'])}{_ranks(first)}); least: "
             f"{last['task']} ({number(last['value'])}{_ranks(last)})."
         )
+    yield from _clusters(findings)
     yield from (f"Caution: {sentence}" for sentence in confounds(findings))
+
+
+def _beside_agreement(read: pd.DataFrame) -> Iterator[str]:
+    """Say how far two specialists of one task agree, and how close the base is beside that."""
+    agreement, shares = read["agreement"].dropna(), read["share"].dropna()
+    if len(agreement):
+        yield (
+            f"Two specialists of one task agree to {_median(agreement)} ({count(len(agreement), 'task')}), "
+            "so 1 is not what to expect."
+        )
+    if len(shares):
+        without = len(read) - len(shares)
+        rest = f"; {count(without, 'task')} without: too little agreement, or one specialist" if without else ""
+        yield f"Read against that agreement the base is at {_median(shares)} of 1 ({count(len(shares), 'task')}{rest})."
+
+
+def _beside_sham(read: pd.DataFrame) -> Iterator[str]:
+    """Say how much closer the base is to a specialist than to its sham control, where there are any."""
+    above = read["above_sham"].dropna()
+    if above.empty:
+        return
+    middle = float(above.median())
+    low, high = interval(above.to_numpy(float))
+    ends = brackets(*((low, high) if middle > 0 else (-high, -low)))
+    yield (
+        f"The base is {'more' if middle > 0 else 'less'} like a task's specialist than like its sham control, trained "
+        f"on shuffled answers (by {number(abs(middle))}{ends}, {count(len(above), 'task')}; by their own intervals "
+        f"{(read['above_sham_low'] > 0).sum()} are above zero and {(read['above_sham_high'] < 0).sum()} below)."
+    )
+
+
+def _clusters(findings: Findings) -> Iterator[str]:
+    table = of_estimator(findings.encoded_clusters, findings)
+    known = table[table["value"].notna()].sort_values("rank")
+    if len(known) < 2:
+        return
+    if known["rank"].isna().any():
+        yield f"The {len(known)} clusters are not ranked: a median of fewer than {FEWEST} tasks has no interval."
+        return
+    words = (
+        f"{row['cluster']} {number(row['value'])}{brackets(row['low'], row['high'])}" for _, row in known.iterrows()
+    )
+    yield f"Clusters by the median of their tasks: {listed(words, most=len(known))}."
 
 
 def confounds(findings: Findings) -> Iterator[str]:
@@ -102,7 +132,8 @@ def _after(findings: Findings) -> Iterator[str]:
         apart = int((~own["agree"].astype(bool)).sum())
         yield (
             f"{model}: similarity to the specialists and similarity of changes from the base disagree on {apart} of "
-            f"{count(len(own), 'task')}."
+            f"{count(len(own), 'task')} where both tell a direction. Neither is free of how long "
+            "each model was trained."
         )
     yield from helped(findings, held_out=False)
 
@@ -111,7 +142,33 @@ def _on_unseen(findings: Findings) -> Iterator[str]:
     groups = [str(name) for name in findings.common_change["group"].unique() if str(name).startswith(HELD_OUT)]
     for group in groups:
         yield from changes(findings, group)
+    yield from _contrasts(findings)
     yield from helped(findings, held_out=True)
+
+
+def _contrasts(findings: Findings) -> Iterator[str]:
+    """Say how a model stands on its held-out tasks beside the base and beside models that saw them."""
+    table = of_estimator(findings.unseen_overall, findings)
+    for _, row in table[table["median"].notna()].iterrows():
+        other = "the base" if row["other"] == findings.baseline else f"{row['other']}, which saw them"
+        yield (
+            f"{row['experimental']} minus {other}, on the same {count(int(row['tasks']), 'held-out task')}: median "
+            f"{signed(row['median'])}{brackets(row['low'], row['high'])} (mean over layers{_p(row['p_value'])})"
+            f"{_gap(row)}."
+        )
+
+
+def _gap(row: pd.Series) -> str:
+    if pd.isna(row["gap"]):
+        return ""
+    return (
+        f"; that is {signed(row['gap'])}{brackets(row['gap_low'], row['gap_high'])} from the same on "
+        f"{count(int(row['seen_tasks']), 'task')} it saw{_p(row['gap_p_value'])}"
+    )
+
+
+def _p(value: float) -> str:
+    return "" if pd.isna(value) else f", p = {value:.2g}"
 
 
 def changes(findings: Findings, group: str) -> Iterator[str]:
@@ -125,27 +182,35 @@ def changes(findings: Findings, group: str) -> Iterator[str]:
         yield f"{model}, {where}, {change_words(own)}"
 
 
+def tested(own: pd.DataFrame) -> pd.Series:
+    """Return the q values to read: over clusters where there are enough of them, for tasks of one cluster are alike."""
+    return own["cluster_q_value" if own["cluster_q_value"].notna().any() else "q_value"]
+
+
 def moved(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the layers of one model at which it surely moved `towards` the specialists, and `away` from them."""
-    sure = own[own["q_value"].lt(LEVEL).fillna(False)]
+    sure = own[tested(own).lt(LEVEL).fillna(False)]
     return {"towards": sure[sure["median"] > 0], "away from": sure[sure["median"] < 0]}
 
 
 def change_words(own: pd.DataFrame) -> str:
     """Return what the paired differences of one model say: `moves towards … in layers 5-8 (…). No change …`."""
-    if own["q_value"].isna().all():
+    if tested(own).isna().all():
         most = own.loc[own["median"].abs().idxmax()]
         return (
             f"cannot be tested ({own['reason'].dropna().iloc[0] if own['reason'].notna().any() else 'too few tasks'}); "
             f"the largest median difference is {_at(most)}."
         )
     parts = [_movement(way, rows) for way, rows in moved(own).items() if len(rows)]
-    quiet = own[~own["q_value"].lt(LEVEL).fillna(False)]
+    quiet = own[~tested(own).lt(LEVEL).fillna(False)]
+    over = own["cluster_q_value"].notna().any()
+    how = f" Tested over the means of {own['clusters'].max():.0f} clusters." if over else ""
     if not parts:
         most = own.loc[own["median"].abs().idxmax()]
-        return f"shows no detected change in {layers_in_words(list(own['layer']))}; the largest median is {_at(most)}."
+        where = layers_in_words(list(own["layer"]))
+        return f"shows no detected change in {where}; the largest median is {_at(most)}.{how}"
     rest = f" No change detected in {layers_in_words(list(quiet['layer']))}." if len(quiet) else ""
-    return f"moves {' and '.join(parts)}.{rest}"
+    return f"moves {' and '.join(parts)}.{rest}{how}"
 
 
 def _movement(way: str, rows: pd.DataFrame) -> str:
@@ -156,20 +221,37 @@ def _movement(way: str, rows: pd.DataFrame) -> str:
 
 
 def _at(row: pd.Series) -> str:
-    return f"{signed(row['median'])}{brackets(row['low'], row['high'])} at layer {int(row['layer'])}"
+    """Return the largest median with the interval that holds for all layers at once, if there are tasks enough."""
+    return f"{signed(row['median'])}{brackets(row['widest_low'], row['widest_high'])} at layer {int(row['layer'])}"
+
+
+def sections_of(findings: Findings, model: object) -> list[pd.Series]:
+    """Return the row of `sections` of a model on the tasks it was tuned on, if there is one."""
+    table = of_estimator(findings.sections, findings)
+    own = table[table["experimental"].eq(model) & table["population"].isin(["seen", "all"]) & (table["tasks"] > 0)]
+    return [row for _, row in own.sort_values("population", ascending=False).head(1).iterrows()]
+
+
+def gradually(row: pd.Series) -> str:
+    """Return "gradual from layer 3 to 9" for a row of `sections` whose rise has no flats."""
+    return f"gradual from layer {row['gradual_from']:.0f} to {row['gradual_to']:.0f}"
 
 
 def _sections(findings: Findings, model: object) -> Iterator[str]:
     """Say which sections the rule finds on the tasks the model was tuned on, or once why it names none."""
-    table = of_estimator(findings.sections, findings)
-    own = table[table["experimental"].eq(model) & table["population"].isin(["seen", "all"]) & (table["tasks"] > 0)]
-    for _, row in own.sort_values("population", ascending=False).head(1).iterrows():
+    for row in sections_of(findings, model):
         why = "" if pd.isna(row["reason"]) else str(row["reason"])
         ends = {name: row.get(f"{name}_end") for name in ("shared", "transition")}
-        named = [f"{name} to layer {end:.0f}" for name, end in ends.items() if pd.notna(end)]
+        named = [
+            f"{name} to layer {end:.0f} [{row[f'{name}_end_low']:.0f}, {row[f'{name}_end_high']:.0f}]"
+            for name, end in ends.items()
+            if pd.notna(end)
+        ]
         if named:
             tail = f" Not three sections: {why}" if why else ""
             yield f"Sections of {model}: {listed(named)}, then refinement to layer {row['layers']}.{tail}"
+        elif pd.notna(row["gradual_from"]):
+            yield f"{model} has no sections, but a rise that is {why}"
         else:
             yield f"Sections of {model} cannot be named: {why or 'the rule finds none.'}"
 
@@ -183,7 +265,8 @@ def helped(findings: Findings, held_out: bool) -> Iterator[str]:
         beside = "" if pd.isna(specialist) else f"; their specialists reach {number(specialist)}"
         yield (
             f"{row['experimental']}: exact match {number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
-            f"{count(int(row['tasks']), f'{kind} task')} ({signed(row['gain'])}{brackets(row['low'], row['high'])}), "
+            f"{count(int(row['tasks']), f'{kind} task')} (median gain {signed(row['median'])}"
+            f"{brackets(row['low'], row['high'])}), "
             f"{row['worse']} of {row['tasks']} worse{beside}."
         )
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mossa.analysis.bootstrap import interval
-from mossa.analysis.curves import curve, populations
-from mossa.analysis.significance import adjusted, wilcoxon
+from mossa.analysis.controls import failed
+from mossa.analysis.curves import NO_CLUSTER, curve, populations
+from mossa.analysis.over_tasks import LEVEL, Floats, adjusted, interval, wilcoxon
 
 COLUMNS = [
     "experimental",
@@ -23,8 +23,15 @@ COLUMNS = [
     "median",
     "low",
     "high",
+    "widest_low",
+    "widest_high",
     "p_value",
     "q_value",
+    "clusters",
+    "cluster_low",
+    "cluster_high",
+    "cluster_p_value",
+    "cluster_q_value",
     "reason",
 ]
 CLUSTER_COLUMNS = [
@@ -34,7 +41,7 @@ CLUSTER_COLUMNS = [
     "tasks",
     "undefined",
     "closer",
-    "mean",
+    "median",
     "low",
     "high",
     "smallest",
@@ -53,6 +60,7 @@ TASK_COLUMNS = [
     "high",
     "p_value",
     "q_value",
+    "learned",
     "reason",
 ]
 
@@ -68,42 +76,52 @@ def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, e
 def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (experimental, population, layer, estimator), the paired difference over tasks; see `COLUMNS`.
 
-    `median` with its bootstrap interval `low`, `high`; `closer` counts tasks with a positive difference; `p_value`
-    is Wilcoxon's signed-rank test over tasks (two-sided), null with a `reason` below 6 tasks or where every
-    difference is zero; `q_value` is Benjamini-Hochberg over the layers of one model, population and estimator.
+    `median` with its interval `low`, `high`, and `widest_low`, `widest_high`, which hold for all layers at once
+    (Bonferroni), so also for the layer with the largest median; `closer` counts tasks with a positive difference.
+    `p_value` is Wilcoxon's signed-rank test over tasks (two-sided), null with a `reason` below 6 tasks or where every
+    difference is zero. `cluster_*` are the same for the means of the `clusters`, for tasks of one cluster are not
+    independent. `q_value` and `cluster_q_value` are Benjamini-Hochberg over the layers of one model, population and
+    estimator.
     """
+    cluster = cluster_of(curves)
     rows: list[dict[str, object]] = []
     for experimental, estimator, differences in comparisons(curves, baseline):
         for population, members in populations(curves, experimental).items():
             part = differences[differences.index.isin(members)]
+            confidence = 1 - LEVEL / max(part.shape[1], 1)
             for layer in part:
-                found = part[layer].dropna().to_numpy(float)
-                p_value, reason = wilcoxon(found)
-                low, high = interval(found)
-                rows.append(
-                    {
-                        "experimental": experimental,
-                        "population": population,
-                        "layer": layer,
-                        "estimator": estimator,
-                        "tasks": len(found),
-                        "undefined": len(part) - len(found),
-                        "closer": int((found > 0).sum()),
-                        "median": np.median(found) if len(found) else np.nan,
-                        "low": low,
-                        "high": high,
-                        "p_value": p_value,
-                        "reason": reason,
-                    }
-                )
+                found = part[layer].dropna()
+                head: dict[str, object] = {"experimental": experimental, "population": population}
+                head |= {"layer": layer, "estimator": estimator}
+                row = over_tasks(found.to_numpy(float)) | {"undefined": len(part) - len(found)}
+                row["widest_low"], row["widest_high"] = interval(found.to_numpy(float), confidence)
+                of_clusters = over_tasks(found.groupby(cluster.reindex(found.index)).mean().to_numpy(float))
+                row["clusters"] = of_clusters["tasks"]
+                row |= {f"cluster_{name}": of_clusters[name] for name in ("low", "high", "p_value")}
+                rows.append(head | row)
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return adjusted(table, "p_value", "q_value", ["experimental", "population", "estimator"])
+    family = ["experimental", "population", "estimator"]
+    return adjusted(adjusted(table, "p_value", "q_value", family), "cluster_p_value", "cluster_q_value", family)
+
+
+def over_tasks(found: Floats) -> dict[str, object]:
+    """Return what is told of differences over tasks `[T]`: number, median, interval and test."""
+    p_value, reason = wilcoxon(found)
+    row: dict[str, object] = {"tasks": len(found), "closer": int((found > 0).sum()), "p_value": p_value}
+    row |= {"median": np.median(found) if len(found) else np.nan, "reason": reason}
+    return row | interval(found)._asdict()
+
+
+def cluster_of(curves: pd.DataFrame) -> pd.Series:
+    """Return the cluster of every task; a task without one is a cluster of its own."""
+    cluster = curves.drop_duplicates("task").set_index("task")["cluster"]
+    return cluster.where(cluster != NO_CLUSTER, cluster.index.to_series())
 
 
 def cluster_change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (experimental, cluster, estimator), each task's mean difference over layers; see `CLUSTER_COLUMNS`.
 
-    `mean` over tasks with its bootstrap interval (null below 3 tasks), the `smallest` and the `largest` task.
+    `median` over tasks with its interval (null below 6 tasks), the `smallest` and the `largest` task.
     """
     cluster = curves.drop_duplicates("task").set_index("task")["cluster"]
     rows: list[dict[str, object]] = []
@@ -111,15 +129,16 @@ def cluster_change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
         for name, part in differences.mean(axis=1).groupby(cluster.reindex(differences.index)):
             found = part.dropna().to_numpy(float)
             row: dict[str, object] = {"experimental": experimental, "cluster": str(name), "estimator": estimator}
-            row |= {"tasks": len(found), "undefined": len(part) - len(found), "closer": int((found > 0).sum())}
             if len(found):
-                row |= {"mean": found.mean(), "smallest": found.min(), "largest": found.max()}
-            rows.append(row | dict(zip(("low", "high"), interval(found, np.mean), strict=True)))
+                row |= {"smallest": found.min(), "largest": found.max()}
+            rows.append(row | over_tasks(found) | {"undefined": len(part) - len(found)})
     return pd.DataFrame(rows, columns=CLUSTER_COLUMNS)
 
 
-def task_change(difference: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+def task_change(difference: pd.DataFrame, controls: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
     """Return the `difference` table with a two-sided normal test per row; see `TASK_COLUMNS`.
+
+    `learned` says whether the experimental model learned the task (null where that is not known).
 
     `q_value` is Benjamini-Hochberg over all tasks and layers of one model and estimator. A task with a control that
     did not learn keeps its rows, with null values and the `reason`.
@@ -127,9 +146,11 @@ def task_change(difference: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFram
     table = difference.reindex(columns=TASK_COLUMNS).copy()
     z = table["difference"].abs() / table["standard_error"].where(table["standard_error"] > 0)
     table["p_value"] = 2 * stats.norm.sf(z.to_numpy(float))
-    failed = table["task"].isin(controls.loc[controls["learned"].eq(False).fillna(False), "task"])
-    table.loc[failed, ["difference", "standard_error", "low", "high", "p_value"]] = np.nan
-    table["reason"] = table["reason"].astype("object").where(~failed, "a control of this task did not learn it")
+    learned = tuned[["model", "task", "learned"]].rename(columns={"model": "experimental"})
+    table["learned"] = table[["experimental", "task"]].merge(learned, how="left")["learned"].to_numpy()
+    poor = table["task"].isin(controls.loc[failed(controls), "task"])
+    table.loc[poor, ["difference", "standard_error", "low", "high", "p_value"]] = np.nan
+    table["reason"] = table["reason"].astype("object").where(~poor, "a control of this task did not learn it")
     return adjusted(table, "p_value", "q_value", ["experimental", "estimator"])
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mossa.analysis.bootstrap import Floats
-from mossa.analysis.significance import adjust
+from mossa.analysis.controls import failed
+from mossa.analysis.over_tasks import Floats, adjust
 
 FEWEST_TASKS = 5
 
@@ -82,7 +82,7 @@ def correlation(x: Floats, y: Floats, method: str) -> dict[str, object]:
 
 def _covariates(tasks: pd.DataFrame, adapters: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """Return one column per correlate that has any value, `[T, correlates]`; dose and losses are means over seeds."""
-    usable = controls[~controls["learned"].eq(False).fillna(False)]
+    usable = controls[~failed(controls)]
     dose = usable.merge(
         adapters[["adapter", "steps", "update_norm"]], left_on="reference", right_on="adapter", how="left"
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from mossa.analysis.controls import failed
+
+NO_CLUSTER = "(no cluster)"  # what tables.py calls the cluster of a task that has none
 KEY = ["experimental", "relation", "task", "cluster", "layer", "estimator"]
 
 COLUMNS = [
@@ -25,12 +28,12 @@ def average_references(similarity: pd.DataFrame, controls: pd.DataFrame) -> pd.D
     """Return one row per (experimental, relation, task, layer, estimator), averaged over the references.
 
     `references` counts those averaged, `left_out` those not averaged because their control did not learn (for the
-    ceiling: because any control of the task did not). `standard_error` is the mean over references: at least the
-    true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
+    agreement of two controls: because any control of the task did not). `standard_error` is the mean over references:
+    at least the true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
     """
-    failed = controls[controls["learned"].eq(False).fillna(False)]
-    of_task = similarity["relation"].eq("ceiling") & similarity["task"].isin(failed["task"])
-    out = similarity["reference"].isin(failed["reference"]) | of_task
+    poor = controls[failed(controls)]
+    of_task = similarity["relation"].eq("ceiling") & similarity["task"].isin(poor["task"])
+    out = similarity["reference"].isin(poor["reference"]) | of_task
     rows = similarity.assign(out=out, undefined=similarity["reason"].where(similarity["value"].isna()).where(~out))
     rows["defined"] = rows["value"].notna() & ~out
     for column in ("value", "standard_error", "low", "high"):

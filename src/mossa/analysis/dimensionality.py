@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.bootstrap import interval
+from mossa.analysis.controls import failed
+from mossa.analysis.over_tasks import interval
 
 COLUMNS = [
     "model",
@@ -13,6 +14,7 @@ COLUMNS = [
     "tasks",
     "undefined",
     "dimensions_99",
+    "median",
     "low",
     "high",
     "participation_ratio",
@@ -27,11 +29,11 @@ COLUMNS = [
 def dimensionality(spectrum: pd.DataFrame, controls: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (model, layer), the mean over tasks of three dimensionalities; see `COLUMNS`.
 
-    `dimensions_99` is figure 5's number with its bootstrap interval `low`, `high`. All controls count as one model,
-    `control`, each on its own task, those that did not learn left out. `difference` is the mean over tasks of
-    `dimensions_99` minus the base's on the same task.
+    `dimensions_99` is figure 5's number, a mean; `median` over tasks has the interval `low`, `high`. All controls count
+    as one model, `control`, each on its own task, those that did not learn left out. `difference` is the median over
+    tasks of the dimensions minus the base's on the same task.
     """
-    own = controls.loc[~controls["learned"].eq(False).fillna(False), ["reference", "task"]]
+    own = controls.loc[~failed(controls), ["reference", "task"]]
     of_controls = spectrum.merge(own.rename(columns={"reference": "model"}), on=["model", "task"])
     models = spectrum[spectrum["role"] != "control"]
     rows = pd.concat([models, of_controls.assign(model="control")], ignore_index=True)
@@ -54,10 +56,9 @@ def _row(group: pd.DataFrame, is_base: bool) -> dict[str, object]:
     row: dict[str, object] = {"tasks": len(dimensions), "undefined": len(group) - len(dimensions)}
     if not len(dimensions):
         return row | {"reason": next(iter(group["reason"].dropna()), "no task has a defined value here")}
-    row |= {"dimensions_99": dimensions.mean()}
-    row |= dict(zip(("low", "high"), interval(dimensions, np.mean), strict=True))
+    row |= {"dimensions_99": dimensions.mean(), "median": np.median(dimensions)} | interval(dimensions)._asdict()
     row |= {name: group[name].mean() for name in ("participation_ratio", "effective_rank")}
     if is_base or not len(difference):
         return row
-    row |= {"difference": difference.mean()}
-    return row | dict(zip(("difference_low", "difference_high"), interval(difference, np.mean), strict=True))
+    low, high = interval(difference)
+    return row | {"difference": np.median(difference), "difference_low": low, "difference_high": high}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.bootstrap import interval
 from mossa.analysis.curves import populations
+from mossa.analysis.over_tasks import interval
 
 STATISTICS = [
     "tasks",
@@ -28,7 +28,7 @@ CLUSTER_COLUMNS = ["experimental", "relation", "cluster", "layer", "estimator", 
 
 
 def describe(values: pd.Series) -> dict[str, object]:
-    """Return the box plot of `values` over tasks; `low` and `high` are the bootstrap interval of the median.
+    """Return the box plot of `values` over tasks; `low` and `high` are the interval of the median.
 
     Whiskers reach the furthest value within 1.5 interquartile ranges of the box, as in the paper's figures.
     """

@@ -29,16 +29,16 @@ READING_COLUMNS = [
     "task",
     "cluster",
     "held_out",
+    "learned",
     "estimator",
     "difference",
-    "ceiling",
-    "share",
-    "base_share",
+    "difference_low",
+    "difference_high",
     "shift_estimator",
     "shift",
     "shift_others",
-    "shift_ceiling",
-    "shift_share",
+    "shift_low",
+    "shift_high",
     "paper_says",
     "shift_says",
     "agree",
@@ -66,50 +66,52 @@ def dose(
     return table.reindex(columns=COLUMNS)
 
 
-def dose_readings(curves: pd.DataFrame, baseline: str, estimator: str) -> pd.DataFrame:
-    """Return, per (experimental, task), the paper's reading beside the dose-controlled ones; see `READING_COLUMNS`.
+def dose_readings(
+    curves: pd.DataFrame, differences: pd.DataFrame, tuned: pd.DataFrame, baseline: str, estimator: str
+) -> pd.DataFrame:
+    """Return, per (experimental, task), the paper's reading beside that by changes; see `READING_COLUMNS`.
 
-    All are means over layers. `difference` is E minus base (the paper's reading); `share` and `base_share` are shares
-    of the noise ceiling; `shift` is the similarity of E's and the control's changes from the base, `shift_others` the
-    same against controls of other tasks, `shift_share` the share of its own ceiling. `paper_says` is `closer` where
-    the difference is above zero, `shift_says` where `shift` is above `shift_others`; else `not closer`. `agree` is
-    null, with a `reason`, where one of them cannot be read.
+    All are means over layers, with 95 % intervals from the mean of the standard errors. `difference` is E minus base.
+    `shift` is the similarity of E's and the control's changes from the base, `shift_others` the same against controls
+    of other tasks, `shift_low` and `shift_high` the interval of the first minus the second. Neither reading is free of
+    dose. `paper_says` and `shift_says` are `closer` or `not closer` where the interval excludes zero, else null;
+    `agree` is null, with a `reason`, where one of them says nothing.
     """
     models = [m for m in curves["experimental"].unique() if m not in (baseline, "control")]
-    if not models:
+    tables = [_readings(curves, differences, model, estimator) for model in models]
+    if not tables:
         return pd.DataFrame(columns=READING_COLUMNS)
-    return pd.concat([_readings(curves, model, baseline, estimator) for model in models], ignore_index=True)
+    learned = tuned[["model", "task", "learned"]].rename(columns={"model": "experimental"})
+    table = pd.concat(tables, ignore_index=True).merge(learned, on=["experimental", "task"], how="left")
+    return table.reindex(columns=READING_COLUMNS)
 
 
-def _readings(curves: pd.DataFrame, model: str, baseline: str, estimator: str) -> pd.DataFrame:
+def _readings(curves: pd.DataFrame, differences: pd.DataFrame, model: str, estimator: str) -> pd.DataFrame:
     shift = shift_of(estimator, list(curves["estimator"].unique()))
     own = curves[(curves["experimental"] == model) & (curves["relation"] == "control")]
     table = own.drop_duplicates("task").set_index("task")[["cluster", "held_out"]]
 
-    def mean(experimental: str, of: str | None, relation: str = "control") -> pd.Series:
-        return curve(curves, experimental, of or "", relation).mean(axis=1).reindex(table.index)
+    def mean(relation: str, column: str) -> pd.Series:
+        return curve(curves, model, shift or "", relation, column).mean(axis=1).reindex(table.index)
 
-    ceiling = mean("control", estimator, "ceiling")
-    ceiling = ceiling.where(ceiling > 0)
-    table["difference"] = (curve(curves, model, estimator) - curve(curves, baseline, estimator)).mean(axis=1)
-    table["ceiling"] = ceiling
-    table["share"] = mean(model, estimator) / ceiling
-    table["base_share"] = mean(baseline, estimator) / ceiling
-    table["shift"] = mean(model, shift)
-    table["shift_others"] = mean(model, shift, "other_control")
-    table["shift_ceiling"] = mean("control", shift, "ceiling")
-    table["shift_share"] = table["shift"] / table["shift_ceiling"].where(table["shift_ceiling"] > 0)
-    above_others = table["shift"] - table["shift_others"]
-    table["paper_says"] = _says(table["difference"])
-    table["shift_says"] = _says(above_others)
-    both = table["difference"].notna() & above_others.notna()
+    rows = differences[(differences["experimental"] == model) & (differences["estimator"] == estimator)]
+    known = set(own.loc[own["value"].notna(), "task"])
+    paper = rows[rows["task"].isin(known)].groupby("task")[["difference", "standard_error"]].mean().astype(float)
+    paper = paper.reindex(table.index)
+    table["difference"] = paper["difference"]
+    table["shift"], table["shift_others"] = mean("control", "value"), mean("other_control", "value")
+    error = np.hypot(mean("control", "standard_error"), mean("other_control", "standard_error"))
+    for name, value, spread in (
+        ("difference", table["difference"], paper["standard_error"]),
+        ("shift", table["shift"] - table["shift_others"], error),
+    ):
+        table[f"{name}_low"], table[f"{name}_high"] = value - 1.96 * spread, value + 1.96 * spread
+    table["paper_says"] = _says(table["difference_low"], table["difference_high"])
+    table["shift_says"] = _says(table["shift_low"], table["shift_high"])
+    both = table["paper_says"].notna() & table["shift_says"].notna()
     table["agree"] = (table["paper_says"] == table["shift_says"]).astype("boolean").where(both)
     table["reason"] = pd.Series(_why_not(shift), table.index, dtype="object").where(~both, None)
-    return (
-        table.reset_index()
-        .assign(experimental=model, estimator=estimator, shift_estimator=shift)
-        .reindex(columns=READING_COLUMNS)
-    )
+    return table.reset_index().assign(experimental=model, estimator=estimator, shift_estimator=shift)
 
 
 def shift_of(estimator: str, there: list[str]) -> str | None:
@@ -118,11 +120,12 @@ def shift_of(estimator: str, there: list[str]) -> str | None:
     return f"shift-{estimator}" if f"shift-{estimator}" in shifts else next(iter(shifts), None)
 
 
-def _says(values: pd.Series) -> pd.Series:
-    return pd.Series(np.where(values > 0, "closer", "not closer"), values.index).where(values.notna(), None)
+def _says(low: pd.Series, high: pd.Series) -> pd.Series:
+    said = pd.Series(np.select([low > 0, high < 0], ["closer", "not closer"], ""), low.index, dtype="object")
+    return said.where(said != "", None)
 
 
 def _why_not(shift: str | None) -> str:
     if shift is None:
         return "the run has no similarity of changes from the base (an estimator named shift-...)"
-    return "the difference, the similarity of changes or the same against other controls is undefined"
+    return "the interval of the difference or of the similarity of changes includes zero, or is not known"

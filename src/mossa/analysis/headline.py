@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from mossa.analysis.answers import before, changes, confounds, moved, of_estimator
+from mossa.analysis.answers import before, changes, confounds, gradually, moved, of_estimator, sections_of, tested
 from mossa.analysis.common import HELD_OUT, TUNED
+from mossa.analysis.controls import failed
 from mossa.analysis.wording import count, layers_in_words, listed, number
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def change_title(table: pd.DataFrame) -> str:
     """Return "sft moves towards the specialists in layers 5-8, unseen in layers 6-8" for rows of one group of tasks."""
     said: list[str] = []
     for model, own in table[table["median"].notna()].groupby("experimental", sort=False):
-        if own["q_value"].isna().all():
+        if tested(own).isna().all():
             said.append(f"{model}: too few tasks to test")
             continue
         found = [
@@ -92,14 +93,24 @@ def _title(findings: Findings) -> str:
     tuned = table[table["group"].eq(TUNED) & table["median"].notna()]
     if tuned.empty:
         return next(before(findings), "No answer: see what is missing").removesuffix(".")
-    if tuned["q_value"].isna().all():
+    if all(tested(rows).isna().all() for rows in _by_model(tuned)):
         return "Too few tasks to test what tuning changed"
     changed = sorted(
         {int(layer) for rows in _by_model(tuned) for way in moved(rows).values() for layer in way["layer"]}
     )
     if not changed:
         return "No change by tuning was detected in any layer"
-    return f"Tuning changed {layers_in_words(changed)}{_carried(table)}"
+    return f"Tuning changed {layers_in_words(changed)}{_gradual(findings)}{_carried(table)}"
+
+
+def _gradual(findings: Findings) -> str:
+    """Return ", gradual from layer 3 to 9" where the rule finds no flats, with the models if not all."""
+    models = list(findings.common_change["experimental"].unique())
+    found: dict[str, list[str]] = {}
+    for row in (row for model in models for row in sections_of(findings, model)):
+        if pd.notna(row["gradual_from"]):
+            found.setdefault(gradually(row), []).append(row["experimental"])
+    return "".join(f", {words}{f' in {listed(own)}' if own != models else ''}" for words, own in found.items())
 
 
 def _carried(table: pd.DataFrame) -> str:
@@ -112,7 +123,7 @@ def _carried(table: pd.DataFrame) -> str:
     ]
     if not own:
         return ""
-    if all(rows["q_value"].isna().all() for rows in own):
+    if all(tested(rows).isna().all() for rows in own):
         return "; too few held-out tasks to test whether it carried over"
     layers = sorted({int(layer) for rows in own for layer in moved(rows)["towards"]["layer"]})
     if not layers:
@@ -147,7 +158,7 @@ def _controls(controls: pd.DataFrame) -> Check:
     about = "Specialists"
     if controls.empty:
         return Check(about, "unknown", "Nothing is known about the specialists (controls).")
-    failed = controls[controls["learned"].eq(False).fillna(False)]
+    poor = controls[failed(controls)]
     limited = controls[controls["stopped_because"].eq("limit")]
     met = int(controls["stopped_because"].eq("criterion").sum())
     parts = [f"{met} of {count(len(controls), 'specialist')} met their target" if met or len(limited)
@@ -157,12 +168,12 @@ def _controls(controls: pd.DataFrame) -> Check:
         parts.append(f"{len(limited)} stopped at the step limit{span} ({listed(limited['task'])})")
     elif not met:
         parts[0] += _span(controls["accuracy"])
-    if len(failed):
-        parts.append(f"{len(failed)} did not learn and are left out of every reading ({listed(failed['task'])})")
+    if len(poor):
+        parts.append(f"{len(poor)} did not learn and are left out of every reading ({listed(poor['task'])})")
     unknown = int(controls["learned"].isna().sum())
     if unknown:
         parts.append(f"whether {unknown} learned is not known")
-    good = not (len(limited) or len(failed) or unknown)
+    good = not (len(limited) or len(poor) or unknown)
     return Check(about, "good" if good else "caution", f"{'; '.join(parts)}.")
 
 
@@ -175,7 +186,7 @@ def _span(accuracy: pd.Series) -> str:
 
 
 def _agreement(findings: Findings) -> Check:
-    values = of_estimator(findings.encoded, findings)["ceiling"].dropna()
+    values = of_estimator(findings.encoded, findings)["agreement"].dropna()
     if values.empty:
         return Check(
             "Agreement of two specialists",

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mossa.analysis.controls import failed
+from mossa.analysis.over_tasks import FEWEST
+
 if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
 
@@ -42,11 +45,16 @@ def _similarities(findings: Findings) -> Iterator[str]:
 
 def _controls(findings: Findings) -> Iterator[str]:
     controls = findings.controls
-    failed = controls[controls["learned"].eq(False).fillna(False)]
-    if len(failed):
+    poor = controls[failed(controls)]
+    if len(poor):
         yield (
-            f"{len(failed)} of {len(controls)} controls did not learn their task and are left out of every reading: "
-            f"{', '.join(failed['reference'])}. The rule: {failed['rule'].iloc[0]}."
+            f"{len(poor)} of {len(controls)} controls did not learn their task and are left out of every reading: "
+            f"{', '.join(poor['reference'])}. The bar: {poor['rule'].iloc[0]}."
+        )
+    for model, tasks in findings.tuned[failed(findings.tuned)].groupby("model"):
+        yield (
+            f"{model} did not learn {len(tasks)} of {(findings.tuned['model'] == model).sum()} tasks by the same bar "
+            f"({', '.join(tasks['task'])}); readings of it on these tasks are marked, and say little about learning."
         )
     unknown = controls[controls["learned"].isna()]
     if len(unknown):
@@ -65,18 +73,24 @@ def _questions(findings: Findings) -> Iterator[str]:
         yield "No task was held out from an experimental model, so unseen tasks have no answer."
     if not (curves["relation"] == "ceiling").any():
         yield (
-            "No task has two controls that differ in their seed, so there is no noise ceiling and similarities are "
-            "read as they are."
+            "No task has two controls that differ in their seed, so it is not known how far two controls agree, and "
+            "similarities are read as they are."
         )
-    if not (curves["relation"] == "other_control").any():
+    if not (curves["relation"] == "sham").any():
         yield (
-            "Nothing was compared with controls of other tasks, so closeness to a control in general cannot be told "
-            "from closeness to the task's own."
+            "There are no sham controls (trained on shuffled answers), so closeness to a control for the sake of its "
+            "prompts alone cannot be told from closeness for the sake of the task."
         )
     if experimentals and findings.dose_readings["agree"].isna().all():
         reasons = findings.dose_readings["reason"].dropna().unique()
         why = f": {'; '.join(reasons)}" if len(reasons) else ""
-        yield f"The reading by changes from the base, which dose does not confound, cannot be given{why}."
+        yield f"Whether changes from the base say the same as similarities cannot be told{why}."
+    few = findings.change["clusters"].dropna()
+    if experimentals and len(few) and few.max() < FEWEST:
+        yield (
+            f"Tests over tasks take tasks as independent. Those of one cluster are not, and {few.max():.0f} clusters "
+            f"are too few for a test over clusters ({FEWEST} are needed), so p values may be too small."
+        )
 
 
 def _rest(findings: Findings) -> Iterator[str]:

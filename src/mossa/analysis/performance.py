@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mossa.analysis.bootstrap import interval
+from mossa.analysis.over_tasks import interval
 
 COLUMNS = [
     "experimental",
@@ -19,7 +19,18 @@ COLUMNS = [
     "low",
     "high",
 ]
-SUMMARY_COLUMNS = ["experimental", "held_out", "tasks", *COLUMNS[5:11], "gain", "low", "high", "worse", "surely_worse"]
+SUMMARY_COLUMNS = [
+    "experimental",
+    "held_out",
+    "tasks",
+    *COLUMNS[5:11],
+    "gain",
+    "median",
+    "low",
+    "high",
+    "worse",
+    "surely_worse",
+]
 
 
 def performance(evaluation: pd.DataFrame, controls: pd.DataFrame, curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -58,14 +69,15 @@ def newcombe(one: np.ndarray, other: np.ndarray, n: np.ndarray) -> tuple[np.ndar
 
 
 def performance_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return means over tasks, per tuned model and apart for held-out tasks; `low`, `high` resample the tasks.
+    """Return means over tasks, per tuned model and apart for held-out tasks; see `SUMMARY_COLUMNS`.
 
+    `median` is that of `gain` over tasks, `low`, `high` its interval (null below 6 tasks); means have none.
     `worse` counts tasks with a lower exact match than the base's, `surely_worse` those whose interval excludes zero.
     """
     rows: list[dict[str, object]] = []
     for (model, held_out), part in table.groupby(["experimental", "held_out"], sort=False):
         known = part.dropna(subset=["gain"])
-        low, high = interval(known["gain"].to_numpy(float), np.mean)
+        low, high = interval(known["gain"].to_numpy(float))
         means = (known if len(known) else part)[COLUMNS[5:11]].astype(float).mean()
         rows.append(
             {
@@ -76,7 +88,7 @@ def performance_summary(table: pd.DataFrame) -> pd.DataFrame:
                 "low": low,
                 "high": high,
             }
-            | {"gain": known["gain"].mean(), "worse": int((known["gain"] < 0).sum())}
+            | {"gain": known["gain"].mean(), "median": known["gain"].median(), "worse": int((known["gain"] < 0).sum())}
             | {"surely_worse": int((known["high"] < 0).sum())}
         )
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.bootstrap import interval
+from mossa.analysis.over_tasks import interval
 
 CHANGE, GRAFT = "one-layer-change", "shapley"
 
@@ -14,17 +14,17 @@ COLUMNS = ["experimental", "held_out", "reading", "layer", "value", "low", "high
 
 
 def over_tasks(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean over tasks of each reading per (experimental, held_out, reading, layer), see `COLUMNS`.
+    """Return the median over tasks of each reading per (experimental, held_out, reading, layer), see `COLUMNS`.
 
-    `table` is `place` of a run. The 95 % interval is a bootstrap over tasks, null for fewer than three; `undefined`
+    `table` is `place` of a run. The 95 % interval is null for fewer than 6 tasks; `undefined`
     counts the tasks without a value and `reason` is theirs.
     """
     rows: list[dict[str, object]] = []
     keys = COLUMNS[:4]
     for key, part in table.groupby(keys, sort=False) if len(table) else ():
         values = part["value"].dropna().to_numpy(float)
-        low, high = interval(values, np.mean)
-        numbers = (float(values.mean()) if len(values) else None, low, high, len(values), len(part) - len(values))
+        low, high = interval(values)
+        numbers = (float(np.median(values)) if len(values) else None, low, high, len(values), len(part) - len(values))
         missing = part.loc[part["value"].isna(), "reason"]
         rows.append(dict(zip(COLUMNS, (*key, *numbers, missing.iloc[0] if len(missing) else None), strict=True)))
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -43,7 +43,7 @@ def say_place(
         defined = rows.dropna(subset=["value"])
         if len(defined) and defined["value"].max() > 0:
             top = defined.loc[defined["value"].astype(float).idxmax()]
-            said.append(f"Layer {top.layer} {what}: {top.value:.3f} [{top.low:.3f}, {top.high:.3f}].")
+            said.append(f"Layer {top.layer} {what}: {top.value:.3f}{_ends(top)}.")
         elif len(rows):
             why = rows["reason"].dropna()
             said.append(f"No layer {what}: {why.iloc[0] if len(why) else 'no value is above 0'}.")
@@ -54,6 +54,10 @@ def say_place(
     if gain is not None and necessary:
         said.append(f"Without the update of {_layers(necessary)} at most 10 % is left.")
     return " ".join(said)
+
+
+def _ends(row: pd.Series) -> str:
+    return "" if pd.isna(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def _layers(span: tuple[int, int]) -> str:

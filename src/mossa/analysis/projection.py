@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from mossa.analysis.bootstrap import Floats
+from mossa.analysis.over_tasks import Floats
 from mossa.errors import SimilarityError
 
 COLUMNS = ["model", "layer", "task", "cluster", "prompt", "x", "y", "reason"]

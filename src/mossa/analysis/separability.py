@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
 from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 
-from mossa.analysis.bootstrap import Floats
+from mossa.analysis.over_tasks import Floats
 from mossa.analysis.projection import gather, principal, sample
 
 COLUMNS = [

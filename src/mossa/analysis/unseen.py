@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from mossa.analysis.bootstrap import MINIMUM_TASKS, Floats, interval, resample
-from mossa.analysis.change import comparisons
+from mossa.analysis.change import over_tasks, paired_differences
 from mossa.analysis.curves import populations
-from mossa.analysis.significance import adjusted, wilcoxon
+from mossa.analysis.over_tasks import Floats, adjusted, shift
 
 COLUMNS = [
     "experimental",
+    "other",
     "layer",
     "estimator",
     "tasks",
@@ -30,48 +31,64 @@ COLUMNS = [
     "gap_q_value",
     "reason",
 ]
+OVERALL_COLUMNS = [name for name in COLUMNS if name not in ("layer", "q_value", "gap_q_value")]
 
 
 def unseen(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
-    """Return, per (experimental, layer, estimator), the held-out tasks beside the seen ones; see `COLUMNS`.
+    """Return, per (experimental, other, layer, estimator), the contrast on held-out and on seen tasks; see `COLUMNS`.
 
-    `gap` is the median difference of the held-out minus that of the seen tasks, with a bootstrap interval over
-    both; `gap_p_value` is the Mann-Whitney test between them. Empty where nothing was held out.
+    The contrast is experimental model minus `other`, paired over the same tasks and controls. `other` is the base, or a
+    model that saw the tasks which this one did not. `median`, `low`, `high` and Wilcoxon's `p_value` are of the
+    held-out tasks; `gap` is how far they lie above the seen ones (Hodges-Lehmann), with its interval and the
+    Mann-Whitney test. Empty where nothing was held out.
     """
-    rows: list[dict[str, object]] = []
-    for experimental, estimator, differences in comparisons(curves, baseline):
-        groups = populations(curves, experimental)
-        if "held_out" not in groups:
-            continue
-        held_out = differences[differences.index.isin(groups["held_out"])]
-        seen = differences[differences.index.isin(groups.get("seen", []))]
-        for layer in held_out:
-            head: dict[str, object] = {"experimental": experimental, "layer": layer, "estimator": estimator}
-            ours, others = (part[layer].dropna().to_numpy(float) for part in (held_out, seen))
-            rows.append(head | _unseen_row(ours, others))
+    rows = [
+        head | {"layer": layer} | _contrast(held_out[layer].to_numpy(float), seen[layer].to_numpy(float))
+        for head, held_out, seen in _contrasts(curves, baseline)
+        for layer in held_out
+    ]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table = adjusted(table, "p_value", "q_value", ["experimental", "estimator"])
-    return adjusted(table, "gap_p_value", "gap_q_value", ["experimental", "estimator"])
+    family = ["experimental", "other", "estimator"]
+    return adjusted(adjusted(table, "p_value", "q_value", family), "gap_p_value", "gap_q_value", family)
 
 
-def _unseen_row(ours: Floats, others: Floats) -> dict[str, object]:
-    p_value, reason = wilcoxon(ours)
-    low, high = interval(ours)
-    row: dict[str, object] = {
-        "tasks": len(ours),
-        "seen_tasks": len(others),
-        "median": np.median(ours) if len(ours) else np.nan,
-        "low": low,
-        "high": high,
-        "p_value": p_value,
-        "reason": reason,
-    }
-    if not len(ours) or not len(others):
-        return row
-    row |= {"seen_median": np.median(others), "gap": np.median(ours) - np.median(others)}
-    if min(len(ours), len(others)) >= MINIMUM_TASKS:
-        gaps = np.median(ours[resample(len(ours))], axis=1) - np.median(others[resample(len(others), seed=1)], axis=1)
-        gap_low, gap_high = np.quantile(gaps, [0.025, 0.975])
-        p = float(stats.mannwhitneyu(ours, others).pvalue)
-        row |= {"gap_low": gap_low, "gap_high": gap_high, "gap_p_value": p}
+def unseen_overall(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return the same for each task's mean over layers: one row per (experimental, other, estimator)."""
+    rows = [
+        head | _contrast(_over_layers(held_out), _over_layers(seen))
+        for head, held_out, seen in _contrasts(curves, baseline)
+    ]
+    return pd.DataFrame(rows, columns=OVERALL_COLUMNS)
+
+
+def _over_layers(differences: pd.DataFrame) -> Floats:
+    return differences.mean(axis=1, skipna=False).to_numpy(float)
+
+
+def _contrasts(curves: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, object], pd.DataFrame, pd.DataFrame]]:
+    """Yield who is compared with whom, and the differences `[T, L]` on held-out and on seen tasks."""
+    own = curves[curves["relation"] == "control"]
+    models = [str(name) for name in own["experimental"].unique()]
+    saw = {model: populations(curves, model) for model in models}
+    for experimental in models:
+        held_out = set(saw[experimental].get("held_out", ()))
+        for other in models if held_out else ():
+            common = held_out & set(saw[other].get("seen", saw[other]["all"]))
+            if other == experimental or not common:
+                continue
+            both = set(saw[experimental].get("seen", ())) & set(saw[other].get("seen", saw[other]["all"]))
+            for estimator in own.loc[own["experimental"] == other, "estimator"].unique():
+                differences = paired_differences(curves, experimental, other, estimator)
+                if len(differences.columns) and (other == baseline or differences.notna().any(axis=None)):
+                    head: dict[str, object] = {"experimental": experimental, "other": other, "estimator": estimator}
+                    of = differences.index
+                    yield head, differences[of.isin(common)], differences[of.isin(both)]
+
+
+def _contrast(ours: Floats, others: Floats) -> dict[str, object]:
+    ours, others = ours[~np.isnan(ours)], others[~np.isnan(others)]
+    row = over_tasks(ours) | {"seen_tasks": len(others)}
+    if len(ours) and len(others):
+        gap, (low, high), p_value = shift(ours, others)
+        row |= {"seen_median": np.median(others), "gap": gap, "gap_low": low, "gap_high": high, "gap_p_value": p_value}
     return row

@@ -89,9 +89,10 @@ class Results(Tables):
         Raises `DataError` if the study did not measure that estimator.
         """
         from mossa.analysis import analyse
+        from mossa.analysis.controls import bar_of
 
         if estimator not in self._read:
-            self._read[estimator] = analyse(self.tables, estimator=estimator)
+            self._read[estimator] = analyse(self.tables, estimator=estimator, bar=bar_of(self.record.study))
         return self._read[estimator]
 
     def sections(

@@ -35,8 +35,8 @@ class Section:
 class Sections:
     """The sections of one model that the rule of docs/analysis.md finds; one that cannot be told apart is None.
 
-    `identifiable` means that all three are there, and `reason` says why not; `support` is the share of resamples of
-    tasks in which the sections that were found were needed, null if there are none.
+    `identifiable` means that all three are there, and `reason` says why not. `gradual` holds the layers between which a
+    rise without flats makes its way. `p_value` is that of the curve without sections that is the hardest to reject.
     """
 
     model: str
@@ -47,7 +47,8 @@ class Sections:
     transition: Section | None
     refinement: Section | None
     identifiable: bool
-    support: float | None
+    gradual: tuple[int, int] | None
+    p_value: float | None
     reason: str | None
 
     @classmethod
@@ -71,7 +72,8 @@ class Sections:
             tasks=int(row["tasks"]),
             **found,
             identifiable=bool(row["identifiable"]),
-            support=None if pd.isna(row["support"]) else float(row["support"]),
+            gradual=None if pd.isna(row["gradual_from"]) else (int(row["gradual_from"]), int(row["gradual_to"])),
+            p_value=None if pd.isna(row["p_value"]) else float(row["p_value"]),
             reason=None if pd.isna(row["reason"]) else str(row["reason"]),
         )
 

@@ -110,7 +110,7 @@ def _smaller(study: Study, tasks: Sequence[Task]) -> Iterator[tuple[str, Study, 
     if len(study.control.seeds) > 1:
         existing = {task: models[:1] for task, models in study.control.existing.items()}
         one = study.control.model_copy(update={"seeds": study.control.seeds[:1], "existing": existing})
-        yield "control.seeds: one (no noise ceiling)", study.model_copy(update={"control": one}), own
+        yield "control.seeds: one (no agreement of two controls)", study.model_copy(update={"control": one}), own
     yield (
         f"tasks.test: {study.tasks.test // 2}",
         study,
@@ -119,7 +119,7 @@ def _smaller(study: Study, tasks: Sequence[Task]) -> Iterator[tuple[str, Study, 
     yield "budgets: half", _half_budgets(study), own
     if study.similarity.other_controls:
         none = study.similarity.model_copy(update={"other_controls": 0})
-        yield "similarity.other_controls: 0 (no null)", study.model_copy(update={"similarity": none}), own
+        yield "similarity.other_controls: 0", study.model_copy(update={"similarity": none}), own
     if len(own) > 3:
         yield "tasks.only: every second task", study, own[::2]
 

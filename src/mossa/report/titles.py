@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.analysis.answers import LEVEL, of_estimator
+from mossa.analysis.answers import of_estimator
 from mossa.analysis.common import TUNED
 from mossa.analysis.headline import change_title, checks
+from mossa.analysis.over_tasks import LEVEL
 from mossa.analysis.wording import count, listed, number, signed
 from mossa.report.colours import CEILING
 from mossa.report.select import common, reading

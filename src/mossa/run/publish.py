@@ -79,12 +79,13 @@ def draw_report(
 ) -> Published:
     """Write figures and report from `tables` into any folder."""
     from mossa.analysis import analyse
+    from mossa.analysis.controls import bar_of
     from mossa.analysis.headline import (
         headline,  # here, for most of a run that has nothing to do would go into importing these
     )
     from mossa.report import write_report
 
-    findings = analyse(tables)
+    findings = analyse(tables, bar=bar_of(record.study))
     page = write_report(
         tables,
         folder,
@@ -112,6 +113,7 @@ def taught(study: Study) -> list[str]:
 def _other_run(folder: Path, estimator: str | None) -> Against:
     """Return what was found in another run, read by the same measure; raises `DataError` if it has none."""
     from mossa.analysis import analyse
+    from mossa.analysis.controls import bar_of
     from mossa.report.against import Against
 
     record = read_record(folder)
@@ -119,7 +121,7 @@ def _other_run(folder: Path, estimator: str | None) -> Against:
     if "similarity" not in tables:
         raise DataError(f"{folder} has no similarities to compare with. Run that study first.")
     name = record.study.name if folder.name == record.study.name else f"{record.study.name} ({folder.name})"
-    return Against(name, analyse(tables, estimator=estimator))
+    return Against(name, analyse(tables, estimator=estimator, bar=bar_of(record.study)))
 
 
 def is_current(record: Record) -> bool:

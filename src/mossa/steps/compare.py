@@ -22,7 +22,7 @@ REPLICATE = "replicate"  # the same control trained with another seed
 
 
 def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
-    """Compare experimental models with the task's controls and with the null, and the controls with one another."""
+    """Compare experimental models with the task's own, sham and other controls, and the controls with one another."""
     settings = unit.settings
     models, index = _load(unit, bench)
     base = models[BASE]
@@ -33,7 +33,8 @@ def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
     difference: list[dict[str, Any]] = []
     controls = settings["controls"]
     rounded = rounded_layers(base, models) if "rounded" in settings else {name: set[int]() for name in models}
-    for relation, references in (("control", controls), ("other_control", settings["others"])):
+    compared = {"control": controls, "other_control": settings["others"], "sham": settings.get("shams", [])}
+    for relation, references in compared.items():
         for reference in references:
             found = _compare(models[reference], experimental, settings, base, groups)
             similarity += _labelled(without_rounded(found.similarity, reference, rounded), relation, reference, unit)

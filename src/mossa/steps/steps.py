@@ -18,8 +18,9 @@ from mossa.representations import check_alone, represent_tokens
 from mossa.steps.compare import compare_task
 from mossa.steps.place import place_task
 from mossa.steps.workbench import Workbench
+from mossa.study.recipe import Budget
 from mossa.study.schema import BASE
-from mossa.tasks.mixture import mix
+from mossa.tasks.mixture import mix, shuffle_answers
 from mossa.training.evaluate import evaluate
 from mossa.training.train import train_adapter
 from mossa.units.plan import role
@@ -31,15 +32,20 @@ COMMON_PROMPTS = 256  # over all tasks, for the affinity of controls
 
 
 def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
-    """Train one adapter: a control model on its task, an experimental model on its mixture."""
+    """Train one adapter: a control or a sham control on its task, an experimental model on its mixture."""
     bench.detach()
     names = list(unit.settings["train"])
     mixed = mix([bench.tasks[name] for name in names], unit.settings.get("cap_per_cluster"), unit.settings["seed"])
+    kind = unit.settings["role"]
+    if kind == "sham":
+        mixed = shuffle_answers(mixed, unit.settings["seed"])
     what = f"{unit.key}, train"
     examples = bench.format.encode(mixed, what, with_target=True)
     validation = [example for name in names for example in bench.encoded(name, "validation", True)]
     experimental = bench.study.experimental.get(unit.key)
     own = experimental.budget if experimental else bench.study.control.budget
+    if kind == "sham":
+        own = Budget(steps=_steps_of(bench, unit.inputs[0]))
     trained = train_adapter(
         bench.base,
         examples,
@@ -49,19 +55,23 @@ def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
         unit.settings["seed"],
         folder / "adapter",
         checkpoints=bench.run.checkpoints(unit),
-        fingerprint=fingerprint(unit, {}),
+        fingerprint=fingerprint(unit, bench.marks),
         on_step=bench.on_progress,
         allowance=bench.allowance,
     )
-    kind = unit.settings["role"]
     row = {
         "adapter": unit.key,
         "role": kind,
-        "task": names[0] if kind == "control" else None,
+        "task": None if kind == "experimental" else names[0],
         "seed": unit.settings["seed"],
     }
     _write(folder, "adapters", [{**row, **trained.as_dict()}])
     return {"skipped": len(mixed) - len(examples), "shortened": sum(example.shortened for example in examples)}
+
+
+def _steps_of(bench: Workbench, identifier: str) -> int:
+    """Return the optimizer steps that a training took."""
+    return int(pd.read_parquet(bench.sound_folder(identifier) / "adapters.parquet")["steps"].iloc[0])
 
 
 def represent(unit: Unit, bench: Workbench, folder: Path) -> Counts:

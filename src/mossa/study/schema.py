@@ -76,13 +76,34 @@ class Existing(Settings):
         return self
 
 
+class Learned(Settings):
+    """What counts as having learned a task, measured on its test set."""
+
+    metric: Literal["relative_drop", "loss", "exact_match"] = Field(
+        default="relative_drop",
+        description="relative_drop: loss below the base's by this share; loss: nats per target token at most; "
+        "exact_match: share of examples at least",
+    )
+    value: float = Field(default=0.05, allow_inf_nan=False, description="the bar, in the unit of the metric")
+
+
 class Control(Settings):
     """The control models: one per task and seed, trained on that task alone."""
 
-    seeds: list[Seed] = Field(default=[0], min_length=1, description="two seeds or more give the noise ceiling")
+    seeds: list[Seed] = Field(
+        default=[0], min_length=1, description="two seeds or more show how far two controls agree"
+    )
     budget: Budget | None = Field(default=None, description="default: the recipe's budget")
     existing: dict[str, list[Existing]] = Field(
         default={}, description="task -> control models that are there already, one per seed, instead of training them"
+    )
+
+    sham: bool = Field(
+        default=False,
+        description="also train, per task, a control on the same prompts with shuffled answers and as many steps",
+    )
+    learned: Learned | None = Field(
+        default=None, description="what counts as learned; default: the budget's own criterion, else 5 % less loss"
     )
 
     @field_validator("existing", mode="before")
@@ -94,6 +115,11 @@ class Control(Settings):
 
     @model_validator(mode="after")
     def _one_per_seed(self) -> Self:
+        if self.sham and self.existing:
+            raise ValueError(
+                f"sham needs to know how long each control was trained, and those of {', '.join(self.existing)} are "
+                "there already; leave out sham, or existing"
+            )
         for task, found in self.existing.items():
             if len(found) != len(self.seeds):
                 raise ValueError(
@@ -168,7 +194,8 @@ class Similarity(Settings):
     )
     shift: bool = Field(default=True, description="also compare the changes from the base")
     other_controls: Annotated[int, Field(ge=0, le=10**15)] = Field(
-        default=2, description="controls of other tasks to compare with, as a null; 0 for none"
+        default=2,
+        description="controls of other tasks to compare with (no null: they hardly move on these prompts); 0 for none",
     )
     seed: Seed = Field(default=0, description="seed that draws the other controls")
     affinity: bool = Field(
@@ -197,6 +224,14 @@ class Study(Settings):
         description="read in which layers each experimental model acts, on every task; default: where that takes less "
         "than a fifth of the study's work",
     )
+
+    @property
+    def bar(self) -> tuple[Learned, bool]:
+        """Return what counts as having learned a task, and whether it is the criterion of the controls' budget."""
+        until = (self.control.budget or self.recipe.budget).until
+        if self.control.learned or until is None:
+            return self.control.learned or Learned(), False
+        return Learned(metric=until.metric, value=until.value), True
 
     @model_validator(mode="before")
     @classmethod
@@ -232,8 +267,8 @@ class Study(Settings):
         lowered: dict[str, str] = {}
         for name in models:
             _checked(name, "experimental model")
-            if name == "control" or name.startswith("control-"):
-                raise ValueError(f"{name!r}: names that begin with 'control' are kept for control models")
+            if name in ("control", "sham") or name.startswith(("control-", "sham-")):
+                raise ValueError(f"{name!r}: names that begin with 'control' or 'sham' are kept for control models")
             if models[name].base != (name == BASE):
                 raise ValueError(
                     f"{name!r}: the pre-trained model itself is written `{BASE}: base`, and nothing else is"

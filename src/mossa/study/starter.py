@@ -38,7 +38,7 @@ recipe:
   budget: {{epochs: 3}}      # or {{steps: 300}}, {{target_tokens: 100000}},
                            # or {{until: {{metric: exact_match, value: 0.8, at_most_steps: 1000}}}}
 
-# One control model per task and seed. Two seeds give the noise ceiling: how alike two specialists are.
+# One control model per task and seed. Two seeds show how far two specialists agree.
 control:
   seeds: [0, 1]
   # existing: {{rte: [{{adapter: path/one}}, {{checkpoint: path/two}}]}}   # one per seed, instead of training them
@@ -54,7 +54,7 @@ representations:
 
 similarity:
   estimators: [cka-linear, cka-linear-debiased]
-  other_controls: 2        # controls of other tasks, as a null
+  other_controls: 2        # controls of other tasks, beside the own one
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -54,3 +55,14 @@ def mix(tasks: Sequence[Task], cap_per_cluster: int | None, seed: int) -> list[E
             examples = [examples[index] for index in sorted(drawn.tolist())]
         mixed.extend(examples)
     return mixed
+
+
+def shuffle_answers(examples: Sequence[Example], seed: int) -> list[Example]:
+    """Return the same prompts in the same order, each with the answer of another example, drawn by `seed`.
+
+    Every answer is used once, so what can be learned from answers alone stays the same.
+    """
+    order = np.random.default_rng(seed).permutation(len(examples))
+    answer = np.empty(len(examples), dtype=int)
+    answer[order] = np.roll(order, 1)
+    return [replace(each, target=examples[answer[place]].target) for place, each in enumerate(examples)]

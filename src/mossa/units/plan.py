@@ -51,6 +51,11 @@ def check_names(study: Study, tasks: Sequence[Task]) -> None:
             )
 
 
+def sham_name(task: str, seed: int) -> str:
+    """Return the name of the control of `task` that is trained on shuffled answers."""
+    return f"sham-{task}-seed{seed}"
+
+
 def rendered_from(study: Study) -> str:
     """Return a hash of what the study's prompts are rendered from: the base with its tokenizer, template and system."""
     sources = [base_fingerprint(study.base), study.prompt.template, study.prompt.system]
@@ -86,6 +91,8 @@ def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None
         for task in tasks
         if control_name(task.name, seed) not in existing
     ]
+    shams = {task.name: sham_name(task.name, seeds[0]) for task in tasks if study.control.sham}
+    units += [_train_sham(study, task, context) for task in tasks if task.name in shams]
     controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
     others = {task.name: _other_controls(study, tasks, task) for task in tasks}
     for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
@@ -95,7 +102,11 @@ def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None
                 units.append(_on_task("represent", name, task, study, context, existing))
             if everywhere or name in controls[task.name]:
                 units.append(_on_task("evaluate", name, task, study, context, existing))
-    units += [_compare(study, tasks, task, controls[task.name], others[task.name]) for task in tasks]
+    for task in tasks:
+        own = [shams[task.name]] if task.name in shams else []
+        for step in ("represent", "evaluate") if own else ():
+            units.append(_on_task(step, own[0], task, study, context, existing))
+        units.append(_compare(study, tasks, task, controls[task.name], others[task.name], own))
     units += [_overview(name, tasks) for name in dict.fromkeys([BASE, *study.experimental])]
     if study.similarity.affinity:
         units += _affinity(study, tasks, context, existing)
@@ -105,8 +116,10 @@ def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None
 
 
 def role(study: Study, name: str) -> str:
-    """Return what a model is in the study: `base`, `experimental` or `control`."""
-    return "base" if name == BASE else "experimental" if name in study.experimental else "control"
+    """Return what a model is in the study: `base`, `experimental`, `control` or `sham`."""
+    if name == BASE or name in study.experimental:
+        return "base" if name == BASE else "experimental"
+    return "sham" if name.startswith("sham-") else "control"
 
 
 def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
@@ -158,6 +171,13 @@ def _train_control(study: Study, task: Task, seed: int, context: dict[str, Any])
     return Unit("train", control_name(task.name, seed), settings)
 
 
+def _train_sham(study: Study, task: Task, context: dict[str, Any]) -> Unit:
+    """Return the training of a sham control: as that of the control of the first seed, with as many steps."""
+    seed = study.control.seeds[0]
+    trained = _train_control(study, task, seed, context)
+    return Unit("train", sham_name(task.name, seed), {**trained.settings, "role": "sham"}, (trained.id,))
+
+
 def _training(
     study: Study, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
 ) -> dict[str, Any]:
@@ -196,8 +216,10 @@ def _representations(study: Study) -> dict[str, Any]:
     return {"last_layer": study.representations.last_layer, **computed}
 
 
-def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str]) -> Unit:
-    names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others]))
+def _compare(
+    study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str], shams: list[str]
+) -> Unit:
+    names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others, *shams]))
     settings = {
         "version": VERSIONS["compare"],
         "cluster": task.cluster,
@@ -209,6 +231,8 @@ def _compare(study: Study, tasks: Sequence[Task], task: Task, controls: list[str
     }
     if study.similarity.shift and study.base.dtype == "bfloat16" and study.representations.dtype == "base":
         settings["rounded"] = "bfloat16"  # shifts that are mostly rounding have no value
+    if shams:
+        settings["shams"] = shams
     return Unit("compare", task.name, settings, tuple(f"represent/{name}@{task.name}" for name in names))
 
 

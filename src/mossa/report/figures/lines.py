@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mossa.analysis.answers import gradually
 from mossa.analysis.headline import change_title
 from mossa.report import titles
 from mossa.report.colours import CEILING, GREY, Colours, Style, in_order
@@ -88,11 +89,11 @@ def sections(
     """Draw one model's paired difference from the base per layer, with its sections shaded where they were found.
 
     `change` and `found` are the rows of one experimental model, population and estimator in the findings' tables
-    `change` and `sections`. Bars at the bottom are the bootstrap intervals of the boundaries; without sections the
-    reason stands under the figure.
+    `change` and `sections`. Bars at the bottom are the intervals of the boundaries over tasks; a gradual rise is
+    named in the title; without three sections the reason stands under the figure.
     """
     need(change, "experimental", "layer", "median", "low", "high")
-    need(found, "sections", "shared_end", "transition_end", "reason")
+    need(found, "sections", "shared_end", "transition_end", "gradual_from", "gradual_to", "reason")
     once(change, "experimental", "layer")
     axes = axes or blank(2.8)[0]
     rows = change.dropna(subset=["median"]).sort_values("layer")
@@ -118,12 +119,14 @@ def sections(
             axes.plot(*span, color="black", linewidth=2, transform=axes.get_xaxis_transform())
     layer_ticks(axes, list(range(ends[0], ends[1] + 1)))
     axes.set_ylabel("difference in similarity")
-    entitle(axes, f"{short(model)}: {_section_words(spans)}")
+    entitle(axes, f"{short(model)}: {_section_words(spans, row)}")
     legend_below(axes, "" if row is None or pd.isna(row["reason"]) else str(row["reason"]))
     return axes
 
 
-def _section_words(spans: list[tuple[str, int, int]]) -> str:
+def _section_words(spans: list[tuple[str, int, int]], row: pd.Series | None) -> str:
+    if row is not None and pd.notna(row["gradual_from"]):
+        return gradually(row)
     return ", ".join(f"{name} {first}-{last}" for name, first, last in spans) or "no sections can be named"
 
 
@@ -142,8 +145,8 @@ def section_spans(row: pd.Series | None, first: int, last: int) -> list[tuple[st
 def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None) -> Axes:
     """Draw figure 5: per layer and model the mean over tasks of the dimensions that explain 99 % of the variance.
 
-    `table` has one row per (model, layer) with `dimensions_99` and its interval `low`, `high` (null where there are
-    too few tasks), as the findings' table `dimensionality`.
+    `table` has one row per (model, layer) with the mean `dimensions_99` and the interval `low`, `high` of the median
+    (null where there are too few tasks), as the findings' table `dimensionality`.
     """
     need(table, "model", "layer", "dimensions_99", "low", "high", "tasks")
     once(table, "model", "layer")
@@ -159,7 +162,7 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Co
         _line(axes, rows, "dimensions_99", styles[model], label)
     layer_ticks(axes, sorted(defined["layer"].astype(int).unique()))
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("dimensions for 99 % of the variance")
+    axes.set_ylabel("dimensions for 99 % of the variance,\nmean; band: 95 % interval of the median")
     entitle(axes, titles.dimensionality(defined))
     legend_below(axes)
     return axes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from mossa.analysis.controls import failed
 from mossa.report.colours import BASE, GREY, Colours, Marks, cluster_marks, in_order
 from mossa.report.figures.boxes import styles_of
 from mossa.report.figures.canvas import (
@@ -110,7 +111,7 @@ def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 def _points(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> int:
     """Draw one mark per control, hollow where it did not learn, and return how many did not."""
-    hollow = rows["learned"].eq(False).fillna(False).astype(bool)
+    hollow = failed(rows)
     for part, face in ((rows[~hollow], INK), (rows[hollow], "none")):
         axes.plot(part[x], part[y], "o", color=INK, markersize=4, markerfacecolor=face, alpha=0.8)
     return int(hollow.sum())

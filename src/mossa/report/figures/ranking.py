@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 def encoded(table: pd.DataFrame, axes: Axes | None = None, *, taught: frozenset[str] = frozenset()) -> Axes:
     """Draw one line per task: how close the base is to its control, with its 95 % interval, the closest on top.
 
-    `table` holds the rows of one estimator of the findings' table `encoded`. Grey marks: the base against controls of
-    other tasks, and two controls of the task. Tasks of `taught` are those the base is known to have been taught.
+    `table` holds the rows of one estimator of the findings' table `encoded`. Grey marks: the base against the sham
+    control (trained on shuffled answers), and two controls of the task. Tasks of `taught` are those the base is known
+    to have been taught.
     """
-    need(table, "task", "cluster", "value", "low", "high", "other_controls", "ceiling")
+    need(table, "task", "cluster", "value", "low", "high", "sham", "agreement")
     rows = table.dropna(subset=["value"]).sort_values(["value", "task"], ascending=[False, True], ignore_index=True)
     axes = axes or blank(0.9 + 0.12 * max(8, len(rows)))[0]
     if rows.empty:
@@ -42,8 +43,8 @@ def encoded(table: pd.DataFrame, axes: Axes | None = None, *, taught: frozenset[
     y, colour = np.arange(len(rows)), model_colours([])[BASE]
     axes.hlines(y, rows["low"].astype(float), rows["high"].astype(float), color=colour, linewidth=0.8, alpha=0.6)
     for column, marker, label in (
-        ("other_controls", "X", "specialists of other tasks"),
-        ("ceiling", "D", "two specialists"),
+        ("sham", "X", "trained on shuffled answers"),
+        ("agreement", "D", "two specialists"),
     ):
         if rows[column].notna().any():
             axes.plot(rows[column].astype(float), y, marker, color=GREY, markersize=3, label=label)

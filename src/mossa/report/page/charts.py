@@ -85,8 +85,8 @@ def layers_chart(findings: Findings, estimator: str) -> Chart | None:
     )
     how = (
         "At each layer, the spread over tasks of the similarity to the task's specialist: quartiles and median, "
-        "and every task a point where there are few layers. Grey: the base against specialists of other tasks, and two "
-        "specialists of one task."
+        "and every task a point where there are few layers. Grey: the base against a sham control (trained on shuffled "
+        "answers), where there is one, and two specialists of one task."
     )
     return Chart("layers", titles.layers(findings, estimator), how, views)
 
@@ -138,11 +138,11 @@ def _ribbon(rows: pd.DataFrame, model: str, style: Style) -> Iterator[Trace]:
 
 def _references(findings: Findings, rows: pd.DataFrame) -> Iterator[Trace]:
     """Yield the medians of what a similarity is read against, on the same tasks."""
-    curves = reading(findings.curves, str(findings.estimator), relations=("other_control", "ceiling"))
+    curves = reading(findings.curves, str(findings.estimator), relations=("sham", "ceiling"))
     curves = curves[curves["task"].isin(rows["task"].unique()) & curves["value"].notna()]
     null = curves[curves["experimental"].eq(findings.baseline)]
     agreement = curves[curves["experimental"].eq(CEILING)]
-    names = (("base to specialists of other tasks", null, NULL), ("two specialists of one task", agreement, AGREEMENT))
+    names = (("base to sham controls", null, NULL), ("two specialists of one task", agreement, AGREEMENT))
     for name, part, style in names:
         if len(part):
             yield from line(boxes(part)[["layer", "median", "tasks"]], "median", name, style, ("tasks",))

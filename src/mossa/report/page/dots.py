@@ -108,7 +108,7 @@ def _bars(middle: pd.Series, low: Any, high: Any, colour: str) -> dict[str, Any]
 
 
 def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) -> Chart | None:
-    """Draw how close the base is to each specialist, beside its closeness to specialists of other tasks."""
+    """Draw how close the base is to each specialist, beside its closeness to a sham and the agreement of two."""
     table = findings.encoded[findings.encoded["estimator"].eq(estimator)]
     rows = table.dropna(subset=["value"]).sort_values(["value", "task"]).reset_index(drop=True)
     if rows.empty:
@@ -131,14 +131,14 @@ def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) ->
                 }
             )
     for column, name, other in (
-        ("other_controls", "base to specialists of other tasks", NULL),
-        ("ceiling", "two specialists of the task", AGREEMENT),
+        ("sham", "base to the one trained on shuffled answers (sham)", NULL),
+        ("agreement", "two specialists of the task", AGREEMENT),
     ):
         if rows[column].notna().any():
             data.insert(0, _dots(rows, column, name, other))
     axis = {"title": {"text": "similarity, mean over layers"}, "zeroline": False}
     how = (
-        "Mean over layers with its 95 % interval; the grey mark on the same line is what the number is read against. "
+        "Mean over layers with its 95 % interval; grey marks on the same line are what the number is read against. "
         + "A specialist that learned little is close for the wrong reason."
     )
     panel = Panel(f"{len(rows)} of {count(len(table), 'task')} with a defined value", data,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
+from mossa.analysis.controls import failed
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, MARKERS, cluster_marks, in_order, model_styles
@@ -68,7 +69,7 @@ def dimensions_chart(findings: Findings) -> Chart | None:
     ]  # fmt: skip
     y = {"title": {"text": "dimensions"}, "rangemode": "tozero"}
     panel = Panel("", data, {"height": 320, "xaxis": layer_axis(sorted(table["layer"].unique())), "yaxis": y})
-    how = "Principal dimensions that explain 99 % of the variance: mean over tasks with its 95 % interval."
+    how = "Principal dimensions that explain 99 % of the variance: mean over tasks; band: 95 % interval of the median."
     return Chart("dimensionality", titles.dimensionality(findings.dimensionality), how, [View("", [panel])])
 
 
@@ -122,7 +123,7 @@ def specialists_chart(findings: Findings, estimator: str) -> Chart | None:
 
 
 def _points(rows: pd.DataFrame, x: str, y: str, x_words: str, y_words: str, log: bool = False) -> Panel:
-    hollow = rows["learned"].eq(False).fillna(False).astype(bool)
+    hollow = failed(rows)
     data: list[Trace] = [
         {
             "type": "scatter", "mode": "markers", "name": name, "x": list(part[x]), "y": list(part[y]),

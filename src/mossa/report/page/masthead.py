@@ -27,9 +27,9 @@ WORDS = {
         "removes what the wording of a template adds, `shift` compares changes from the base.",
     ),
     "null": (
-        "Null",
-        "What a similarity is read against: here the base against specialists of other tasks on the same prompts. They "
-        "have hardly moved on these prompts, so this is a comparison, not a test.",
+        "Null (sham control)",
+        "What a similarity is read against: a sham control is trained like the specialist, but on shuffled answers. "
+        "What the base shares with it, it shares for the sake of the prompts. Train them with `control: {sham: true}`.",
     ),
     "agreement": (
         "Agreement of two specialists",
@@ -38,8 +38,10 @@ WORDS = {
     ),
     "interval": (
         "95 % interval",
-        "Over tasks: what the median would be with other tasks of this kind. A change is called detected where q < .05 "
-        "(signed-rank test over tasks, Benjamini-Hochberg over layers).",
+        "Over tasks: what the median would be with other tasks of this kind; fewer than 6 tasks have none. "
+        "Beside the layer with the largest change stands the wider interval that holds for all layers at once. "
+        "A change is called detected where q < .05 (signed-rank test over clusters where there are 6, else over tasks; "
+        "Benjamini-Hochberg over layers).",
     ),
 }
 """The six words of the page that need a sentence."""
