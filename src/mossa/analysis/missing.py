@@ -78,8 +78,8 @@ def _questions(findings: Findings) -> Iterator[str]:
         )
     if not (curves["relation"] == "sham").any():
         yield (
-            "There are no sham controls (trained on shuffled answers), so closeness to a control for the sake of its "
-            "prompts alone cannot be told from closeness for the sake of the task."
+            "There are no sham controls (trained on shuffled answers), so nothing shows how close the base is to a "
+            "control for the sake of its prompts alone."
         )
     if experimentals and findings.dose_readings["agree"].isna().all():
         reasons = findings.dose_readings["reason"].dropna().unique()

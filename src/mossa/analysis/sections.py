@@ -23,7 +23,7 @@ from mossa.errors import DataError
 FEWEST_TASKS = 8
 FEWEST_LAYERS = 6
 RESAMPLES = 300
-LEVEL = 0.02  # measured (docs/analysis.md): sections on shapes without them in about 5 % of draws at most
+LEVEL = 0.02  # of the test; shapes without sections then get some in about 5 % of draws (docs/analysis.md)
 SURE = 0.95
 CORRELATIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)
 
