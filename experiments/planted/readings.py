@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -168,11 +169,13 @@ def _rivals(spectrum: pd.DataFrame, judged: pd.DataFrame, like: pd.Series) -> di
 def _minus(values: pd.Series, other: pd.Series) -> pd.Series:
     """Subtract per (task, layer), whatever the seed."""
     by_seed = values.unstack("seed")
-    return by_seed.subtract(other.reindex(by_seed.index), axis=0).stack()
+    minus: Any = by_seed.subtract(other.reindex(by_seed.index), axis=0).stack()
+    return minus
 
 
 def _share(values: pd.Series, agreement: pd.Series) -> pd.Series:
     """Return the share of the agreement of two controls per (task, layer); none where they hardly agree."""
     by_seed = values.unstack("seed")
     of = agreement.reindex(by_seed.index)
-    return by_seed.apply(lambda one: pd.Series(share_of_agreement(one, of), one.index)).stack().dropna()
+    shares: Any = by_seed.apply(lambda one: pd.Series(share_of_agreement(one, of), one.index)).stack()
+    return shares.dropna()

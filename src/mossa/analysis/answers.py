@@ -11,7 +11,7 @@ import pandas as pd
 from mossa.analysis.common import HELD_OUT, TUNED
 from mossa.analysis.correlates import correlation
 from mossa.analysis.over_tasks import FEWEST, LEVEL, interval
-from mossa.analysis.wording import brackets, count, layers_in_words, listed, number, signed
+from mossa.analysis.wording import brackets, count, extreme, layers_in_words, listed, number, signed
 
 if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
@@ -196,7 +196,7 @@ def moved(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def change_words(own: pd.DataFrame) -> str:
     """Return what the paired differences of one model say: `moves towards … in layers 5-8 (…). No change …`."""
     if tested(own).isna().all():
-        most = own.loc[own["median"].abs().idxmax()]
+        most = extreme(own, "median")
         return (
             f"cannot be tested ({own['reason'].dropna().iloc[0] if own['reason'].notna().any() else 'too few tasks'}); "
             f"the largest median difference is {_at(most)}."
@@ -206,7 +206,7 @@ def change_words(own: pd.DataFrame) -> str:
     over = own["cluster_q_value"].notna().any()
     how = f" Tested over the means of {own['clusters'].max():.0f} clusters." if over else ""
     if not parts:
-        most = own.loc[own["median"].abs().idxmax()]
+        most = extreme(own, "median")
         where = layers_in_words(list(own["layer"]))
         return f"shows no detected change in {where}; the largest median is {_at(most)}.{how}"
     rest = f" No change detected in {layers_in_words(list(quiet['layer']))}." if len(quiet) else ""
@@ -214,8 +214,8 @@ def change_words(own: pd.DataFrame) -> str:
 
 
 def _movement(way: str, rows: pd.DataFrame) -> str:
-    most = rows.loc[rows["median"].abs().idxmax()]
-    least = rows.loc[rows["median"].abs().idxmin()]
+    most = extreme(rows, "median")
+    least = extreme(rows, "median", smallest=True)
     span = "" if len(rows) == 1 else f"{signed(least['median'])} to "
     return f"{way} the specialists in {layers_in_words(list(rows['layer']))} ({span}{_at(most)})"
 
@@ -225,7 +225,7 @@ def _at(row: pd.Series) -> str:
     return f"{signed(row['median'])}{brackets(row['widest_low'], row['widest_high'])} at layer {int(row['layer'])}"
 
 
-def sections_of(findings: Findings, model: object) -> list[pd.Series]:
+def sections_of(findings: Findings, model: str) -> list[pd.Series]:
     """Return the row of `sections` of a model on the tasks it was tuned on, if there is one."""
     table = of_estimator(findings.sections, findings)
     own = table[table["experimental"].eq(model) & table["population"].isin(["seen", "all"]) & (table["tasks"] > 0)]

@@ -84,7 +84,7 @@ def performance_summary(table: pd.DataFrame) -> pd.DataFrame:
                 "experimental": model,
                 "held_out": held_out,
                 "tasks": len(known),
-                **means.to_dict(),
+                **{str(name): float(mean) for name, mean in means.items()},
                 "low": low,
                 "high": high,
             }

@@ -42,7 +42,7 @@ def say_place(
         rows = table[table["reading"].eq(reading)]
         defined = rows.dropna(subset=["value"])
         if len(defined) and defined["value"].max() > 0:
-            top = defined.loc[defined["value"].astype(float).idxmax()]
+            top = defined.iloc[int(np.argmax(defined["value"].to_numpy(float)))]
             said.append(f"Layer {top.layer} {what}: {top.value:.3f}{_ends(top)}.")
         elif len(rows):
             why = rows["reason"].dropna()

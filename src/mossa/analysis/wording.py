@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 
@@ -51,3 +52,9 @@ def layers_in_words(layers: Sequence[int]) -> str:
     """Return "layer 8", "layers 5-8" or "layers 1-2 and 5-8"."""
     spans = [str(a) if a == b else f"{a}-{b}" for a, b in runs(layers)]
     return f"layer{'s' if len(layers) > 1 else ''} {listed(spans, most=len(spans) + 1)}"
+
+
+def extreme(rows: pd.DataFrame, column: str, smallest: bool = False) -> pd.Series:
+    """Return the row whose `column` is farthest from zero, or nearest to it; rows without a value are passed over."""
+    values = rows[column].abs().to_numpy(float)
+    return rows.iloc[int(np.nanargmin(values) if smallest else np.nanargmax(values))]

@@ -41,8 +41,8 @@ def see(stack: Stack, prompts: Sequence[Sequence[int]], variants: Sequence[Varia
     """
     n, width = len(prompts), stack.models["base"].config.get_text_config().hidden_size
     crossed: list[tuple[str, Variant]] = [("tuned", "base")]
-    crossed += [("base", variant) for variant in variants]
-    crossed += [("tuned", variant) for variant in variants if variant != "tuned"]
+    crossed.extend(("base", variant) for variant in variants)
+    crossed.extend(("tuned", variant) for variant in variants if variant != "tuned")
     seen = Seen({side: torch.zeros(n, stack.layers + 1, width) for side in stack.models})
     seen.other.update({key: torch.zeros(n, stack.layers, width) for key in crossed})
 

@@ -9,7 +9,7 @@ import pandas as pd
 from mossa.analysis import Findings
 from mossa.analysis.change import paired_differences
 from mossa.analysis.distribution import describe
-from mossa.analysis.wording import brackets, count, signed
+from mossa.analysis.wording import brackets, count, extreme, signed
 from mossa.errors import DataError
 from mossa.report.colours import HUES, Style
 from mossa.report.page.chart import Chart, Panel, View, layer_axis, line
@@ -78,5 +78,5 @@ def against_chart(findings: Findings, against: Against) -> Chart:
 def _largest(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "unknown"
-    most = rows.loc[rows["median"].abs().idxmax()]
+    most = extreme(rows, "median")
     return f"{signed(most['median'])}{brackets(most['low'], most['high'])} at layer {most['layer']}"

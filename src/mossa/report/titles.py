@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
@@ -11,7 +12,7 @@ from mossa.analysis.answers import of_estimator
 from mossa.analysis.common import TUNED
 from mossa.analysis.headline import change_title, checks
 from mossa.analysis.over_tasks import LEVEL
-from mossa.analysis.wording import count, listed, number, signed
+from mossa.analysis.wording import count, extreme, listed, number, signed
 from mossa.report.colours import CEILING
 from mossa.report.select import common, reading
 
@@ -45,8 +46,9 @@ def most_apart(rows: pd.DataFrame) -> str:
     tasks = count(own["task"].nunique(), "task")
     if medians.shape[1] < 2 or medians.empty:
         return f"Similarity to the specialists, {tasks}"
-    layer = (medians.max(axis=1) - medians.min(axis=1)).idxmax()
-    words = listed(f"{model} {number(value)}" for model, value in medians.loc[layer].sort_values().items())
+    place = int(np.argmax(np.ptp(medians.to_numpy(float), axis=1)))
+    layer = medians.index[place]
+    words = listed(f"{model} {number(value)}" for model, value in medians.iloc[place].sort_values().items())
     return f"The models differ most at layer {layer}: {words} (medians, {tasks})"
 
 
@@ -101,8 +103,9 @@ def dimensionality(table: pd.DataFrame) -> str:
     grid = table.pivot_table(index="layer", columns="model", values="dimensions_99").dropna()
     if grid.shape[1] < 2 or grid.empty:
         return "Dimensions that explain 99 % of the variance"
-    layer = (grid.max(axis=1) - grid.min(axis=1)).idxmax()
-    words = [f"{_controls(name)} {value:.0f}" for name, value in grid.loc[layer].sort_values().items()]
+    place = int(np.argmax(np.ptp(grid.to_numpy(float), axis=1)))
+    layer = grid.index[place]
+    words = [f"{_controls(name)} {value:.0f}" for name, value in grid.iloc[place].sort_values().items()]
     return f"Dimensions in use differ most at layer {layer}: {listed(words)}"
 
 
@@ -116,7 +119,7 @@ def correlates(table: pd.DataFrame) -> str:
     sure = known[known["q_value"].lt(LEVEL).fillna(False)]
     if sure.empty:
         return f"Nothing surely goes along with similarity ({count(len(known), 'correlation')} tested)"
-    top = sure.loc[sure["correlation"].abs().idxmax()]
+    top = extreme(sure, "correlation")
     what = CORRELATES.get(str(top["correlate"]), str(top["correlate"]))
     return (
         f"{len(sure)} of {count(len(known), 'correlation')} are sure; strongest {signed(top['correlation'])}, "

@@ -78,7 +78,7 @@ def layers_chart(findings: Findings, estimator: str) -> Chart | None:
     sets = everything[everything["experimental"].ne(CEILING)].groupby("experimental")["task"].agg(frozenset)
     if sets.nunique() > 1 or not views:
         views.append(_layers_view(findings, everything, "each model on all its own tasks (sets differ)"))
-    inside = rows[rows["task"].isin(tasks.get(TUNED, rows["task"].unique()))]
+    inside = rows[rows["task"].isin(tasks.get(TUNED) or rows["task"].unique())]
     clusters = inside.groupby("cluster", sort=True)
     views += (
         [_layers_view(findings, part, f"of the cluster {name}") for name, part in clusters] if len(clusters) > 1 else []

@@ -97,7 +97,7 @@ def _correlates_panel(model: str, rows: pd.DataFrame) -> Panel:
         "marker": {"size": 5, "color": "--ink"},
     }  # fmt: skip
     heat = grid(cells.to_numpy(float), list(cells.columns), names, -1, 1, "correlation", diverging=True)
-    axis = {**layer_axis(list(cells.columns)), "showgrid": False}
+    axis = {**layer_axis([int(layer) for layer in cells.columns]), "showgrid": False}
     return Panel(model, [heat, dots], {"height": 110 + 24 * len(names), "xaxis": axis,
                                        "yaxis": {"autorange": "reversed"},
                                        "plot_bgcolor": "--undefined"})  # fmt: skip
@@ -147,7 +147,7 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
         return None
     order = rows[["cluster", "task"]].drop_duplicates().sort_values(["cluster", "task"])
     layers = sorted(rows["layer"].unique())
-    cells = {model: part.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
+    cells = {str(model): part.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
              for model, part in rows.groupby("experimental", sort=False)}  # fmt: skip
     views = [
         _heat_view(model if model != CEILING else "two specialists", cells[model], 0.0, 1.0)
@@ -170,7 +170,7 @@ def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> View
         else ""
     )
     heat = grid(values, list(cells.columns), list(map(str, cells.index)), low, high, label, diverging=low < 0)
-    axis = {**layer_axis(list(cells.columns)), "showgrid": False}
+    axis = {**layer_axis([int(layer) for layer in cells.columns]), "showgrid": False}
     layout = {"height": 120 + 18 * max(5, len(cells)), "xaxis": axis, "plot_bgcolor": "--undefined",
               "yaxis": {"autorange": "reversed", "dtick": 1, "tickfont": {"size": 11}}}  # fmt: skip
     return View(label, [Panel("", [heat], layout)], note)
@@ -206,7 +206,7 @@ def relations_charts(findings: Findings) -> list[Chart]:
 def _map_panel(model: str, other: str, table: pd.DataFrame) -> Panel:
     heat = grid(table.to_numpy(float), list(table.columns), list(map(str, table.index)), 0, 1, "similarity")
     heat["y"] = list(table.index)
-    axes = [{**layer_axis(list(side)), "title": {"text": f"layer of {safe(name)}"}, "showgrid": False}
+    axes = [{**layer_axis([int(layer) for layer in side]), "title": {"text": f"layer of {safe(name)}"}, "showgrid": False}
             for side, name in ((table.columns, other), (table.index, model))]  # fmt: skip
     return Panel(
         f"{model} and {other}",

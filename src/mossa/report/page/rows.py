@@ -115,7 +115,7 @@ def _exact_match(findings: Findings) -> dict[tuple[str, str], pd.Series[Any]]:
     return found
 
 
-def _similarity(findings: Findings, rows: pd.DataFrame) -> dict[tuple[str, str], pd.Series[Any]]:
+def _similarity(findings: Findings, rows: pd.DataFrame) -> dict[tuple[str, str], Any]:
     means = rows.groupby(["experimental", "task"])["value"].mean().unstack("task")
     models = [model for model in in_order(means.index) if model != CEILING]
     found = {("similarity, mean over layers", model): means.loc[model] for model in models}
