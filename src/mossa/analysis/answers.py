@@ -239,7 +239,7 @@ def gradually(row: pd.Series) -> str:
 
 def _sections(findings: Findings, model: object) -> Iterator[str]:
     """Say which sections the rule finds on the tasks the model was tuned on, or once why it names none."""
-    for row in sections_of(findings, model):
+    for row in sections_of(findings, str(model)):
         why = "" if pd.isna(row["reason"]) else str(row["reason"])
         ends = {name: row.get(f"{name}_end") for name in ("shared", "transition")}
         named = [

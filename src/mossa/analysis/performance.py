@@ -79,11 +79,10 @@ def performance_summary(table: pd.DataFrame) -> pd.DataFrame:
         known = part.dropna(subset=["gain"])
         low, high = interval(known["gain"].to_numpy(float))
         means = (known if len(known) else part)[COLUMNS[5:11]].astype(float).mean()
+        row: dict[str, object] = {"experimental": model, "held_out": held_out, "tasks": len(known)}
         rows.append(
             {
-                "experimental": model,
-                "held_out": held_out,
-                "tasks": len(known),
+                **row,
                 **{str(name): float(mean) for name, mean in means.items()},
                 "low": low,
                 "high": high,

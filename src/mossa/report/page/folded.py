@@ -147,8 +147,10 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
         return None
     order = rows[["cluster", "task"]].drop_duplicates().sort_values(["cluster", "task"])
     layers = sorted(rows["layer"].unique())
-    cells = {str(model): part.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
-             for model, part in rows.groupby("experimental", sort=False)}  # fmt: skip
+    cells = {
+        str(model): part.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
+        for model, part in rows.groupby("experimental", sort=False)
+    }
     views = [
         _heat_view(model if model != CEILING else "two specialists", cells[model], 0.0, 1.0)
         for model in in_order(cells)
@@ -206,8 +208,10 @@ def relations_charts(findings: Findings) -> list[Chart]:
 def _map_panel(model: str, other: str, table: pd.DataFrame) -> Panel:
     heat = grid(table.to_numpy(float), list(table.columns), list(map(str, table.index)), 0, 1, "similarity")
     heat["y"] = list(table.index)
-    axes = [{**layer_axis([int(layer) for layer in side]), "title": {"text": f"layer of {safe(name)}"}, "showgrid": False}
-            for side, name in ((table.columns, other), (table.index, model))]  # fmt: skip
+    sides = (([int(layer) for layer in side], name) for side, name in ((table.columns, other), (table.index, model)))
+    axes = [
+        {**layer_axis(layers), "title": {"text": f"layer of {safe(name)}"}, "showgrid": False} for layers, name in sides
+    ]
     return Panel(
         f"{model} and {other}",
         [heat],
