@@ -4,7 +4,7 @@
 
 Every row is a world with a known answer: Gaussian prompts (or Student's t with 6 degrees of freedom, for heavy tails)
 whose dimensions have variances 1, 1/2, 1/3 ..., template means with standard deviation `between` in each, and a second
-side that holds half of both. Printed are Markdown tables, which docs/similarity.md shows.
+side that holds half of both. Printed are Markdown tables, which docs/reference/similarity.md shows.
 """
 
 from __future__ import annotations

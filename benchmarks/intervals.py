@@ -1,6 +1,6 @@
 """How often 95 % intervals over tasks hold the true value, and how often tests over tasks are wrong.
 
-The tables in docs/analysis.md come from here: `python benchmarks/intervals.py`. Values over tasks are normal or
+docs/reference/analysis.md has its tables: `python benchmarks/intervals.py`. Values over tasks are normal or
 lognormal (sigma 1). The intervals: of a median, by the bootstrap (percentile) and by the sign test (what mossa gives);
 of a mean, by Student's t and by the bootstrap t. The tests: Wilcoxon's over tasks that share a cluster effect, against
 the same over cluster means.

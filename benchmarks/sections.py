@@ -1,8 +1,8 @@
 """How often the sections rule finds sections where they are and where they are not, on simulated task curves.
 
 Task curves are a shape times `--rise`, plus noise of standard deviation .05 per task and layer that is either
-independent over layers or autocorrelated (.8 from one layer to the next). The table in docs/analysis.md comes from
-here: `python benchmarks/sections.py --draws 100 --json runs/bench/sections.json`.
+independent over layers or autocorrelated (.8 from one layer to the next). docs/reference/analysis.md has its
+table: `python benchmarks/sections.py --draws 100 --json runs/bench/sections.json`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rooms of docs/architecture.md, compared with what the code imports: none missing, none upward, no circles."""
+"""The table of rooms in docs/project/architecture.md, compared with the imports: none upward, no circles."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def room(module: str) -> str:
 
 @cache
 def documented() -> list[str]:
-    """Return the rooms of the table in docs/architecture.md, in its order."""
-    text = (ROOT / "docs" / "architecture.md").read_text()
+    """Return the rooms of the table in docs/project/architecture.md, in its order."""
+    text = (ROOT / "docs" / "project" / "architecture.md").read_text()
     table = text.split("| room | holds |", 1)[1].split("\n\n", 1)[0]
     return [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)(?:/|\.py)`", line.split("|")[1])]
 

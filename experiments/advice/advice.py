@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LayerAdvice:
-    """The layers to adapt for new tasks, from the results of a study; the rules are in docs/advice.md.
+    """The layers to adapt for new tasks, from the results of a study; the rules are in docs/explanation/advice.md.
 
     `found` holds everything; `layers` count from 1. Raises `DataError` if the results hold no tuned model `model`.
     """

@@ -1,4 +1,4 @@
-"""Which layers to adapt: the section map as advice, by a rule written down in docs/advice.md."""
+"""Which layers to adapt: the section map as advice, by a rule written down in docs/explanation/advice.md."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def advise(findings: Findings, model: str | None = None) -> Advice:
 
 
 def rank_layers(differences: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per layer of differences `[T, L]`, model minus base: see `COLUMNS` and docs/advice.md.
+    """Return one row per layer of differences `[T, L]`, model minus base: see `COLUMNS` and docs/explanation/advice.md.
 
     `rise` is the median over tasks, `lead` that of what is left when each task's mean over layers is taken off, both
     with their 95 % interval over tasks. `p_value` is the signed-rank test of the lead, `q_value` adjusted over layers.

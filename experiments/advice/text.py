@@ -19,7 +19,8 @@ NAMES = {
 }
 CAUTION = (
     "Caution: where this rule was put to the test (TinyFLAN, six new tasks), the layers it advised were worse than as "
-    "many random ones. Test it on your study with: python -m experiments.advice STUDY --validate. See docs/advice.md."
+    "many random ones. Test it on your study with: python -m experiments.advice STUDY --validate. "
+    "See docs/explanation/advice.md."
 )
 MEASURES = {"loss": "test loss", "accuracy": "exact match"}
 

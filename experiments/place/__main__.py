@@ -1,4 +1,4 @@
-"""`python -m experiments.place`: does a reading point at the layer that does it? See docs/place.md."""
+"""`python -m experiments.place`: does a reading point at the layer that does it? See docs/explanation/place.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outcome: every contestant against what was planted, by the rules in docs/place.md."""
+"""The outcome: every contestant against what was planted, by the rules in docs/explanation/place.md."""
 
 from __future__ import annotations
 

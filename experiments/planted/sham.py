@@ -2,7 +2,7 @@
 
 A null for "the base holds the task" has to say nothing where the base was not taught the task: there the base should be
 as close to the control as to its sham. And the distance above it should tell taught tasks from others at least as well
-as the plain similarity does. Run with `python -m experiments.planted.sham`; docs/analysis.md reports the outcome.
+as the plain similarity does. Run: `python -m experiments.planted.sham`. See docs/reference/analysis.md.
 """
 
 from __future__ import annotations

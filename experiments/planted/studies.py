@@ -23,7 +23,7 @@ LAYERS = (3, 4, 5, 6, 7)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the trial found, as tables; docs/tinyflan.md has the rules.
+    """What the trial found, as tables; docs/explanation/tinyflan.md has the rules.
 
     `controls`: what every control learned; `excluded`: which are not read; `readings`: every value; `verdicts`: the
     tests; `crossed`: task by task; `rivals`: against the best rival; `experimental`: does E rise to the controls;

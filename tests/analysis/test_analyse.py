@@ -11,7 +11,7 @@ from mossa.analysis import Findings, analyse
 from mossa.errors import DataError
 from tests.analysis.worlds import ramp, world
 
-DOCS = Path(__file__).parents[2] / "docs" / "analysis.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "analysis.md"
 
 
 def frames(findings: Findings) -> dict[str, pd.DataFrame]:
@@ -225,4 +225,4 @@ def test_the_documentation_lists_every_table_with_its_columns():
     for name, table in frames(analyse({})).items():
         if len(table.columns):
             columns = ", ".join(f"`{column}`" for column in table.columns)
-            assert f"| `{name}` | {columns} |" in text, f"docs/analysis.md should say: | `{name}` | {columns} |"
+            assert f"| `{name}` | {columns} |" in text, f"the page should say: | `{name}` | {columns} |"

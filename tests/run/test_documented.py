@@ -26,4 +26,4 @@ def documented_columns(page: str, table: str) -> set[str]:
 def test_tables_have_the_columns_that_are_told(finished: tuple[Path, Ran], table: str) -> None:
     folder, _ = finished
     written = pd.read_parquet(folder / "runs" / "small" / "results" / f"{table}.parquet")
-    assert set(written.columns) == documented_columns("architecture.md", table)
+    assert set(written.columns) == documented_columns("project/architecture.md", table)

@@ -24,7 +24,7 @@ from tests.small import make_tokenizer
 def test_the_tables_say_what_the_documentation_says(finished: tuple[Path, Ran]) -> None:
     folder, _ = finished
     found = tables(folder)
-    documented = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    documented = (Path(__file__).parents[2] / "docs" / "project" / "architecture.md").read_text()
     for name in ("similarity", "difference", "evaluation", "adapters", "spectrum", "tasks"):
         section = documented.split(f"`{name}`: one row per")[1].split("\n\n`")[0].split("## Units")[0]
         columns = [

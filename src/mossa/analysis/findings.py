@@ -35,7 +35,7 @@ class Findings:
     """Every table of the analysis, the answers in sentences, and what could not be answered.
 
     `estimator` is the similarity that was read and `beside` the paper's plain CKA reported next to it (null if the
-    run lacks it). The columns of each table are listed in docs/analysis.md. `projection`, `separability`, `affinity`
+    run lacks it). docs/reference/analysis.md lists the columns of each table. `projection`, `separability`, `affinity`
     and `layer_map` are handed through from the tables of the run.
     """
 

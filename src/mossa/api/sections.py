@@ -33,7 +33,7 @@ class Section:
 
 @dataclass(frozen=True, repr=False)
 class Sections:
-    """The sections of one model that the rule of docs/analysis.md finds; one that cannot be told apart is None.
+    """The sections of one model by the rule of docs/reference/analysis.md; one that cannot be told apart is None.
 
     `identifiable` means that all three are there, and `reason` says why not. `gradual` holds the layers between which a
     rise without flats makes its way. `p_value` is that of the curve without sections that is the hardest to reject.

@@ -33,7 +33,7 @@ OTHERWISE = {
 
 
 class Tables:
-    """The tables of docs/architecture.md, one property each; each access returns the table itself, not a copy."""
+    """The tables of docs/project/architecture.md, one property each; an access returns the table itself, no copy."""
 
     record: Record
     status: dict[str, Status]
