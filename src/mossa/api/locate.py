@@ -79,7 +79,7 @@ def locate(
     `tuned`: a model with an adapter of PEFT on it (then `base` may be None, or the model it was put on), or a whole
     model tuned from `base`. Neither is changed. `readings`: of `one-layer-change`, `answer-gain` and `graft`; default:
     all, or the first alone without `targets`. `templates`: one label per prompt, to compare within templates. `parts`,
-    `window`, `null`: see docs/explanation/place.md; others as in `represent`. Raises `ModelError` for models that are not
+    `window`, `null`: see docs/explanation/place.md, others as in `represent`. Raises `ModelError` for models not
     built alike, `DataError` for prompts and readings that cannot be used.
     """
     from mossa.place import Stack, locate_update
