@@ -144,7 +144,7 @@ def training(
         Budget(steps=total),
         0,
         adapter,
-        on_step=lambda _done, _total: ticks.append(finish(base.device)),
+        on_step=lambda *_: ticks.append(finish(base.device)),
         allowance=allowance,
     )
     whole, warm = (training_work(examples, steps, recipe, 0, shape, base.device.type) for steps in (total, WARM))

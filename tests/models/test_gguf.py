@@ -296,7 +296,10 @@ def test_a_study_runs_on_a_gguf_and_stays_done_when_the_file_moves(
     said: list[str] = []
     finished = run_study(prepared(tiny), Means("cpu", 1), say=said.append)
     assert not finished.failed and len(finished.done) == len(finished.prepared.units)
-    assert said == [f"tiny.gguf is brought to float32 once, and kept in {cache_folder()}."]
+    assert said == [
+        "Rehearsing with the base on two prompts (--no-rehearsal leaves it out).",
+        f"tiny.gguf is brought to float32 once, and kept in {cache_folder()}.",
+    ]
     assert not any("quantization" in file.read_text() for file in tmp_path.glob("runs/**/adapter_config.json"))
     moved = tmp_path / "moved.gguf"
     moved.write_bytes(tiny.read_bytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from mossa.errors import ModelError
+from mossa.errors import ModelError, ModelNote
 from mossa.models.adapters import loaded_adapter, new_adapter, save_adapter
 from mossa.models.base import LoadedBase, load_base
 from mossa.study.recipe import Lora
@@ -179,8 +180,10 @@ def attach(base: LoadedBase, folder: Path) -> None:
     """Load the adapter: it computes something, or is refused with a sentence; either way the base is as it was."""
     before = mark(base)
     try:
-        with loaded_adapter(base, folder) as adapted, torch.no_grad():
+        with warnings.catch_warnings(record=True) as noted, loaded_adapter(base, folder) as adapted, torch.no_grad():
+            warnings.simplefilter("always", ModelNote)
             assert adapted(TOKENS).logits.shape == (1, TOKENS.shape[1], 96)
+        assert all(20 < len(str(note.message)) < 1000 for note in noted)
     except ModelError as refused:
         assert 20 < len(str(refused)) < 1000
     assert mark(base) == before

@@ -98,6 +98,20 @@ def test_a_value_has_the_standard_error_of_a_ratio_over_prompts() -> None:
     assert ratio(gains, tokens, 0.3**2).standard_error == pytest.approx((found.standard_error**2 + 0.09) ** 0.5)
 
 
+def test_too_few_finite_losses_give_the_reason(adapted, data, monkeypatch: pytest.MonkeyPatch) -> None:
+    def three_finite(*given: Any) -> Any:
+        losses = exchanged_losses(*given)
+        losses[3:, 1] = np.inf
+        return losses
+
+    monkeypatch.setattr("mossa.place.graft.exchanged_losses", three_finite)
+    found = graft(Stack(None, adapted), data)
+    assert found.gain is None and len(found.rows) == 5 * LAYERS
+    for row in found.rows:
+        assert row["value"] is None and row["n"] == 3
+        assert row["reason"] == "only 3 prompts have finite losses; 4 are needed"
+
+
 def test_windows_are_the_layers_around_and_those_that_suffice_are_found(base, adapted, data) -> None:
     found = graft(Stack(None, adapted), data, window=3)
     merged = copy.deepcopy(adapted).merge_and_unload()

@@ -97,9 +97,23 @@ REFUSED: dict[str, tuple[Callable[[Any], tuple[Any, Any]], str]] = {
     "another number of layers": (lambda base: (base, make_base(3)), "the base has 4 layers and the tuned model 3"),
     "another architecture": (lambda base: (base, make_base(4, "gpt2")), r"outside the layers, .*: the base has"),
     "other shapes": (lambda base: (base, _wider(base)), r"layer 2, mlp\.up_proj\.weight: the base has \(48, 32\)"),
+    "another format": (
+        lambda base: (base, copy.deepcopy(base).float()),
+        "the base is in float64, the tuned model in float32. Load both in one format",
+    ),
+    "a format of one layer": (
+        lambda base: (base, _single(base)),
+        r"layer 2, mlp\.up_proj\.weight: the base is in float64, the tuned model in bfloat16",
+    ),
     "a merged adapter": (_merged, "merged into the weights. Call unmerge_adapter"),
     "no base": (lambda base: (None, base), "base is None"),
 }
+
+
+def _single(base: Any) -> Any:
+    model = copy.deepcopy(base)
+    model.model.layers[1].mlp.up_proj.to(torch.bfloat16)
+    return model
 
 
 def _wider(base: Any) -> Any:

@@ -90,7 +90,7 @@ def test_losses_and_gradients_do_not_cross_the_border_either() -> None:
     alone = [token_losses(model, [each], device)[0][0] for each in given]
     assert losses == pytest.approx(alone, rel=1e-5)
     weight = model.model.layers[0].self_attn.qkv_proj.weight
-    backward(model, given, device, token_budget=10_000)
+    backward(model, given, device, tokens=10_000)
     together, weight.grad = weight.grad, None
     for each in given:
         ids = torch.tensor([each.tokens])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +55,10 @@ def mossa(folder: Path, *words: str, module: str = "mossa.cli") -> Ran:
     return Ran(done.returncode, output)
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """Start `mossa` with these words in `folder`, and do not wait for it."""
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Start `mossa` with these words in `folder`; at the end of the block it is killed if it still runs."""
+    with subprocess.Popen(
         arguments(*words),
         cwd=folder,
         env=environment(),
@@ -62,7 +66,12 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def run_again(folder: Path, *overrides: str) -> tuple[set[str], dict[str, str], list[str]]:

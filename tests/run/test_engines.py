@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.run.command import Ran, assert_same, environment, mossa, start, tables
+from tests.run.command import Ran, assert_same, environment, mossa, started, tables
 
 UNITS = "runs/small/units"
 
@@ -42,15 +42,21 @@ def units_done(ran: Ran) -> int:
 def test_four_shards_do_each_unit_once_also_when_one_is_killed(settings: dict, finished, tmp_path: Path) -> None:
     """All start at once; the one that trains `sft` is killed while it holds the claim."""
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
-    shards = [start(tmp_path, "run", "small.yaml", "--workers", "1", "--shard", f"{k}/4") for k in range(1, 5)]
-    wait_for(lambda: list((tmp_path / UNITS / ".work").glob("train-*")) or (tmp_path / UNITS / "train/sft").exists())
-    claimed = tmp_path / "runs/small/.claims/train/sft"
-    wait_for(lambda: claimed.is_file())
-    holder = re.search(r'"process": (\d+)', claimed.read_text())
-    victim = next((shard for shard in shards if holder and shard.pid == int(holder[1])), shards[0])
-    victim.kill()
-    ran = [ended(shard) for shard in shards if shard is not victim]
-    lost = ended(victim)
+    with ExitStack() as stack:
+        shards = [
+            stack.enter_context(started(tmp_path, "run", "small.yaml", "--workers", "1", "--shard", f"{k}/4"))
+            for k in range(1, 5)
+        ]
+        wait_for(
+            lambda: list((tmp_path / UNITS / ".work").glob("train-*")) or (tmp_path / UNITS / "train/sft").exists()
+        )
+        claimed = tmp_path / "runs/small/.claims/train/sft"
+        wait_for(lambda: claimed.is_file())
+        holder = re.search(r'"process": (\d+)', claimed.read_text())
+        victim = next((shard for shard in shards if holder and shard.pid == int(holder[1])), shards[0])
+        victim.kill()
+        ran = [ended(shard) for shard in shards if shard is not victim]
+        lost = ended(victim)
     assert [shard.code for shard in ran] == [0, 0, 0] and lost.code == -signal.SIGKILL
     landed = len(list((tmp_path / UNITS).glob("*/*/manifest.json")))
     told = len(re.findall(r"^\[\d+/\d+\]", lost.output, re.M))
@@ -87,10 +93,12 @@ def ray_cluster() -> Iterator[subprocess.Popen[str]]:
 def test_ray_on_two_nodes_survives_a_killed_worker_and_a_lost_node(settings: dict, finished, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
-    with ray_cluster() as cluster:
+    with ray_cluster() as cluster, ExitStack() as stack:
         assert cluster.stdout is not None and cluster.stdin is not None
         address = cluster.stdout.readline().strip()
-        process = start(tmp_path, "run", "small.yaml", "--no-report", "--engine", "ray", "--address", address)
+        process = stack.enter_context(
+            started(tmp_path, "run", "small.yaml", "--no-report", "--engine", "ray", "--address", address)
+        )
         wait_for(lambda: len(list((tmp_path / UNITS / ".work").glob("train-*"))) == 2)
         actors = [
             int(path.name)

@@ -105,4 +105,4 @@ def test_rows_that_only_look_alike_are_not_told() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cka(alike, Z)
-        compare(far, {"one": np.concatenate([Z, Z[:2]])}, non_finite="drop")
+        compare({"one": np.concatenate([Z, Z[:2]])}, far, non_finite="drop")

@@ -70,7 +70,7 @@ def test_shifts_that_are_rounding_lose_their_value_and_nothing_else_does() -> No
     base, control = arrays(0.1)
     _, sft = arrays(0.5, seed=1)
     estimators = ["cka-linear", "shift-cka-linear"]
-    rows = compare(control, {"sft": sft, "other": control}, estimators, origin=base).similarity
+    rows = compare({"sft": sft, "other": control}, control, estimators, origin=base).similarity
     kept = without_rounded(rows, "control", rounded_layers(base, {"control": control, "sft": sft}))
     for row, before in zip(kept, rows, strict=True):
         drowned = row["estimator"] == "shift-cka-linear" and row["model"] == "sft"

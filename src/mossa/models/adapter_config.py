@@ -128,7 +128,7 @@ def check_named_base(folder: Path, base: Any, adapter: str) -> None:
     """Note it if an adapter's configuration names another base than the one it is put on."""
     named = _read(folder / "adapter_config.json", adapter).get("base_model_name_or_path")
     here = str(base.name_or_path)
-    if isinstance(named, str) and named and here and _short_name(named) != _short_name(here):
+    if isinstance(named, str) and named.strip() and here and _short_name(named) != _short_name(here):
         note(f"adapter {adapter} was made for the base {_short(named)} by its own configuration; here it is on {here}.")
 
 

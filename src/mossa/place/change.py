@@ -82,7 +82,7 @@ def one_layer_change(
             base, tuned = pairs[side]
             rows += _each(stack, f"relative-change{said}{name}", n, _relative(tuned - base, base))
         (b_on_t, t_on_t), (b_on_b, t_on_b) = pairs["tuned"], pairs["base"]
-        rows += _each(stack, f"change-interaction{name}", n, _relative(t_on_t - b_on_t - t_on_b + b_on_b, b_on_t))
+        rows += _each(stack, f"change-interaction{name}", n, _relative((t_on_t - b_on_t) - (t_on_b - b_on_b), b_on_t))
     return rows
 
 

@@ -20,7 +20,8 @@ ENDS = 0  # stands for the layers' place where embeddings, final norm and head a
 def changed_layers(base: Any, tuned: Any) -> tuple[bool, ...]:
     """Return for 0..L whether `tuned` has other weights there than `base`; 0 is everything outside the L blocks.
 
-    Raises `ModelError` with the layer and the weight if the two are not built alike, or if an adapter is merged.
+    Raises `ModelError` with the layer and the weight if the two are not built alike or not of one dtype, or if an
+    adapter is merged.
     """
     mine, theirs = blocks_of(base), blocks_of(tuned)
     if len(mine) != len(theirs):
@@ -34,13 +35,25 @@ def _differ(base: nn.Module, tuned: nn.Module, layer: int, skip: tuple[nn.Module
     for name in sorted(one.keys() | other.keys()):
         shapes = [tuple(side[name].shape) if name in side else None for side in (one, other)]
         if shapes[0] != shapes[1]:
-            where = f"layer {layer}" if layer else "outside the layers"
             raise ModelError(
-                f"{where}, {name}: the base has {shapes[0] or 'no such weight'}, the tuned model "
+                f"{_where(layer)}, {name}: the base has {shapes[0] or 'no such weight'}, the tuned model "
                 f"{shapes[1] or 'none'}. Layers can be exchanged only between a base and a model tuned from it."
+            )
+        if one[name].dtype != other[name].dtype:
+            raise ModelError(
+                f"{_where(layer)}, {name}: the base is in {_format(one[name])}, the tuned model in "
+                f"{_format(other[name])}. Load both in one format, such as dtype=torch.float32."
             )
     adapted = any(_acts(module) for module in _modules(tuned, skip))
     return adapted or any(not _same(weight, other[name]) for name, weight in one.items())
+
+
+def _where(layer: int) -> str:
+    return f"layer {layer}" if layer else "outside the layers"
+
+
+def _format(weight: torch.Tensor) -> str:
+    return str(weight.dtype).removeprefix("torch.")
 
 
 def _modules(module: nn.Module, skip: tuple[nn.Module, ...]) -> Iterator[nn.Module]:

@@ -62,6 +62,9 @@ def graft(
     if not players:
         return Grafted([nothing(layer, title, n) for title in titles for layer in layers], None)
     value = _Game(stack, examples, contrasts, spans, variant)
+    if value.n < FEWEST:
+        reason = f"only {value.n} prompts have finite losses; {FEWEST} are needed"
+        return Grafted(undefined(layers, titles, value.n, reason), None)
     whole = value(_alone(frozenset(players)))
     if whole.low is None or whole.low <= 0:
         reason = f"no gain to share: {whole.value:+.3f} nats per target token [{whole.low:+.3f}, {whole.high:+.3f}]"

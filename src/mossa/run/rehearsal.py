@@ -50,6 +50,7 @@ def rehearse(study: Study, tasks: Sequence[Task], device: str, tell: Callable[[s
     The shortest and the longest prompt that fit are represented alone, together, and after a beginning that they share.
     What the loads report goes to `tell`. Raises `MossaError` for whatever would fail or differ beyond rounding.
     """
+    from mossa.models.converted import readable
     from mossa.models.shelf import Shelf
     from mossa.training.evaluate import evaluate
     from mossa.training.train import train_adapter
@@ -57,6 +58,7 @@ def rehearse(study: Study, tasks: Sequence[Task], device: str, tell: Callable[[s
     shelf = Shelf(study.base, device)
     with noting(tell), tempfile.TemporaryDirectory() as folder:
         with _doing("loading the base"):
+            readable(study.base, weights=True, say=tell)  # bringing a GGUF over takes long, and loading is silent
             base = shelf.base
         with _doing("encoding prompts"):
             examples = _two(shelf.format(study.prompt), tasks)
