@@ -84,8 +84,8 @@ def test_validate_lists_everything_it_can_find(base_folder, task_folder: Path, t
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("tasks.source=./nowhere", "is not a folder"),
-        ("tasks.source=flan", "neither a folder nor a collection"),
+        ("tasks.source=./nowhere", "is neither a folder nor a file"),
+        ("tasks.source=flan", "neither a folder, a file nor a collection"),
         ("base.model=nobody/nothing", "cannot be loaded"),
         ("tasks.only=[frist]", "Did you mean 'first'?"),
         ("name=../out", "cannot be the name of a study"),
@@ -127,7 +127,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         (
             "task1",
             [f"task{i}" for i in range(10, 30)],
-            "Did you mean 'task21' or 'task19' or 'task18'? There are 20 choices in all.",
+            "Did you mean 'task10' or 'task11' or 'task12'? There are 20 choices in all.",
         ),
         ("zzz", [f"task{i}" for i in range(10, 30)], "The choices are: task10, task11, "),
         ("zzz", [], "The choices are: (none)."),

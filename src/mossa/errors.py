@@ -61,9 +61,11 @@ def noting(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def choices(value: str, options: Iterable[str]) -> str:
-    """Return a sentence that names the nearest options to `value`, if any, and lists all where they are few."""
+    """Return a sentence that names the options that begin with `value` or are near it, and lists all where they are few."""
     known = sorted(options)
-    near = difflib.get_close_matches(value, known, n=1 if len(known) <= FEW else 3, cutoff=0.6)
+    begun = sorted((option for option in known if value and option.startswith(value)), key=len)
+    alike = difflib.get_close_matches(value, known, n=3, cutoff=0.6)
+    near = list(dict.fromkeys([*begun, *alike]))[: 1 if len(known) <= FEW else 3]
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     if len(known) <= FEW:
         return f"{hint}The choices are: {', '.join(known) if known else '(none)'}."

@@ -51,6 +51,8 @@ def test_two_models_are_compared_on_texts(finished: tuple[Path, Ran], settings: 
     pair = mossa.compare_models(settings["base"]["model"], *adapters, texts, device="cpu", say=said.append)
     assert pair.prompts == 8 and len(pair.rows) == 3 * 2 and len(said) == 3
     shown = repr(pair)
-    assert f"{pair.rows['experimental'].iloc[0]:.3f}" in shown and "8 prompts, 0 skipped" in shown
+    assert (
+        f"{pair.rows['experimental'].iloc[0]:.3f}" in shown and "8 prompts, 0 repeated and left out, 0 skipped" in shown
+    )
     with pytest.raises(DataError, match="needs at least 4"):
         mossa.compare_models(settings["base"]["model"], *adapters, texts[:3], device="cpu")

@@ -88,7 +88,7 @@ def test_the_model_is_restored_after_an_error() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "sentence"),
     [
-        ({"prompts": "one text"}, DataError, "prompts is one text"),
+        ({"prompts": "one text"}, DataError, "prompts is one str; give a list of texts, such as [prompt]."),
         ({"prompts": ["one " * 200]}, DataError, "Set prompt.too_long to"),
         ({"too_long": "skip"}, DataError, "would leave rows out"),
         ({"template": "nothing"}, StudyError, "has not {prompt} once"),

@@ -72,7 +72,9 @@ def test_status_says_what_the_command_says(folder: Path, study: mossa.Study) -> 
     assert study.status().todo == 0 and "Everything is done." in repr(study.status())
     changed = mossa.Study.load(folder / "small.yaml", "control.budget={steps: 3}", runs=folder / "runs").status()
     printed = command(folder, "status", "small.yaml", "-s", "control.budget={steps: 3}")
-    assert repr(changed).splitlines()[1:] == printed.splitlines()[1:-1]  # the first line is the folder, as it was given
+    *table, report, following = printed.splitlines()
+    assert repr(changed).splitlines()[1:] == table[1:]  # the first line is the folder, as it was given
+    assert report == "Report: runs/small/report/index.html" and following.startswith("Next: mossa run small.yaml")
     stale = changed.units[changed.units["state"] == "stale"]
     assert set(stale["step"]) >= {"train", "represent", "compare"} and stale["why"].notna().all()
 

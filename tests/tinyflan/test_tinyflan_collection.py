@@ -129,7 +129,7 @@ def test_answers_are_spread_so_that_no_constant_does_well(name: str) -> None:
 
 
 def test_an_unknown_task_gives_the_choices() -> None:
-    with pytest.raises(DataError, match=r"no task 'film'. Did you mean 'films'\? The choices are: .*translate"):
+    with pytest.raises(DataError, match=r"no task 'film'. Did you mean 'films'\? There are 60 choices in all"):
         load_tasks(["film"])
 
 

@@ -130,6 +130,10 @@ def locate_files(
     from mossa.tasks.folder import read_whole
 
     tell = say or (lambda _line: None)
+    if not Path(tasks).exists():
+        raise DataError(
+            f"--tasks {tasks}: there is no such file or folder. Give a file of examples, or a folder of such files."
+        )
     found = read_whole(Path(tasks))
     settings = checked(Base, model=resolve(base, Path()), dtype=dtype)
     form = checked(Prompt, template=template, system=system, cutoff=cutoff)

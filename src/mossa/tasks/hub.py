@@ -74,9 +74,10 @@ def hub_tables(
             + by_hand("dataset", repository, revision)
         )
     if not paths:
+        of_config = [folder for folder in folders if folder.startswith(f"{named}/")]
         raise DataError(
             f"{_named(repository, revision)} has no split {named}/{split}. "
-            f"{choices(f'{named}/{split}', folders or listed)} {hint}"
+            f"{choices(f'{named}/{split}', of_config or folders or listed)} {hint}"
         )
     return list(hub_files(repository, revision, paths[:1] if one else paths).values())
 
