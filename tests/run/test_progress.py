@@ -38,15 +38,17 @@ def test_the_time_left_is_told_from_the_first_unit_of_a_kind_on(monkeypatch: pyt
     ]:
         clock[0] = now
         done(shown, queue, name, seconds)
-    clock[0] = 481
-    done(shown, queue, "compare/a", 2)
-    # two workers: a second of work takes half a second of the clock
+    for now, name in [(481, "compare/a"), (511, "compare/b"), (512, "compare/c")]:
+        clock[0] = now
+        done(shown, queue, name, 2)
+    # two workers: a second of work takes half a second of the clock. Nothing is told a second after the last line.
     assert console.file.getvalue().splitlines() == [
-        "[1/7] train sft: 600.0 s",
-        "[2/7] train a: 120.0 s, about 2 min left, compare apart",
-        "[3/7] train b: 120.0 s, about 60 s left, compare apart",
-        "[4/7] train c: 120.0 s",
-        "[5/7] compare a: 2.0 s, about 2 s left",
+        "[1/7] train: 1 done, 3 left",
+        "[2/7] train: 2 done, 2 left, about 2 min left, compare apart",
+        "[3/7] train: 3 done, 1 left, about 60 s left, compare apart",
+        "[4/7] train: 4 done, 0 left",
+        "[6/7] compare: 2 done, 1 left, about 1 s left",
+        "[7/7] compare: 3 done, 0 left",
     ]
 
 

@@ -59,7 +59,7 @@ def study(base: Path, tasks: Path, name: str, **prompt: Any) -> Study:
 def run(prepared: Prepared) -> list[str]:
     said: list[str] = []
     assert not run_study(prepared, Means("cpu", 1), say=said.append).failed
-    return said
+    return [line for line in said if not line.startswith("Rehearsing")]
 
 
 def test_a_study_goes_on_as_it_was_rendered_when_planned(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,7 @@ def test_a_run_in_a_log_tells_of_trainings_and_evaluations(
     base_folder: Any, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.02)
+    monkeypatch.setattr(progress, "SILENCE", float("inf"))
     study = Study.model_validate(
         {
             "name": "log",
@@ -97,4 +99,6 @@ def test_a_run_in_a_log_tells_of_trainings_and_evaluations(
     text = console.file.getvalue()
     assert re.search(r"^train control-first-seed0: step \d+ of 40, loss \d\.\d{4}", text, re.MULTILINE)
     ended = [line for line in text.splitlines() if line.startswith("[")]
-    assert len(ended) == len(finished.prepared.units)
+    steps = Counter(unit.step for unit in finished.prepared.units.values())
+    told = [re.match(r"\[\d+/\d+\] (\w+): (\d+) done, 0 left", line) for line in ended]
+    assert sorted((line[1], int(line[2])) for line in told if line) == sorted(steps.items()) and len(told) == len(steps)

@@ -1,4 +1,7 @@
-"""What a person sees while a study runs: bars on a terminal; in a log a line per step, one a minute for long units."""
+"""What a person sees while a study runs: bars on a terminal, few lines in a log.
+
+In a log a step of the study has a line when it ends, and one per half minute before; a long unit has one a minute.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,8 @@ from mossa.run.queue import Queue
 from mossa.run.run import Finished, Means, Prepared, run_study
 from mossa.units.unit import Unit
 
-EVERY = 60.0  # seconds between two lines about a unit, outside a terminal
-
-SILENCE = 30.0  # seconds after which a log gets a line although no step has ended
+EVERY = 60.0  # seconds between two lines of a log about one unit
+SILENCE = 30.0  # seconds after which a unit that ends gets its step a line although more of the step are left
 
 
 def run_shown(
@@ -80,6 +82,12 @@ def _counted(queue: Queue) -> str:
     return ", ".join(f"{step} {count - left[step]}/{count}" for step, count in total.items() if left[step])
 
 
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 @dataclass
 class _UnderWay:
     """A unit that somebody is doing: since when, how far it is, and how far it was when that was first told."""
@@ -107,12 +115,6 @@ class _UnderWay:
         return line
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 class Display:
     """Shows what the engine does; `total` is the number of units this run will do."""
 
@@ -129,26 +131,11 @@ class Display:
     def event(self, event: Event, queue: Queue) -> None:
         """Show one event."""
         if isinstance(event, Outcome):
-            if event.state == "damaged":
-                self.total = self.finished + len(queue.todo)
-            self.finished = self.total - len(queue.todo)  # so what other shards did is counted, and what is left out
-            if event.state == "done":
-                self.seconds.setdefault(_kind(queue.units[event.identifier]), []).append(event.seconds)
-            self.under_way.pop(event.identifier, None)
-            if self.bars is None:
-                self._line(event, queue)
-            else:
-                self._remove(event.identifier)
-                said = f"units{self._remaining(queue)}; {_counted(queue)}"
-                self.bars.update(self.overall, completed=self.finished, total=self.total, description=said)
-        elif self.bars is not None:
-            if isinstance(event, Started):
-                self.rows[event.unit.id] = self.bars.add_task(event.unit.title, total=None)
-            elif event.identifier in self.rows:
-                self.bars.update(self.rows[event.identifier], completed=event.done, total=event.total)
+            self._ended(event, queue)
         elif isinstance(event, Started):
-            now = time.monotonic()
-            self.under_way[event.unit.id] = _UnderWay(event.unit, now, now)
+            self._begun(event.unit)
+        elif self.bars is not None and event.identifier in self.rows:
+            self.bars.update(self.rows[event.identifier], completed=event.done, total=event.total)
         elif event.identifier in self.under_way:
             self.under_way[event.identifier].advance(event, time.monotonic())
 
@@ -196,6 +183,28 @@ class Display:
         while not ended.wait(min(1.0, EVERY)):
             self.tick()
 
+    def _begun(self, unit: Unit) -> None:
+        if self.bars is not None:
+            self.rows[unit.id] = self.bars.add_task(unit.title, total=None)
+        else:
+            now = time.monotonic()
+            self.under_way[unit.id] = _UnderWay(unit, now, now)
+
+    def _ended(self, outcome: Outcome, queue: Queue) -> None:
+        if outcome.state == "damaged":
+            self.total = self.finished + len(queue.todo)
+        self.finished = self.total - len(queue.todo)  # so what other shards did is counted, and what is left out
+        if outcome.state == "done":
+            self.seconds.setdefault(_kind(queue.units[outcome.identifier]), []).append(outcome.seconds)
+        if self.bars is None:
+            self.under_way.pop(outcome.identifier, None)
+            self._line(outcome, queue)
+            return
+        if outcome.identifier in self.rows:
+            self.bars.remove_task(self.rows.pop(outcome.identifier))
+        said = f"units{self._remaining(queue)}; {_counted(queue)}"
+        self.bars.update(self.overall, completed=self.finished, total=self.total, description=said)
+
     def _line(self, outcome: Outcome, queue: Queue) -> None:
         """Say how far a step is, if it has ended or nothing was said for a while."""
         if outcome.state != "done":
@@ -223,7 +232,3 @@ class Display:
         unknown = sorted({step for step, _ in left.keys() - known})
         without = f", {' and '.join(unknown)} apart" if unknown else ""
         return f", about {_duration(work / spent * (time.monotonic() - self.started))} left{without}"
-
-    def _remove(self, identifier: str) -> None:
-        if self.bars is not None and identifier in self.rows:
-            self.bars.remove_task(self.rows.pop(identifier))
