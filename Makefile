@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGE := $(VENV)/.package
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -9,10 +10,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 setup: $(STAMP)
 
-# torch first and by its exact version: on machines that keep a CPU build at hand, nothing larger is fetched.
-$(STAMP): pyproject.toml constraints.txt
+# mossa alone. torch first and by its exact version: on machines that keep a CPU build at hand, nothing larger is fetched.
+$(PACKAGE): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) -e .
+	touch $(PACKAGE)
+
+# and what tests, lint and documentation need
+$(STAMP): $(PACKAGE)
 	$(PIP) -e '.[test,lint,docs]'
 	touch $(STAMP)
 
@@ -44,7 +50,7 @@ docs: setup
 	@echo "Documentation: docs/_build/html/index.html"
 
 # A whole study on the embedded collection; ends by printing where the report is.
-demo: setup
+demo: $(PACKAGE)
 	$(BIN)/mossa run demo
 
 # Every benchmark for the CPU, with the peers it compares with; JSON in runs/bench. BENCH_TASKS: a folder of *.jsonl.
