@@ -61,11 +61,7 @@ def noting(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def choices(value: str, options: Iterable[str]) -> str:
-<<<<<<< HEAD
     """Return a sentence with the options that begin with `value` or are near it, and all of them where they are few."""
-=======
-    """Return a sentence that names what begins with `value` or is near it, and lists all options where they are few."""
->>>>>>> fixa
     known = sorted(options)
     begun = sorted((option for option in known if value and option.startswith(value)), key=len)
     alike = difflib.get_close_matches(value, known, n=3, cutoff=0.6)
