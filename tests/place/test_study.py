@@ -19,8 +19,8 @@ from mossa.tasks.split import Limits
 from mossa.tasks.task import Example, Task
 from mossa.units.place import located
 from tests.run.command import mossa as run_mossa
-from tests.run.command import tables
-from tests.small import make_tokenizer
+from tests.run.command import run_again, tables
+from tests.small import make_tokenizer, save_tasks
 
 
 def test_a_study_the_command_line_and_python_say_the_same(finished, settings: dict, tmp_path: Path) -> None:
@@ -59,6 +59,28 @@ def _test_examples(folder: Path, task: str) -> list[dict[str, str]]:
     study: dict[str, Any] = yaml.safe_load((folder / "small.yaml").read_text())
     found = load_folder(Path(study["tasks"]["source"]), Limits(48, 8, 24), 0, [task])[0]
     return [{"inputs": example.prompt, "targets": example.target} for example in found.test]
+
+
+def test_a_task_of_which_no_example_fits_gives_rows_with_the_reason(settings: dict, tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    source = save_tasks(tmp_path / "tasks")
+    file = source / "second.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("\n".join(json.dumps(line | {"inputs": line["inputs"] + " one" * 200}) for line in lines))
+    study = {
+        **{name: settings[name] for name in ("name", "base", "place")},
+        "tasks": {**settings["tasks"], "source": str(source), "only": ["first", "second"]},
+        "recipe": {**settings["recipe"], "budget": {"steps": 2}},
+        "control": {"seeds": [0]},
+        "experimental": {"sft": {"mixture": "all"}},
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(study))
+    done, failed, _ = run_again(tmp_path)
+    assert "place/sft@second" in done, failed
+    rows = pd.read_parquet(tmp_path / "runs/small/units/place/sft@second/place.parquet")
+    assert set(rows["layer"]) == {1, 2, 3} and {"one-layer-change", "answer-gain", "shapley"} <= set(rows["reading"])
+    assert rows["value"].isna().all() and rows["n"].eq(0).all()
+    assert rows["reason"].eq("only 0 prompts; 4 are needed").all()
 
 
 def test_place_is_read_where_it_costs_less_than_a_fifth(settings: dict) -> None:

@@ -85,6 +85,8 @@ def locate(
     from mossa.place import Stack, locate_update
     from mossa.representations.held import encode_examples, held_still
 
+    if not prompts:
+        raise DataError("prompts is empty; give some texts.")
     for name, given in (("targets", targets), ("templates", templates)):
         if given is not None and (isinstance(given, str) or len(given) != len(prompts)):
             raise DataError(f"{name}: give a list with one text for each of the {len(prompts)} prompts.")

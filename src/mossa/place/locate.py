@@ -45,16 +45,16 @@ def locate_update(
 
     `templates`: one label per example, for the change within templates. `parts`: attention and feed-forward apart as
     well. `window` and `null` are those of `graft`; `null` also gives the one-layer change of random updates. Raises
-    `DataError` for an unknown reading, an even window, and readings of the answer without targets.
+    `DataError` for an unknown reading, an even window, and readings of the answer without targets. Too few examples, or
+    none, give rows with the reason.
     """
-    answered = bool(examples) and all(len(each.tokens) > each.prompt_length for each in examples)
+    answered = all(len(each.tokens) > each.prompt_length for each in examples)
     wanted = _wanted(readings, answered)
-    if not examples:
-        raise DataError("prompts is empty; give some texts.")
     if window < 1 or window % 2 == 0:
         raise DataError(f"window is {window}; give an odd number of layers, such as 3, so that a layer is its middle.")
     prompts = [example.tokens[: example.prompt_length] for example in examples]
-    stack.check(prompts)
+    if prompts:
+        stack.check(prompts)
     variants: list[Variant] = ["tuned", *(PARTS if parts else ())]
     rows: list[dict[str, Any]] = []
     if {"one-layer-change", "answer-gain"} & set(wanted):
