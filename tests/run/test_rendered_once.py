@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from mossa.run.check import check_study
+from mossa.run.rehearsal import rehearse
 from mossa.run.run import Means, Prepared, prepare, run_study
 from mossa.store.record import read_record
+from mossa.study.loading import ReadStudy
 from mossa.study.schema import Study
 from tests.small import make_model, make_tokenizer
 
@@ -104,6 +107,24 @@ def test_other_settings_or_another_base_are_rendered_anew(
     make_model("llama").save_pretrained(tmp_path / "base")
     anew = prepare(study(tmp_path / "base", task_folder, "one"), tmp_path)
     assert anew.rendering.before.endswith("what is ") and anew.rendering.before[:30] != kept.rendering.before[:30]
+
+
+def test_checks_and_rehearsals_use_what_was_rendered(
+    dated_base: Path, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = study(dated_base, task_folder, "one")
+    prepared = prepare(settings, tmp_path, steps=["describe"])
+    run(prepared)
+
+    def anew(*_given: Any) -> None:
+        raise LookupError("rendered anew")
+
+    monkeypatch.setattr("mossa.models.prompts.render", anew)
+    problems, found, _ = check_study(ReadStudy(settings, [], {}), runs=tmp_path)
+    assert not problems and any(line.startswith("rehearsal: prompts of") for line in found)
+    assert rehearse(settings, prepared.tasks, "cpu", print, prepared.rendering).startswith("rehearsal: prompts of")
+    with pytest.raises(LookupError):
+        check_study(ReadStudy(study(dated_base, task_folder, "unplanned"), [], {}), runs=tmp_path)
 
 
 def test_a_plain_rendering_says_nothing(base_folder: Any, task_folder: Path, tmp_path: Path) -> None:

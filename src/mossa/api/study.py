@@ -57,7 +57,7 @@ class Study:
 
         `rehearsal`: also load the base if its weights are here, and try what a run does on two prompts.
         """
-        return _checked(self._read, rehearsal)
+        return _checked(self._read, rehearsal, self.runs)
 
     def tasks(self) -> pd.DataFrame:
         """Return one row per task: `task`, `cluster`, examples in `train`, `validation` and `test`, and `left_out`."""
@@ -172,10 +172,10 @@ def _read(source: str | Path | Mapping[str, Any], overrides: tuple[str, ...]) ->
     return read_study(Path(source), overrides)
 
 
-def _checked(read: ReadStudy, rehearsal: bool) -> Validation:
+def _checked(read: ReadStudy, rehearsal: bool, runs: Path = Path("runs")) -> Validation:
     from mossa.run.check import check_study
 
-    return Validation(*check_study(read, rehearsal))
+    return Validation(*check_study(read, rehearsal, runs))
 
 
 def _name(source: str | Path | Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase, load_base, load_checkpoint, load_config, load_tokenizer, longest_input
 from mossa.models.hub import check_place, quiet, sentences, stored
 from mossa.models.prompts import PromptFormat, make_format
+from mossa.models.rendering import Rendering
 from mossa.study.schema import Base, Kind, Prompt
 
 
@@ -35,9 +36,10 @@ class Shelf:
         """Return the base; it is put away while a whole other model is in use."""
         return load_base(self.settings, self.device)
 
-    def format(self, prompt: Prompt) -> PromptFormat:
-        """Return how prompts become tokens, without loading any weights."""
-        return make_format(self.tokenizer, prompt, longest_input(load_config(self.settings), self.tokenizer))
+    def format(self, prompt: Prompt, rendering: Rendering | None = None) -> PromptFormat:
+        """Return how prompts become tokens, without loading any weights; as `make_format`, `rendering` is recorded."""
+        longest = longest_input(load_config(self.settings), self.tokenizer)
+        return make_format(self.tokenizer, prompt, longest, rendering)
 
     def take(self, kind: Kind, source: str | Path) -> Any:
         """Return a model in evaluation mode, to be used until the next one is taken.

@@ -92,12 +92,17 @@ def check_alone(
     with _Taps(model, last_layer) as taps:
         alone = taps.take(model, [prompts[place]], use_cache=False)[0]
     far = float(((found[place] - alone).norm(dim=-1) / alone.norm(dim=-1)).max())
-    if far > ROUNDING.get(model.dtype, COARSE):
+    if far > tolerance(model):
         raise ModelError(
             f"{type(model).__name__}: a prompt of {lengths[place]} tokens gives other states among {len(prompts)} than "
             f"alone (by {far:.0%}), so something in it depends on its batch, or on more than the decoder. It cannot be "
             "represented exactly. Lower prompt.cutoff, or merge the adapter if it has one."
         )
+
+
+def tolerance(model: Any) -> float:
+    """Return how far a prompt's states may be from those of the prompt alone, as a share of their norm."""
+    return ROUNDING.get(model.dtype, COARSE)
 
 
 class _Taps:

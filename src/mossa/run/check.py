@@ -6,16 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mossa.errors import DataError, MossaError
+from mossa.models.rendering import Rendering
+from mossa.store.folder import RunFolder
+from mossa.store.record import RECORD, planned_base, recorded_rendering
 from mossa.study.loading import Problem, ReadStudy
 from mossa.study.schema import Study
 from mossa.tasks.task import Task
 
 
-def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem], list[str], list[str]]:
+def check_study(
+    read: ReadStudy, rehearsal: bool = True, runs: Path = Path("runs")
+) -> tuple[list[Problem], list[str], list[str]]:
     """Return the problems of a study that was read, what was found right, and what should be known.
 
     Reads every task, the base's configuration and tokenizer, builds the model without weights to find the adapter's
     targets, tokenizes the test prompts to see that they fit, and if all is right so far rehearses on two of them.
+    Prompts are rendered as the study's run folder in `runs` recorded it, if there is one.
     """
     if read.study is None:
         return read.problems, [], []
@@ -51,7 +57,7 @@ def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem],
         attempt(("control", "existing"), lambda: _controls(study, tasks))
     attempt(("base", "model"), lambda: _base(study))
     if tasks and not any(problem.place == "base.model" for problem in problems):
-        attempt(("prompt",), lambda: _prompts_fit(study, tasks))
+        attempt(("prompt",), lambda: _prompts_fit(study, tasks, _rendering(study, runs)))
         attempt(("recipe", "lora", "targets"), lambda: _targets(study))
     if not rehearsal or problems:
         notes.append(f"rehearsal skipped: {'there are problems' if problems else '--no-rehearsal'}")
@@ -60,7 +66,7 @@ def check_study(read: ReadStudy, rehearsal: bool = True) -> tuple[list[Problem],
             f"rehearsal skipped: the weights of {absent} are not downloaded yet; mossa run rehearses when they are"
         )
     else:
-        attempt(("base", "model"), lambda: _rehearse(study, tasks, notes))
+        attempt(("base", "model"), lambda: _rehearse(study, tasks, notes, _rendering(study, runs)))
     return problems, found, notes
 
 
@@ -126,13 +132,25 @@ def _base(study: Study) -> str:
     return f"{known}; {note.rstrip('.')}" if note else known
 
 
-def _prompts_fit(study: Study, tasks: list[Task]) -> str:
+def _rendering(study: Study, runs: Path) -> Rendering | None:
+    """Return what the study's run folder recorded around prompts, if it was planned from the same."""
+    from mossa.models.dtype import settled
+    from mossa.units.plan import rendered_from
+
+    run = RunFolder(runs / study.name)
+    if not (run.path / RECORD).is_file():  # so a base that is not downloaded yet needs no fingerprint
+        return None
+    base, _ = settled(study.base, planned_base(run.path))
+    return recorded_rendering(run, rendered_from(study.model_copy(update={"base": base})))
+
+
+def _prompts_fit(study: Study, tasks: list[Task], rendering: Rendering | None) -> str:
     from mossa.models.base import load_config, load_tokenizer, longest_input
     from mossa.models.conversations import systems_without_place
     from mossa.models.prompts import make_format
 
     tokenizer = load_tokenizer(study.base)
-    form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer))
+    form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer), rendering)
     too_few: list[str] = []
     skipped = shortened = total = systems = 0
     for task in tasks:
@@ -173,6 +191,7 @@ def _absent(study: Study, tasks: list[Task]) -> str | None:
     return next((each.model for each in settings if not weights_are_here(each)), None)
 
 
+<<<<<<< HEAD
 def _rehearse(study: Study, tasks: list[Task], notes: list[str]) -> str:
     from mossa.models.dtype import settled
     from mossa.run.devices import find_device
@@ -180,3 +199,10 @@ def _rehearse(study: Study, tasks: list[Task], notes: list[str]) -> str:
 
     base, _ = settled(study.base)
     return rehearse(study.model_copy(update={"base": base}), tasks, find_device("auto"), notes.append)
+=======
+def _rehearse(study: Study, tasks: list[Task], notes: list[str], rendering: Rendering | None) -> str:
+    from mossa.run.devices import find_device
+    from mossa.run.rehearsal import rehearse
+
+    return rehearse(study, tasks, find_device("auto"), notes.append, rendering)
+>>>>>>> fixc

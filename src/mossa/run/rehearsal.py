@@ -20,14 +20,12 @@ from mossa.units.unit import Unit
 
 if TYPE_CHECKING:
     from mossa.models.prompts import Encoded, PromptFormat
+    from mossa.models.rendering import Rendering
 
 WITH_A_MODEL = {"train", "represent", "evaluate", "common"}  # the steps that load one
 REHEARSED = ("base", "prompt", "recipe", "last_layer", "adapter", "checkpoint")  # settings of units that it depends on
 LIBRARIES = ("mossa", "torch", "transformers", "peft")
 ENDS = 8  # of the shortest and of the longest texts, those that fit are looked for
-# How far a prompt's states may be from those of the prompt alone, as a share of their norm: many times what rounding
-# does. In 16 bits and fewer an expert or an outlier may be chosen otherwise.
-ROUNDING, COARSE = 1e-2, 0.5
 
 
 def needs_rehearsal(units: dict[str, Unit], todo: Sequence[str], device: str, rehearsed: Path) -> str | None:
@@ -44,11 +42,18 @@ def needs_rehearsal(units: dict[str, Unit], todo: Sequence[str], device: str, re
     return None if rehearsed.is_file() and rehearsed.read_text(encoding="utf-8").strip() == mark else mark
 
 
-def rehearse(study: Study, tasks: Sequence[Task], device: str, tell: Callable[[str], None]) -> str:
+def rehearse(
+    study: Study,
+    tasks: Sequence[Task],
+    device: str,
+    tell: Callable[[str], None],
+    rendering: Rendering | None = None,
+) -> str:
     """Load the base, represent, train and evaluate on two prompts, put on models that exist; return what was done.
 
     The shortest and the longest prompt that fit are represented alone, together, and after a beginning that they share.
-    What the loads report goes to `tell`. Raises `MossaError` for whatever would fail or differ beyond rounding.
+    What the loads report goes to `tell`; `rendering` is what was recorded of the prompts. Raises `MossaError` for
+    whatever would fail or differ beyond rounding.
     """
     from mossa.models.converted import readable
     from mossa.models.shelf import Shelf
@@ -61,7 +66,7 @@ def rehearse(study: Study, tasks: Sequence[Task], device: str, tell: Callable[[s
             readable(study.base, weights=True, say=tell)  # bringing a GGUF over takes long, and loading is silent
             base = shelf.base
         with _doing("encoding prompts"):
-            examples = _two(shelf.format(study.prompt), tasks)
+            examples = _two(shelf.format(study.prompt, rendering), tasks)
         prompts = [list(example.tokens[: example.prompt_length]) for example in examples]
         with _doing("representing prompts"):
             _check_alone(base.model, prompts, base.longest, study, "the base")
@@ -104,6 +109,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
 
     from mossa.representations import represent_tokens
     from mossa.representations.beginning import WORTH, common_beginning
+    from mossa.representations.extract import COARSE, tolerance
 
     shared = common_beginning(prompts)
     apart = [prompt[shared:] for prompt in prompts]
@@ -112,7 +118,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
     beginning = (prompts[1] * (WORTH + 1))[: WORTH + 1]
     room = longest - len(beginning)
     pairs = {"together": apart, "after a common beginning": [beginning + prompt[:room] for prompt in apart]}
-    coarse = study.base.dtype != "float32" or study.base.quantise is not None
+    allowed = COARSE if study.base.quantise else tolerance(model)
     last_layer = study.representations.last_layer
     for how, pair in pairs.items():
         if how != "together" and room < 2:
@@ -126,7 +132,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
                     "base.dtype: float32, lower recipe.learning_rate, or look at its weights."
                 )
             far = float(((row - alone).norm(dim=-1) / alone.norm(dim=-1).clamp_min(1e-30)).max())
-            if not far <= (COARSE if coarse else ROUNDING):
+            if not far <= allowed:
                 raise ModelError(
                     f"rehearsal: {who} gives a prompt of {len(prompt)} tokens other states {how} than alone (by "
                     f"{far:.0%}), so it is no causal model of each prompt by itself, and its layers cannot be compared."

@@ -211,7 +211,7 @@ def _rehearsed(prepared: Prepared, means: Means, say: Callable[[str], None]) -> 
     if mark:
         say("Rehearsing with the base on two prompts (--no-rehearsal leaves it out).")
         check_quantiser(prepared.study.base)
-        rehearse(prepared.study, prepared.tasks, device, say)
+        rehearse(prepared.study, prepared.tasks, device, say, prepared.rendering)
     return mark
 
 
