@@ -191,18 +191,11 @@ def _absent(study: Study, tasks: list[Task]) -> str | None:
     return next((each.model for each in settings if not weights_are_here(each)), None)
 
 
-<<<<<<< HEAD
-def _rehearse(study: Study, tasks: list[Task], notes: list[str]) -> str:
+def _rehearse(study: Study, tasks: list[Task], notes: list[str], rendering: Rendering | None) -> str:
     from mossa.models.dtype import settled
     from mossa.run.devices import find_device
     from mossa.run.rehearsal import rehearse
 
     base, _ = settled(study.base)
-    return rehearse(study.model_copy(update={"base": base}), tasks, find_device("auto"), notes.append)
-=======
-def _rehearse(study: Study, tasks: list[Task], notes: list[str], rendering: Rendering | None) -> str:
-    from mossa.run.devices import find_device
-    from mossa.run.rehearsal import rehearse
-
+    study = study.model_copy(update={"base": base})
     return rehearse(study, tasks, find_device("auto"), notes.append, rendering)
->>>>>>> fixc
