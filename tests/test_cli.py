@@ -47,6 +47,7 @@ def test_from_init_to_validate(base_folder, task_folder: Path, tmp_path: Path) -
     ran = mossa(tmp_path, "validate", "mine.yaml")
     assert ran.code == 0, ran.output
     assert "4 tasks in 2 task clusters" in ran.output and "llama, 3 layers of width 32" in ran.output
+    assert "base.dtype: auto is float32" in ran.output and "rehearsal: prompts of" in ran.output
     assert "adapters on: q_proj, v_proj" in ran.output and "96 test prompts" not in ran.output
 
 
@@ -84,8 +85,8 @@ def test_validate_lists_everything_it_can_find(base_folder, task_folder: Path, t
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("tasks.source=./nowhere", "is not a folder"),
-        ("tasks.source=flan", "neither a folder nor a collection"),
+        ("tasks.source=./nowhere", "is neither a folder nor a file"),
+        ("tasks.source=flan", "neither a folder, a file nor a collection, nor hub:owner/name. Did you mean"),
         ("base.model=nobody/nothing", "cannot be loaded"),
         ("tasks.only=[frist]", "Did you mean 'first'?"),
         ("name=../out", "cannot be the name of a study"),

@@ -173,7 +173,9 @@ def _absent(study: Study, tasks: list[Task]) -> str | None:
 
 
 def _rehearse(study: Study, tasks: list[Task], notes: list[str]) -> str:
+    from mossa.models.dtype import settled
     from mossa.run.devices import find_device
     from mossa.run.rehearsal import rehearse
 
+    study = study.model_copy(update={"base": settled(study.base)[0]})
     return rehearse(study, tasks, find_device("auto"), notes.append)
