@@ -28,7 +28,7 @@ STUDY = {"name": "small", "base": "none", "note": SCRIPT}
 
 
 def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: Path) -> None:
-    tables = rename(world(tasks=9, layers=6), "task03", SCRIPT)
+    tables = rename(world(tasks=9, layers=6), "task07", SCRIPT)
     index = write_report(tables, tmp_path / "html", study=STUDY, provenance={"seed": 0})
     assert index == tmp_path / "html" / "index.html"
     names = {path.stem for path in (tmp_path / "html" / "tables").iterdir()}
@@ -45,7 +45,7 @@ def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: 
 
 
 def test_markdown_links_every_figure_and_answers_every_question() -> None:
-    tables = rename(world(tasks=9, layers=6), "task03", SCRIPT)
+    tables = rename(world(tasks=9, layers=6), "task07", SCRIPT)
     findings = analyse(tables)
     pictures, missing = gallery(findings, "cka-linear-debiased")
     text = markdown(findings, "cka-linear-debiased", pictures, missing, STUDY, {"seed": 0})
