@@ -172,7 +172,7 @@ def test_every_figure_can_be_had(large: mossa.Results) -> None:
     assert all(cluster in titles for cluster in drawn) and len(drawn) == len(clusters.axes), titles
     assert clusters._repr_png_().startswith(b"\x89PNG")  # shown in a notebook without pyplot
     plain = plot.layers(estimator="cka-linear")
-    assert plain.axes[0].get_ylabel() == "similarity to the control model"
+    assert plain.axes[0].get_ylabel() == "similarity to the specialist"
     with pytest.raises(DataError, match="by is 'model'"):
         plot.layers(by="model")  # pyright: ignore[reportArgumentType]
 
