@@ -58,7 +58,7 @@ def first_difference(shown: str, printed: str) -> str | None:
     """Return the first shown line that was not printed there, or None.
 
     `…` stands for anything: on a line of its own for lines, inside a line for a part of it. Decimals may differ by
-    TOLERANCE, space by its amount.
+    TOLERANCE, space by its amount, rules by their length.
     """
     rest = [line for line in printed.splitlines() if line.strip()]
     skipping = False
@@ -76,9 +76,11 @@ def first_difference(shown: str, printed: str) -> str | None:
 
 def _same(shown: str, printed: str) -> bool:
     pattern, numbers = "", []
-    for part in re.split(r"(…|-?\d*\.\d+|\s+)", shown.strip()):
+    for part in re.split(r"(…|─+|-?\d*\.\d+|\s+)", shown.strip()):
         if part == "…":
             pattern += ".*?"
+        elif "─" in part:  # a rule is as long as its table is wide
+            pattern += "─+"
         elif DECIMAL.fullmatch(part):
             pattern += r"(-?\d*\.\d+)"
             numbers.append(float(part))

@@ -19,7 +19,7 @@ def advice(**known: object) -> Advice:
 
 
 def test_the_transition_section_is_advised() -> None:
-    found = advice(T=12, L=12, gain=steps(12, (4, 8), (0.0, 0.1, 0.3)))
+    found = advice(T=12, L=12, gain=np.interp(np.arange(1, 13), [4, 9], [0.0, 0.3]))
     assert (found.rule, found.layers) == ("sections", (5, 6, 7, 8))
     assert "shared ends after layer 4 [4, 4]" in found.reason and "12 tasks" in found.reason
     assert list(found.ranking.loc[found.ranking["advised"], "layer"]) == [5, 6, 7, 8]

@@ -37,10 +37,20 @@ def partly_undefined() -> Tables:
 
 
 def failed_controls() -> Tables:
-    tables = world(tasks=10, layers=6, held_out=0)
+    return _failed(world(tasks=10, layers=6, held_out=0), {"task04"})
+
+
+def failed_group(held_out: bool) -> Tables:
+    """No control of the held-out tasks learned, or none of the others."""
+    tables = world(tasks=9, layers=6)
+    rows = tables["similarity"]
+    unseen = set(rows.loc[rows["held_out"].astype(bool), "task"])
+    return _failed(tables, unseen if held_out else set(rows["task"]) - unseen)
+
+
+def _failed(tables: Tables, tasks: set[str]) -> Tables:
     evaluation = tables["evaluation"].copy()
-    failed = evaluation["model"].str.startswith("control-task04")
-    evaluation.loc[failed, "loss"] = 5.0
+    evaluation.loc[evaluation["model"].str.startswith(tuple(f"control-{task}" for task in tasks)), "loss"] = 5.0
     return {**tables, "evaluation": evaluation}
 
 
@@ -52,6 +62,8 @@ ODD: dict[str, Callable[[], Tables]] = {
     "all undefined": all_undefined,
     "partly undefined": partly_undefined,
     "failed controls": failed_controls,
+    "failed controls of all held-out tasks": lambda: failed_group(held_out=True),
+    "failed controls of all seen tasks": lambda: failed_group(held_out=False),
     "names that are HTML": lambda: rename(world(tasks=9, layers=6), "task03", SCRIPT),
 }
 

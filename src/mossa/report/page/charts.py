@@ -73,7 +73,8 @@ def layers_chart(findings: Findings, estimator: str) -> Chart | None:
     if rows.empty:
         return None
     tasks = common_tasks(findings.curves, findings.baseline)
-    views = [_layers_view(findings, rows[rows["task"].isin(those)], group) for group, those in tasks.items()]
+    drawn = {group: rows[rows["task"].isin(those)] for group, those in tasks.items()}
+    views = [_layers_view(findings, part, group) for group, part in drawn.items() if len(part)]
     everything = rows[~rows["held_out"].astype(bool)]
     sets = everything[everything["experimental"].ne(CEILING)].groupby("experimental")["task"].agg(frozenset)
     if sets.nunique() > 1 or not views:
