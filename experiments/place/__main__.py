@@ -23,6 +23,14 @@ def train(runs: Runs = Path("runs/place")) -> None:
 
 
 @app.command()
+def second(first: Path = Path("runs/place"), runs: Path = Path("runs/place-2")) -> None:
+    """Train the crossed models of the second round, with the controls and shams of the first."""
+    from experiments.place.cases import train_second
+
+    train_second(first, runs, typer.echo)
+
+
+@app.command()
 def score(
     reading: Annotated[str | None, typer.Argument(help="module:function of another reading; default: all")] = None,
     runs: Runs = Path("runs/place"),
@@ -39,12 +47,14 @@ def score(
 
 @app.command()
 def table(
-    scores: Annotated[str, typer.Option(help="folder of scores")] = "scores", runs: Runs = Path("runs/place")
+    scores: Annotated[str, typer.Option(help="folder of scores")] = "scores",
+    runs: Runs = Path("runs/place"),
+    relative: Annotated[bool, typer.Option(help="count models by the rule of the second round")] = False,
 ) -> None:
     """Print the tables of the outcome as Markdown, from the scores that are there."""
-    from experiments.place.verdict import outcome
+    from experiments.place.verdict import counts, counts_relatively, outcome
 
-    typer.echo(outcome(runs / scores))
+    typer.echo(outcome(runs / scores, counts_relatively if relative else counts))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -57,6 +58,17 @@ class Case:
         return f"{self.kind}-{self.base}-{'-'.join(self.tasks)}-{where}"
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How the crossed models of one round of the trial are trained: at most `steps` steps, drawn by `seed`."""
+
+    steps: int
+    seed: int
+
+
+FIRST, SECOND = Round(steps=STEPS["crossed"], seed=0), Round(steps=800, seed=1)
+
+
 def cases() -> Iterator[Case]:
     """Yield all cases in the order in which they are trained: a trial that is cut off has whole pairs of both bases."""
     for base, tasks in TASKS.items():
@@ -94,7 +106,7 @@ def encoded(base: str, task: str, split: Literal["train", "validation", "test"])
     return form.encode(examples, task, True), [str(example.template) for example in examples]
 
 
-def train(case: Case, folder: Path) -> None:
+def train(case: Case, folder: Path, again: Round = FIRST) -> None:
     """Train a case into `folder`, which appears at once and whole."""
     from experiments.place.continued import continue_pretraining
 
@@ -113,7 +125,8 @@ def train(case: Case, folder: Path) -> None:
         equal = case.kind in ("control", "sham")  # as many steps for all
         until = 2.0 if equal else 0.98
         spare = (5 if 2 in case.layers[0] + case.layers[1] else 2,) if case.kind == "crossed" else ()
-        with planted(base, groups, STEPS[case.kind], 0, until, spare) as (adapted, steps):
+        most, seed = (again.steps, again.seed) if case.kind == "crossed" else (STEPS[case.kind], 0)
+        with planted(base, groups, most, seed, until, spare) as (adapted, steps):
             save_adapter(adapted, partial)
             if equal:  # states are kept: later another adapter is on the base
                 prompts = [e.tokens[: e.prompt_length] for e in encoded(case.base, case.tasks[0], "test")[0]]
@@ -147,4 +160,18 @@ def train_all(runs: Path, say: Any) -> None:
         folder = runs / "cases" / case.name
         if not folder.is_dir():
             train(case, folder)
+            say(f"trained {case.name}")
+
+
+def train_second(first: Path, runs: Path, say: Any) -> None:
+    """Train the crossed models of the second round into `runs`; controls and shams are those of the `first` round."""
+    torch.set_num_threads(1)
+    for case in cases():
+        folder = runs / "cases" / case.name
+        if folder.is_dir():
+            continue
+        if case.kind in ("control", "sham"):
+            shutil.copytree(first / "cases" / case.name, folder)
+        elif case.kind == "crossed":
+            train(case, folder, SECOND)
             say(f"trained {case.name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, spearmanr
 
 Score = dict[str, Any]
-LEARNED, OWN, OTHER = 0.9, 0.5, 0.1
+LEARNED, OWN, OTHER, TIMES = 0.9, 0.5, 0.1, 5
 OTHERS = "other tasks' Shapley values"
 RESAMPLES = 2000
 
 
-def outcome(folder: Path) -> str:
-    """Return the tables of all contestants as Markdown, from the scores in `folder`."""
+def outcome(folder: Path, counts: Callable[[Score], bool]) -> str:
+    """Return the tables of all contestants as Markdown, from the scores in `folder` and the rule of which count."""
     scores = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     parts = {
         kind: [each for each in scores if each["kind"] == kind] for kind in ("crossed", "band", "all", "continued")
@@ -35,19 +35,28 @@ def outcome(folder: Path) -> str:
         for task, seat in case["seats"].items():
             others = [_floats(other["shapley"]) for name, other in case["seats"].items() if name != task]
             seat["readings"][OTHERS] = np.nanmean(others, axis=0).tolist()
-    rows = [_row(name, parts, counted) for name in [*names, *([OTHERS] if parts["all"] else [])]]
+    singles = [case for case in parts["crossed"] if counts(case)]
+    rows = [_row(name, parts, counted, singles) for name in [*names, *([OTHERS] if parts["all"] else [])]]
     return "\n".join([*said, "", *_markdown(rows)])
 
 
 def counts(case: Score) -> bool:
     """Tell whether both tasks were learned, and leave-one-out says own > .5 and other < .1 nats."""
-    seats = list(case["seats"].values())
-    for number, seat in enumerate(seats):
-        own, other = (case["layers"][place][0] - 1 for place in (number, 1 - number))
-        left = seat["leave-one-out"]
-        if seat["accuracy"] < LEARNED or left[own] is None or left[own] <= OWN or left[other] >= OTHER:
-            return False
-    return True
+    return all(own > OWN and other < OTHER for own, other in _left_out(case))
+
+
+def counts_relatively(case: Score) -> bool:
+    """Tell whether both tasks were learned, and leave-one-out says own > .5 nats and at least 5 times the other's."""
+    return all(own > OWN and own >= TIMES * other for own, other in _left_out(case))
+
+
+def _left_out(case: Score) -> Iterator[tuple[float, float]]:
+    """Yield for each task what leaving out its own layer and the other's costs, in nats; NaN for one not learned."""
+    for number, seat in enumerate(case["seats"].values()):
+        values = _floats(seat["leave-one-out"])
+        own, other = (values[case["layers"][place][0] - 1] for place in (number, 1 - number))
+        learned = seat["accuracy"] >= LEARNED
+        yield (own, other) if learned else (np.nan, np.nan)
 
 
 def pairs_of(crossed: Iterable[Score]) -> dict[str, list[Score]]:
@@ -74,10 +83,11 @@ def own_above_other(name: str, cases: Sequence[Score], rival: Callable[[Score, i
     return found
 
 
-def _row(name: str, parts: dict[str, list[Score]], counted: dict[str, list[Score]]) -> dict[str, str]:
+def _row(
+    name: str, parts: dict[str, list[Score]], counted: dict[str, list[Score]], singles: list[Score]
+) -> dict[str, str]:
     by_pair = np.array([np.mean(own_above_other(name, cases) or [np.nan]) for cases in counted.values()])
     by_pair = by_pair[np.isfinite(by_pair)]
-    singles = [case for case in parts["crossed"] if counts(case)]
     untied = by_pair[by_pair != 0.5]
     right = int((untied > 0.5).sum())
     p = binomtest(right, len(untied)).pvalue if len(untied) else 1.0
