@@ -54,7 +54,7 @@ def _left_out(case: Score) -> Iterator[tuple[float, float]]:
     """Yield for each task what leaving out its own layer and the other's costs, in nats; NaN for one not learned."""
     for number, seat in enumerate(case["seats"].values()):
         values = _floats(seat["leave-one-out"])
-        own, other = (values[case["layers"][place][0] - 1] for place in (number, 1 - number))
+        own, other = (float(values[case["layers"][place][0] - 1]) for place in (number, 1 - number))
         learned = seat["accuracy"] >= LEARNED
         yield (own, other) if learned else (np.nan, np.nan)
 
