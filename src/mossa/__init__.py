@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mossa import integrations as integrations
+    from mossa.api.diff import diff as diff
     from mossa.api.locate import locate as locate
     from mossa.api.models import compare_models as compare_models
     from mossa.api.results import Results as Results
@@ -29,6 +30,7 @@ __all__ = [
     "cka",
     "compare",
     "compare_models",
+    "diff",
     "integrations",
     "list_tasks",
     "locate",
@@ -45,6 +47,7 @@ _HOMES = {
     "cka": "mossa.similarity",
     "compare": "mossa.similarity",
     "compare_models": "mossa.api.models",
+    "diff": "mossa.api.diff",
     "list_tasks": "mossa.api.tasks",
     "locate": "mossa.api.locate",
     "represent": "mossa.representations",
