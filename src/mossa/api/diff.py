@@ -79,14 +79,15 @@ class Diff:
 
     def write(self, folder: str | Path) -> Path:
         """Write `diff.json`, `answers.csv` and the page `index.html` to a folder; return the page."""
-        from mossa.report.page.diff import render_diff
+        from mossa.report.page.diff import Compared, render_diff
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "diff.json").write_text(json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
         self.answers.to_csv(folder / "answers.csv", index=False)
         page = folder / "index.html"
-        page.write_text(render_diff(self), encoding="utf-8", newline="\n")
+        tables = (self.final, self.tasks, self.layers, self.medians, self.forgotten)
+        page.write_text(render_diff(Compared(*tables, self.about, self.sentence)), encoding="utf-8", newline="\n")
         return page
 
     def __repr__(self) -> str:

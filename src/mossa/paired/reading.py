@@ -23,8 +23,8 @@ class Reading:
 
     `answers`: one row per example with `example` (its place), `tokens` of its target, and of both models `loss_before`,
     `loss_after` (nats, summed over the target) and `exact_before`, `exact_after` (every target token is the argmax).
-    `seen`: states between the blocks, and of the base's blocks on the tuned model's input. `normed`: by model the states
-    after the final norm, `[n, d]`.
+    `seen`: states between the blocks, and of the base's blocks on the tuned model's input. `normed`: by model the
+    states after the final norm, `[n, d]`.
     """
 
     answers: pd.DataFrame

@@ -77,15 +77,13 @@ def charts(source: Source) -> dict[str, list[Chart]]:
 
 
 def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str:
-    """Return the page. Everything that came from outside is escaped; the page's own policy forbids any request."""
-    environment = Environment(
-        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["breakable"] = lambda text: Markup(escape(text).replace("_", "_<wbr>"))
+    """Return the page of a study."""
     findings, parts = source.findings, charts(source)
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
-    return environment.get_template("page.html.j2").render(
+    return fill(
+        "page.html.j2",
+        everything,
         name=str(source.study.get("name", "study")),
         facts=masthead(source.study, source.provenance, findings, source.estimator),
         headline=headline(findings),
@@ -99,7 +97,21 @@ def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str
         bibtex=BIBTEX,
         made=as_yaml(_without_paths(source.provenance)),
         study=as_yaml(_without_paths(source.study)),
-        data={"dark": DARK, "charts": {chart.name: chart.as_json() for chart in everything}},
+    )
+
+
+def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
+    """Return a page with its charts, its style and its scripts inside.
+
+    Everything that came from outside is escaped; the page's own policy forbids any request.
+    """
+    environment = Environment(
+        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["breakable"] = lambda text: Markup(escape(text).replace("_", "_<wbr>"))
+    return environment.get_template(template).render(
+        **values,
+        data={"dark": DARK, "charts": {chart.name: chart.as_json() for chart in drawn}},
         style=asset("style.css"),
         plotly=get_plotlyjs(),
         script=asset("page.js"),
