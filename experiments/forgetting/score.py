@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.forgetting.trial import BASES, SAMPLES, Case, cases, exchanged, paired
+from experiments.forgetting.trial import BASES, Case, cases, exchanged, paired
 from mossa.paired.verdicts import LOST, UNCHANGED, UNDECIDABLE, WON, judge
 
 SURE = 1e-3  # p of McNemar's test on the large sample from which on a change is taken as true
@@ -25,7 +25,7 @@ def outcome(runs: Path) -> str:
 
 
 def verdicts(runs: Path, case: Case) -> pd.DataFrame:
-    """Return the verdict on every skill in each sample, and what the other five samples say: `truth` and `drop`.
+    """Return the verdict on every skill in each sample, and what the other samples say: `truth` and `drop`.
 
     The model before is the case's base, or for one trained again the one of the first seed.
     """
@@ -95,7 +95,6 @@ def _alarms(runs: Path, reseeded: pd.DataFrame) -> list[str]:
         "| --- | --- | --- |",
         f"| the same model twice: verdicts won or lost | {int(called.sum())} | {len(called)} |",
         f"| before and after exchanged by a coin: draws with any | {alarms / draws:.3f} | {draws:,} |",
-        f"| another seed: verdicts won or lost without a true change | {false.sum() / null.sum():.3f} | {null.sum():,} |",
+        f"| another seed: won or lost without a true change | {false.sum() / null.sum():.3f} | {null.sum():,} |",
         f"| another seed: true changes | {(~null).mean():.3f} | {len(null):,} |",
-        f"\nSamples: {SAMPLES} of each skill.",
     ]

@@ -90,7 +90,7 @@ def line(
     unit: str = "%{y:.2f}",
     x: str = "layer",
 ) -> list[Trace]:
-    """Return one line over layers, or over another column `x`, with the band of its columns `low` and `high` where they are known.
+    """Return one line over layers, or another column `x`, with the band of its columns `low` and `high` if known.
 
     The columns of `extra` go into hover text and CSV; a dashed style shows also without colour.
     """

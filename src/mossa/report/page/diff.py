@@ -138,7 +138,7 @@ def _over_models(tasks: pd.DataFrame, what: str, places: Mapping[str, int]) -> p
 
 
 def _layers(name: str, source: Compared, readings: Mapping[str, str], title: str, smallest: bool = False) -> Chart:
-    """Draw readings per layer, one view each and one line per model; the title is about the first, of the last model."""
+    """Draw readings per layer, one view each, one line per model; the title is about the first, of the last model."""
     views = [View(label, [_panel(source.medians, [(reading, "")], source)]) for reading, label in readings.items()]
     first, last = next(iter(readings)), source.about["models"][-1]
     own = source.medians[source.medians["model"].eq(last) & source.medians["reading"].eq(first)].dropna(

@@ -124,10 +124,10 @@ def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) ->
         (rows[known], "the same, of a task taught to this base", {"symbol": "star", "size": 13}),
     ):
         if len(part):
-            dots = dots(part, "value", name, style, marker)
+            drawn = dots(part, "value", name, style, marker)
             data.append(
                 {
-                    **dots,
+                    **drawn,
                     "error_x": _bars(
                         part["value"], part["low"].to_numpy(float), part["high"].to_numpy(float), style.colour
                     ),
