@@ -77,25 +77,24 @@ def sign_flip(differences: Floats, draws: int = DRAWS) -> float:
 
 def _of_model(model: str, answers: pd.DataFrame) -> pd.DataFrame:
     groups = list(answers.groupby(["task", "cluster"], sort=False))
-    table = pd.DataFrame([_of_task(*key, part, len(groups)) for key, part in groups]).assign(model=model)
-    table["q_value"] = adjust(table["p_value"])
-    best = table.pop("best_p")
-    for place in table.index[table["q_value"].notna()]:
-        q, change = table.at[place, "q_value"], table.at[place, "worse"]
+    rows = [_of_task(str(task), str(cluster), part, len(groups)) for (task, cluster), part in groups]
+    p_values = pd.Series([row["p_value"] for row in rows], dtype=float)
+    for place, (row, q) in enumerate(zip(rows, adjust(p_values), strict=True)):
+        row |= {"model": model, "q_value": float(q)}
         if q <= LEVEL:
-            table.at[place, "verdict"] = LOST if change > 0 else WON
-        elif adjust(table["p_value"].where(table.index != place, best))[place] <= LEVEL:
-            table.at[place, "verdict"] = UNCHANGED
-        else:
-            table.at[place, "reason"] = f"n = {table.at[place, 'n']} is too small: no outcome could be significant"
-    return table
+            row["verdict"] = LOST if row["worse"] > 0 else WON
+        elif row["n"] and adjust(p_values.where(p_values.index != place, row["best_p"]))[place] <= LEVEL:
+            row["verdict"] = UNCHANGED
+        elif row["n"]:
+            row["reason"] = f"n = {row['n']} is too small: no outcome could be significant"
+    return pd.DataFrame(rows)
 
 
 def _of_task(task: str, cluster: str, answers: pd.DataFrame, tasks: int) -> dict[str, Any]:
     """Return a row with `p_value` by the task's measure, the smallest there could be, and whether it got worse."""
     losses = answers[["loss_before", "loss_after"]].to_numpy(float)
     finite = np.isfinite(losses).all(1)
-    kept, losses = answers[finite], losses[finite]
+    kept, losses = answers.loc[finite], losses[finite]
     n = len(kept)
     row: dict[str, Any] = dict.fromkeys([*COLUMNS, "best_p", "worse"])
     row |= {"task": task, "cluster": cluster, "verdict": UNDECIDABLE, "n": n, "non_finite": int((~finite).sum())}

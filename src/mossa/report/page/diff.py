@@ -146,8 +146,8 @@ def _layers(name: str, source: Compared, readings: Mapping[str, str], title: str
     )
     said = "No layer has a value"
     if len(own):
-        values = own["value"].astype(float)
-        row = own.loc[values.idxmin() if smallest else values.idxmax()]
+        values = own["value"].to_numpy(float)
+        row = own.iloc[int(values.argmin() if smallest else values.argmax())]
         said = title.format(layer=row["layer"], value=number(row["value"]))
     return Chart(name, said, OVER + "Layers are numbered from 1.", views)
 
