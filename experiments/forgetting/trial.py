@@ -56,7 +56,7 @@ def answer_all(runs: Path, say: Callable[[str], None]) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     for name in BASES:
         base = load_base(Base(model=str(base_folder(name))))
-        form = make_format(base.tokenizer, Prompt(), base.longest)
+        form = make_format(base.tokenizer, Prompt(template="{prompt}"), base.longest)
         skills = {skill: form.encode(texts(skill), skill, with_target=True) for skill in sorted(skills_of(name))}
         _keep(runs / f"{name}.parquet", lambda: answers(base, base.model, skills), say)  # noqa: B023
         for case in (case for case in cases() if case.base == name):

@@ -1,4 +1,4 @@
-"""`mossa diff` end to end: adapters, checkpoints and GGUF files, what it writes, its exit codes, and what it refuses."""
+"""`mossa diff` end to end: adapters, checkpoints, GGUF files, what it writes, its exit codes, what it refuses."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _family(folder: Path) -> None:
 
 
 MADE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "another family": (_family, "TUNED {model} is a 'gpt2' model and the base a 'llama' model"),
+    "another family": (_family, "TUNED {model} is a 'gpt2' model and the base a 'llama'"),
     "more layers": (_deeper, "{model} has 4 layers, the base 3"),
     "other widths": (_wider, "layer 1, mlp.down_proj.weight: the base has (32, 48), the tuned model (32, 64)"),
     "another tokenizer": (_other_tokenizer, "2 of the base's 51 tokens are not the same there, such as 'cat'"),
@@ -176,7 +176,7 @@ def test_a_model_that_is_not_tuned_from_the_base_is_refused(case: str, world: Pa
     ("change", "sentence"),
     [
         ({"tasks": "nowhere"}, "'nowhere' is neither a folder, a file nor a collection"),
-        ({"tuned": "./nowhere"}, "TUNED: ./nowhere is not a folder"),
+        ({"tuned": "./nowhere"}, "nowhere is not a folder. Give one, a GGUF file, or the id"),
         ({"base": "tinyflan:c"}, "TinyFLAN has no base 'c'"),
         ({"also": ["late"]}, "is given twice"),
         (

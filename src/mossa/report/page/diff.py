@@ -11,7 +11,7 @@ from mossa.analysis.wording import number, signed
 from mossa.report.colours import BASE, GREEN, GREY, VERMILLION, Style, model_styles
 from mossa.report.page.chart import Chart, Panel, View, layer_axis, line
 from mossa.report.page.dots import dots, segments, task_axis
-from mossa.report.page.render import as_yaml, fill
+from mossa.report.page.render import as_yaml, fill, without_paths
 from mossa.report.page.rows import Cell, Row, TaskTable, anchor
 
 VERDICTS = {
@@ -74,9 +74,7 @@ def render_diff(source: Compared) -> str:
         parts=parts,
         forgotten=[(row["task"], _short(row["since"])) for row in source.forgotten.to_dict("records")],
         table=TaskTable(groups, columns, rows),
-        made=as_yaml(
-            {**source.about, "models": [_short(model) for model in models], "base": _short(source.about["base"])}
-        ),
+        made=as_yaml(without_paths(source.about)),
     )
 
 

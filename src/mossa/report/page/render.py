@@ -95,8 +95,8 @@ def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str
         against=source.against,
         words=WORDS,
         bibtex=BIBTEX,
-        made=as_yaml(_without_paths(source.provenance)),
-        study=as_yaml(_without_paths(source.study)),
+        made=as_yaml(without_paths(source.provenance)),
+        study=as_yaml(without_paths(source.study)),
     )
 
 
@@ -123,11 +123,11 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True, width=88)
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Return settings with every absolute path cut to its last part: where files lie here is nobody else's business."""
     if isinstance(value, Mapping):
-        return {key: _without_paths(each) for key, each in value.items()}
+        return {key: without_paths(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_paths(each) for each in value]
+        return [without_paths(each) for each in value]
     text = str(value)
     return f"…/{text.rstrip('/').rsplit('/', 1)[-1]}" if text.startswith("/") and "\n" not in text else value
