@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 import mossa
 from mossa.analysis.over_tasks import interval, wilcoxon
-from mossa.tinyflan.planting import planted
+from mossa.tinyflan.taught import taught_tasks
 
 ESTIMATOR = "cka-linear-within-debiased"
 
@@ -43,7 +43,7 @@ def readings(results: mossa.Results, base: str) -> pd.DataFrame:
     learned = results.findings().controls.set_index("task")["learned"]
     steps = results.tables["adapters"].query("role == 'control'").set_index("task")["steps"]
     table = means.assign(above=means["control"] - means["sham"], learned=learned, steps=steps, base=base)
-    return table.assign(planted=table.index.isin(planted(base))).reset_index()
+    return table.assign(planted=table.index.isin(taught_tasks(base))).reset_index()
 
 
 def report(table: pd.DataFrame) -> list[str]:
@@ -70,7 +70,7 @@ def main() -> None:
     arguments.add_argument("--runs", type=Path, default=Path("runs"))
     given = arguments.parse_args()
     half = given.tasks // 2
-    tasks = [*planted("a")[::5][:half], *planted("b")[::5][:half]]
+    tasks = [*taught_tasks("a")[::5][:half], *taught_tasks("b")[::5][:half]]
     tables: list[pd.DataFrame] = []
     for base in ("a", "b"):
         one = study(base, tasks, given.runs)

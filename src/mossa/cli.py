@@ -119,11 +119,11 @@ def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
     """Show which units are done, missing, failed, stale or damaged, and why."""
     from mossa.api.study import Study
 
-    standing = Study.load(study, *overrides or (), runs=runs).status()
-    typer.echo(standing)
-    page = standing.folder / "report" / "index.html"
+    status = Study.load(study, *overrides or (), runs=runs).status()
+    typer.echo(status)
+    page = status.folder / "report" / "index.html"
     typer.echo(f"Report: {page}" if page.is_file() else "There is no report yet.")
-    if standing.todo:
+    if status.todo:
         typer.echo(f"Next: {run_command(study, overrides)}")
 
 

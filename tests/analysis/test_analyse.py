@@ -9,7 +9,7 @@ import pytest
 
 from mossa.analysis import Findings, analyse
 from mossa.errors import DataError
-from tests.analysis.worlds import ramp, world
+from tests.analysis.synthetic import ramp, world
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "analysis.md"
 

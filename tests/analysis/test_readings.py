@@ -14,7 +14,7 @@ from mossa.analysis.controls import Bar
 from mossa.analysis.correlates import correlation
 from mossa.analysis.distribution import describe
 from mossa.analysis.over_tasks import adjust, wilcoxon
-from tests.analysis.worlds import world
+from tests.analysis.synthetic import world
 
 READ = "cka-linear-debiased"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from mossa.api.results import Results
-from mossa.api.standing import Standing, Validation
+from mossa.api.status import Status, Validation
 from mossa.study.loading import ReadStudy, read_settings, read_study
 from mossa.study.schema import Study as Settings
 
@@ -88,10 +88,10 @@ class Study:
 
         return cost(self._prepared, gpu, gpus, utilisation, calibrate)
 
-    def status(self) -> Standing:
+    def status(self) -> Status:
         """Return which units are done, missing, failed, stale or damaged, and why."""
         prepared = self._prepared()
-        return Standing.of(prepared.record, prepared.todo)
+        return Status.of(prepared.record, prepared.todo)
 
     def run(
         self,

@@ -16,9 +16,9 @@ from transformers.training_args import TrainingArguments
 from mossa.errors import ModelError, StudyError
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase
-from mossa.models.twin import base_of
+from mossa.models.frozen_base import base_of
 from mossa.representations.extract import represent_tokens
-from mossa.representations.held import encode_prompts, held_still
+from mossa.representations.represent import encode_prompts, evaluation_mode
 from mossa.similarity import compare
 from mossa.similarity.arrays import Array
 from mossa.similarity.registry import estimator as find_estimator
@@ -138,7 +138,7 @@ class LayerwiseCallback(TrainerCallback):
 
     def _measure(self, model: Any, state: TrainerState, control: TrainerControl | None) -> None:
         """Compare the model as it is now with every reference; note it, and log it if there is a `control`."""
-        with held_still(model):
+        with evaluation_mode(model):
             now = represent_tokens(model, self._tokens)
         logs: dict[str, float] = {}
         for name, reference in self._references.items():

@@ -26,8 +26,8 @@ from mossa.models.adapter_config import check_named_base, check_ranks, read_adap
 from mossa.models.adapter_tensors import own_tensors
 from mossa.models.base import LoadedBase
 from mossa.models.blocks import blocks_of, decoder_of, is_part_of
-from mossa.models.combined import combine
 from mossa.models.files import weight_files
+from mossa.models.fused_lora import combine
 from mossa.models.hub import adapter_folder, sentences
 from mossa.models.placement import lies_elsewhere, seeming_present
 from mossa.study.recipe import Lora

@@ -18,7 +18,7 @@ from mossa.store.provenance import provenance
 from mossa.store.record import Record, read_record
 from mossa.store.tables import gather, made_from, write_tables
 from mossa.study.schema import Study
-from mossa.tinyflan import planted
+from mossa.tinyflan import taught_tasks
 
 if TYPE_CHECKING:
     from mossa.analysis.headline import Headline
@@ -106,7 +106,7 @@ def taught(study: Study) -> list[str]:
     if study.tasks.source != "tinyflan" or base.parts[-3:-1] != ("tinyflan", "bases"):
         return []
     with contextlib.suppress(ModelError):
-        return planted(base.name)
+        return taught_tasks(base.name)
     return []
 
 

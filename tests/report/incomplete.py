@@ -54,7 +54,7 @@ def _failed(tables: Tables, tasks: set[str]) -> Tables:
     return {**tables, "evaluation": evaluation}
 
 
-ODD: dict[str, Callable[[], Tables]] = {
+INCOMPLETE: dict[str, Callable[[], Tables]] = {
     "one task": lambda: world(tasks=1, layers=6, held_out=0),
     "one layer": lambda: world(tasks=9, layers=1, held_out=0),
     "only similarities": lambda: {"similarity": world(tasks=9, layers=6)["similarity"]},
@@ -71,5 +71,5 @@ ODD: dict[str, Callable[[], Tables]] = {
 @cache
 def studied(name: str) -> tuple[Tables, Findings]:
     """Return the tables of an odd study and what the analysis makes of them; both are only read."""
-    tables = ODD[name]()
+    tables = INCOMPLETE[name]()
     return tables, analyse(tables)

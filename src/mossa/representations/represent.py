@@ -46,7 +46,7 @@ def represent(
             UserWarning,
             stacklevel=2,
         )
-    with held_still(model):
+    with evaluation_mode(model):
         found = represent_tokens(model, tokens, last_layer)
         check_alone(model, tokens, found, last_layer)
         return found
@@ -96,7 +96,7 @@ def encode_examples(
 
 
 @contextmanager
-def held_still(model: Any) -> Iterator[None]:
+def evaluation_mode(model: Any) -> Iterator[None]:
     """Put every part of a model into evaluation mode for the length of the block, and then as each was.
 
     Raises `ModelError` if an adapter adds tokens to every prompt, so that the last prompt token is no longer that.
