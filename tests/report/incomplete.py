@@ -24,6 +24,16 @@ def without_pretrained() -> Tables:
     }
 
 
+def only_the_base() -> Tables:
+    tables = world(tasks=9, layers=6, held_out=0)
+    similarity, evaluation = tables["similarity"], tables["evaluation"]
+    return {
+        "similarity": similarity[similarity["experimental"].eq("pretrained")],
+        "evaluation": evaluation[evaluation["role"].ne("experimental")],
+        "tasks": tables["tasks"],
+    }
+
+
 def all_undefined() -> Tables:
     tables = world(tasks=4, layers=5, held_out=0)
     everywhere = pd.Series(True, index=tables["similarity"].index)
@@ -59,6 +69,7 @@ INCOMPLETE: dict[str, Callable[[], Tables]] = {
     "one layer": lambda: world(tasks=9, layers=1, held_out=0),
     "only similarities": lambda: {"similarity": world(tasks=9, layers=6)["similarity"]},
     "no pretrained": without_pretrained,
+    "only the base": only_the_base,
     "all undefined": all_undefined,
     "partly undefined": partly_undefined,
     "failed controls": failed_controls,
