@@ -27,11 +27,11 @@ EXPERIMENTAL = "experimental"
 class Pair:
     """What comparing two models gave: the rows, and how many prompts were used, repeated, skipped and shortened.
 
-    `rows`: one per (layer, estimator) with `base` and `experimental` (each against the control), `difference`
+    `table`: one row per (layer, estimator) with `base` and `experimental` (each against the control), `difference`
     (experimental minus base), their standard errors and 95 % intervals, n, d, non_finite, reason.
     """
 
-    rows: pd.DataFrame
+    table: pd.DataFrame
     prompts: int
     repeated: int
     skipped: int
@@ -47,8 +47,8 @@ class Pair:
 
     def __repr__(self) -> str:
         shown = ["layer", "estimator", "base", "experimental", "difference", "difference_low", "difference_high"]
-        table = self.rows[shown].to_string(index=False, float_format="{:.3f}".format)
-        return f"{table}\n{self.counted}; more columns in rows"
+        table = self.table[shown].to_string(index=False, float_format="{:.3f}".format)
+        return f"{table}\n{self.counted}; more columns in table"
 
 
 def compare_pair(

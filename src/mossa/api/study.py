@@ -113,9 +113,9 @@ class Study:
         """
         from mossa.run.progress import run_shown
         from mossa.run.publish import is_current, publish
-        from mossa.run.run import Means, run_study
+        from mossa.run.run import RunOptions, run_study
 
-        means, prepared = Means(device, workers, shard, engine, address, rehearsal), self._prepared()
+        options, prepared = RunOptions(device, workers, shard, engine, address, rehearsal), self._prepared()
 
         def conclude(finished: Finished) -> None:
             record, tables = prepared.record, finished.tables or {}
@@ -125,9 +125,9 @@ class Study:
         if progress:
             from rich.console import Console
 
-            finished = run_shown(Console(soft_wrap=True), prepared, means, conclude)
+            finished = run_shown(Console(soft_wrap=True), prepared, options, conclude)
         else:
-            finished = run_study(prepared, means, say=_silent, conclude=conclude)
+            finished = run_study(prepared, options, say=_silent, conclude=conclude)
         return Results(prepared.record, finished.tables)
 
     def results(self) -> Results:
