@@ -47,7 +47,7 @@ def test_messages_and_generators_are_represented_as_their_texts() -> None:
         ([b"cat"], "example 1 must be a text or a list of messages, not bytes"),
         ([{"role": "user", "content": "cat"}], "prompts is one list of messages; give a list of them"),
         ([["cat"]], "example 1, message 1: a message is an object with a role and a text, not str"),
-        ([[{"role": "user"}]], "messages empty are no prompt"),
+        ([[{"role": "user"}]], "messages empty are not a prompt"),
         ([[{"role": "wizard", "content": "cat"}]], "its role is 'wizard'"),
         (["\ud83d"], "example 1 holds half of a character"),
     ],

@@ -1,4 +1,4 @@
-"""A base dealt out over several places trains and represents as the whole one does, and is left as it was."""
+"""A base spread over several devices trains and represents as the whole one does, and is left as it was."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_study_may_be_begun_in_one_place_and_go_on_in_another(
             "similarity": {"other_controls": 0},
         }
     )
-    with pytest.raises(StudyError, match=r"--workers 2: a base that is dealt out over .* is loaded once; give 1"):
+    with pytest.raises(StudyError, match=r"--workers 2: a base that is spread over .* is loaded once; give 1"):
         run_study(prepare(study, tmp_path), RunOptions(device=MOST, workers=2))
     dealt = run_study(prepare(study, tmp_path), RunOptions(device=MOST), say=str)
     again = run_study(prepare(study, tmp_path), RunOptions(device="cpu", workers=1), say=str)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Study:
     """A valid study and the folder its runs go to; every verb of the command line that takes a study is a method.
 
-    `settings` are those of the file, validated, with paths resolved. Whatever the user can mend is a `MossaError`.
+    `settings` are those of the file, validated, with paths resolved. What a user can fix is a `MossaError`.
     """
 
     def __init__(self, settings: Settings, runs: str | Path = "runs") -> None:
@@ -137,7 +137,7 @@ class Study:
     def report(self, format: Literal["html", "md"] = "html") -> Path:
         """Write tables, figures and report into the run folder again, from what is there; return the page to open.
 
-        Raises `RunFolderError` if nothing was run or somebody is at work there, `DataError` if nothing was compared.
+        Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared.
         """
         from mossa.run.publish import write_again
 

@@ -1,4 +1,4 @@
-"""Tracks, while somebody fine-tunes, how far every layer moves from the base and how near it comes to controls."""
+"""Tracks, during fine-tuning, how far every layer moves from the base and how near it comes to controls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LayerwiseCallback(TrainerCallback):
     representations; default: taken when training begins. `tokenizer` defaults to the trainer's; `template`, `system`,
     `cutoff` and `too_long` are as in `mossa.represent`.
 
-    Numbers go through the trainer's log, so TensorBoard, W&B and the like get them as
+    Numbers go through the trainer's log, so TensorBoard, W&B and others get them as
     `similarity_<reference>/layer_<l>`; `history` holds them with their standard errors. Training is not changed:
     weights and losses are the same to the bit. It is measured before the first step, every `every` steps and at the
     end. Raises `MossaError` for what cannot be compared, at the latest before the first step.

@@ -212,5 +212,5 @@ def _check_layers(adapted: PeftModel, wanted: list[int]) -> None:
     if found != wanted:
         raise ModelError(
             f"recipe.lora.layers: {wanted} was asked for, and PEFT adapts the layers {found} of this base. "
-            "Choose recipe.lora.targets that all of these layers have and that are no experts."
+            "Choose recipe.lora.targets that all of these layers have and that are not experts."
         )

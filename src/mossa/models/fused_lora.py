@@ -80,7 +80,7 @@ class FusedLoraLinear(Linear):
 
 
 def _is_changed(module: nn.Module) -> bool:
-    """Tell whether somebody listens to a module, or changes what it gives; accelerate brings its weights, no more."""
+    """Tell whether hooks listen to a module or change its output; those of accelerate only bring its weights."""
     hooks: Any = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)  # pyright: ignore[reportPrivateUsage]
     return any(hooks) or ("forward" in vars(module) and not hasattr(module, "_hf_hook"))
 

@@ -1,4 +1,4 @@
-"""One model in memory at a time: the base, the base with an adapter on it, or a whole checkpoint in its stead."""
+"""One model in memory at a time: the base, the base with an adapter on it, or a whole checkpoint instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The beginning that all prompts have in common: its keys and values are computed once, and every prompt sees them."""
+"""The prefix that all prompts have in common: its keys and values are computed once, and every prompt sees them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NO_CACHE = (ValueError, TypeError, AttributeError)  # what models say to one not
 
 
 class _PrefixLayer(DynamicLayer):
-    """Keys and values `[1, heads, tokens, d / heads]` of the beginning, lent to batches of any size and left as is."""
+    """Keys and values `[1, heads, tokens, d / heads]` of the prefix, for batches of any size; never changed."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the keys and values of the beginning and, after them, those of a batch."""
+        """Return the keys and values of the prefix and, after them, those of a batch."""
         size = (key_states.shape[0], -1, -1, -1)
         keys: Any = self.keys
         values: Any = self.values

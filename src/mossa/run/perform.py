@@ -64,7 +64,7 @@ def perform(unit: Unit, context: StepContext) -> Outcome:
 def _peak_memory() -> int:
     """Return the most bytes that this process has held until now.
 
-    On Linux from the program's own account: the system's `ru_maxrss` begins at the size of whoever started it.
+    On Linux from the program's own account: the system's `ru_maxrss` begins at the size of the process that started it.
     """
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):

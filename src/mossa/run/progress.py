@@ -90,7 +90,7 @@ def _duration(seconds: float) -> str:
 
 @dataclass
 class _UnderWay:
-    """A unit that somebody is doing: since when, how far it is, and how far it was when that was first told."""
+    """A unit in progress: since when, how far it is, and how far it was when that was first told."""
 
     unit: Unit
     since: float

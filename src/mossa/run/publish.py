@@ -59,7 +59,7 @@ def write_again(
 ) -> Published:
     """Write tables and report of what is done into the run folder again.
 
-    Raises `RunFolderError` if nothing was run or somebody is at work there, `DataError` if nothing was compared.
+    Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared.
     """
     record = prepared.record
     if not record.run.units.is_dir():

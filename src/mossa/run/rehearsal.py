@@ -135,7 +135,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
             if not far <= allowed:
                 raise ModelError(
                     f"rehearsal: {who} gives a prompt of {len(prompt)} tokens other states {how} than alone (by "
-                    f"{far:.0%}), so it is no causal model of each prompt by itself, and its layers cannot be compared."
+                    f"{far:.0%}), so it does not read each prompt by itself, and its layers cannot be compared."
                 )
 
 

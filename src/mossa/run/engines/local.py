@@ -129,7 +129,7 @@ class _Worker:
             self.pipe.send(unit)
 
     def ask_to_stop(self) -> None:
-        """Let an idle process end, and interrupt one at work; it removes its temporary folder on the way out."""
+        """Let an idle process end, and interrupt one at work; it removes its temporary folder before it ends."""
         if self.unit is None:
             with contextlib.suppress(OSError):
                 self.pipe.send(None)

@@ -77,7 +77,7 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
         return [f"cuda:{number % gpus}" for number in range(workers or gpus)], 1
     cores = len(os.sched_getaffinity(0))
     if is_split(device) and workers not in (None, 1):
-        raise StudyError(f"--workers {workers}: a base that is dealt out over {device} is loaded once; give 1.")
+        raise StudyError(f"--workers {workers}: a base that is spread over {device} is loaded once; give 1.")
     small = _is_small(study)
     count = workers or (cores if small and device == "cpu" else 1)
     return [device] * count, 1 if small else max(1, cores // count)
