@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from mossa.tinyflan.planting import planted as skills_of
 
 from experiments.place.planting import Group, planted
 from experiments.tinyflan.documents import natural_example
@@ -21,7 +22,6 @@ from mossa.tasks.task import Example
 from mossa.tasks.tinyflan import load_tasks
 from mossa.tinyflan import base_folder
 from mossa.tinyflan.catalogue import specification, specifications
-from mossa.tinyflan.planting import planted as skills_of
 from mossa.training.loss import token_losses
 
 BASES, DRAWS, DOSES, TUNED_ON = ("a", "b"), (0, 1), (30, 90), 3

@@ -136,7 +136,7 @@ def diff(
     models = _names([*also, tuned])
     with noting(tell):
         beside = Beside(str(base), dtype, find_device(device))
-        given = list(give(found, beside.shelf.format(form), examples))
+        given = list(give(found, beside.loader.format(form), examples))
         unfit = [each.task.name for each in given if not each.encoded]
         given = [each for each in given if each.encoded]
         if not given:

@@ -83,7 +83,7 @@ def locate(
     built alike, `DataError` for prompts and readings that cannot be used.
     """
     from mossa.place import Stack, locate_update
-    from mossa.representations.held import encode_examples, held_still
+    from mossa.representations.represent import encode_examples, evaluation_mode
 
     if not prompts:
         raise DataError("prompts is empty; give some texts.")
@@ -93,7 +93,7 @@ def locate(
     with ExitStack() as still:
         for model in (base, tuned):
             if model is not None:
-                still.enter_context(held_still(model))
+                still.enter_context(evaluation_mode(model))
         examples = encode_examples(tuned, tokenizer, prompts, targets, template, system, cutoff, too_long)
         found = locate_update(Stack(base, tuned), examples, templates, readings, parts=parts, window=window, null=null)
     return Place.of(found)
@@ -140,7 +140,7 @@ def locate_files(
     beside = Beside(base, dtype, find_device(device), "--base")
     stack = beside.stack(tuned, "--tuned")
     places: dict[str, Place] = {}
-    for given in give(found, beside.shelf.format(form), examples):
+    for given in give(found, beside.loader.format(form), examples):
         name = given.task.name
         if not given.encoded:
             raise DataError(f"task {name!r}: none of its examples fits the model. Raise the cutoff.")
