@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mossa.tinyflan.planting import planted as skills_of
 
 from experiments.place.planting import Group, planted
 from experiments.tinyflan.documents import natural_example
@@ -22,6 +21,7 @@ from mossa.tasks.task import Example
 from mossa.tasks.tinyflan import load_tasks
 from mossa.tinyflan import base_folder
 from mossa.tinyflan.catalogue import specification, specifications
+from mossa.tinyflan.taught import taught_tasks
 from mossa.training.loss import token_losses
 
 BASES, DRAWS, DOSES, TUNED_ON = ("a", "b"), (0, 1), (30, 90), 3
@@ -57,7 +57,7 @@ def answer_all(runs: Path, say: Callable[[str], None]) -> None:
     for name in BASES:
         base = load_base(Base(model=str(base_folder(name))))
         form = make_format(base.tokenizer, Prompt(template="{prompt}"), base.longest)
-        skills = {skill: form.encode(texts(skill), skill, with_target=True) for skill in sorted(skills_of(name))}
+        skills = {skill: form.encode(texts(skill), skill, with_target=True) for skill in sorted(taught_tasks(name))}
         _keep(runs / f"{name}.parquet", lambda: answers(base, base.model, skills), say)  # noqa: B023
         for case in (case for case in cases() if case.base == name):
             _keep(runs / f"{case.name}.parquet", lambda: _tuned(base, form, case, skills), say)  # noqa: B023
@@ -75,7 +75,7 @@ def texts(skill: str) -> list[Example]:
 
 def tuned_on(case: Case) -> list[str]:
     """Return the tasks that a case is tuned on: three that its base was not given."""
-    others = sorted(set(specifications()) - set(skills_of(case.base)))
+    others = sorted(set(specifications()) - set(taught_tasks(case.base)))
     return sorted(Random(f"forgetting {case.base} {case.draw}").sample(others, TUNED_ON))
 
 
