@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mossa import integrations as integrations
+    from mossa.api.compare import compare as compare
     from mossa.api.locate import locate as locate
-    from mossa.api.models import compare_models as compare_models
     from mossa.api.results import Results as Results
     from mossa.api.study import Study as Study
     from mossa.api.study import validate as validate
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mossa.errors import MossaError as MossaError
     from mossa.representations import represent as represent
     from mossa.similarity import cka as cka
-    from mossa.similarity import compare as compare
     from mossa.similarity import spectrum as spectrum
 
 __version__ = "0.1.0"
@@ -28,7 +27,6 @@ __all__ = [
     "__version__",
     "cka",
     "compare",
-    "compare_models",
     "integrations",
     "list_tasks",
     "locate",
@@ -43,8 +41,7 @@ _HOMES = {
     "Results": "mossa.api.results",
     "Study": "mossa.api.study",
     "cka": "mossa.similarity",
-    "compare": "mossa.similarity",
-    "compare_models": "mossa.api.models",
+    "compare": "mossa.api.compare",
     "list_tasks": "mossa.api.tasks",
     "locate": "mossa.api.locate",
     "represent": "mossa.representations",

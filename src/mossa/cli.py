@@ -103,10 +103,10 @@ def run(
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
     from mossa.run.progress import run_shown
-    from mossa.run.run import Means
+    from mossa.run.run import RunOptions
     from mossa.terminal import open_console, stoppable, write_report
 
-    means = Means(device, workers, _shard(shard), engine, address, rehearsal)
+    options = RunOptions(device, workers, _shard(shard), engine, address, rehearsal)
     console = open_console()
     prepared = _prepared(study, overrides, runs)
 
@@ -115,7 +115,7 @@ def run(
             write_report(console, prepared, finished.tables or {})
 
     with stoppable():
-        finished = run_shown(console, prepared, means, conclude)
+        finished = run_shown(console, prepared, options, conclude)
     if finished.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
@@ -125,11 +125,11 @@ def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
     """Show which units are done, missing, failed, stale or damaged, and why."""
     from mossa.api.study import Study
 
-    standing = Study.load(study, *overrides or (), runs=runs).status()
-    typer.echo(standing)
-    page = standing.folder / "report" / "index.html"
+    status = Study.load(study, *overrides or (), runs=runs).status()
+    typer.echo(status)
+    page = status.folder / "report" / "index.html"
     typer.echo(f"Report: {page}" if page.is_file() else "There is no report yet.")
-    if standing.todo:
+    if status.todo:
         typer.echo(f"Next: {run_command(study, overrides)}")
 
 

@@ -40,7 +40,8 @@ def compare(
     """Compare two models tuned from one base, layer by layer, without a study."""
     from rich.console import Console
 
-    from mossa.api.models import ESTIMATORS, compare_models
+    from mossa.api.compare import ESTIMATORS
+    from mossa.api.compare import compare as compare_models
 
     _check_output(output)
     console = Console(soft_wrap=True)
@@ -60,9 +61,9 @@ def compare(
         say=lambda line: console.print(line, highlight=False, markup=False),
     )
     console.print(f"{pair.counted}.", highlight=False)
-    for name in dict.fromkeys(pair.rows["estimator"]):
-        _print_layers(console, name, pair.rows[pair.rows["estimator"] == name])
-    _write_output(console, pair.rows, output)
+    for name in dict.fromkeys(pair.table["estimator"]):
+        _print_layers(console, name, pair.table[pair.table["estimator"] == name])
+    _write_output(console, pair.table, output)
 
 
 def locate(

@@ -1,4 +1,4 @@
-"""Errors that a user can cause: each one is a sentence with the place, the value, the choices and the way out."""
+"""Errors that a user can cause: each one is a sentence with the place, the value, the choices and how to fix it."""
 
 from __future__ import annotations
 

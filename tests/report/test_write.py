@@ -21,7 +21,7 @@ from mossa.report.page.folded import MOST_POINTS, projection_chart
 from mossa.report.page.render import Source, render
 from mossa.report.page.rows import LONGEST_PROMPT, shorten
 from mossa.report.questions import QUESTIONS
-from tests.report.odd import SCRIPT
+from tests.report.incomplete import SCRIPT
 from tests.report.synthetic import rename, world
 
 STUDY = {"name": "small", "base": "none", "note": SCRIPT}

@@ -83,7 +83,7 @@ def locate(
     built alike, `DataError` for prompts and readings that cannot be used.
     """
     from mossa.place import Stack, locate_update
-    from mossa.representations.held import encode_examples, held_still
+    from mossa.representations.represent import encode_examples, evaluation_mode
 
     if not prompts:
         raise DataError("prompts is empty; give some texts.")
@@ -93,7 +93,7 @@ def locate(
     with ExitStack() as still:
         for model in (base, tuned):
             if model is not None:
-                still.enter_context(held_still(model))
+                still.enter_context(evaluation_mode(model))
         examples = encode_examples(tuned, tokenizer, prompts, targets, template, system, cutoff, too_long)
         found = locate_update(Stack(base, tuned), examples, templates, readings, parts=parts, window=window, null=null)
     return Place.of(found)
@@ -123,7 +123,7 @@ def locate_files(
     `locate` does, and for files that cannot be read.
     """
     from mossa.models.base import load_checkpoint
-    from mossa.models.shelf import Shelf, kind_of
+    from mossa.models.loader import ModelLoader, kind_of
     from mossa.place import Stack, locate_update
     from mossa.run.devices import find_device
     from mossa.study import checked
@@ -140,16 +140,16 @@ def locate_files(
     settings = checked(Base, model=resolve(base, Path()), dtype=dtype)
     form = checked(Prompt, template=template, system=system, cutoff=cutoff)
     kind = kind_of(tuned, "--tuned")
-    shelf = Shelf(settings, find_device(device))
+    loader = ModelLoader(settings, find_device(device))
     tell(f"{kind} {tuned}")
     if kind == "checkpoint":
-        stack = Stack(shelf.base.model, load_checkpoint(tuned, settings, shelf.tokenizer, shelf.device))
+        stack = Stack(loader.base.model, load_checkpoint(tuned, settings, loader.tokenizer, loader.device))
     else:
-        stack = Stack(None, shelf.take("adapter", tuned))
+        stack = Stack(None, loader.take("adapter", tuned))
     places: dict[str, Place] = {}
     for name, all_of_it in found.items():
         chosen = all_of_it[:: max(1, len(all_of_it) // examples)][:examples]
-        encoded = shelf.format(form).encode(chosen, f"task {name!r}", with_target=True)
+        encoded = loader.format(form).encode(chosen, f"task {name!r}", with_target=True)
         if not encoded:
             raise DataError(f"task {name!r}: none of its examples fits the model. Raise the cutoff.")
         tell(f"{name}: {len(encoded)} of {len(all_of_it)} examples, {len(chosen) - len(encoded)} do not fit")

@@ -74,12 +74,12 @@ def _fit(base: str, tasks: str, gpu: str) -> Fit:
 
 def _as_seen(study: Study | None, base: str | Path | None) -> Callable[[Example], list[str]]:
     """Return what tells how an example looks to a model: its tokens, part by part."""
+    from mossa.models.loader import ModelLoader
     from mossa.models.seen import as_seen
-    from mossa.models.shelf import Shelf
     from mossa.study import checked
     from mossa.study.paths import resolve
     from mossa.study.schema import Base, Prompt
 
     settings = checked(Base, model=resolve(str(base), Path())) if study is None or base is not None else study.base
-    form = Shelf(settings, "cpu").format(study.prompt if study else Prompt())
+    form = ModelLoader(settings, "cpu").format(study.prompt if study else Prompt())
     return lambda example: as_seen(form, example)

@@ -13,8 +13,8 @@ from mossa.models.batches import by_length
 from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape
 from mossa.place.graft import passes
-from mossa.representations.beginning import common_beginning
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
+from mossa.representations.prefix import common_prefix
 from mossa.similarity.products import cheaper_in_features
 from mossa.steps.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.study.recipe import Budget, Recipe
@@ -190,7 +190,7 @@ def training_work(
 def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool) -> Work:
     """Return the work of running the model over `examples` once: for the loss of its targets, else to represent."""
     budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
-    shared = 0 if judged else common_beginning([example.tokens for example in examples])
+    shared = 0 if judged else common_prefix([example.tokens for example in examples])
     lengths = [len(example.tokens) - shared for example in examples]
     batches = by_length(lengths, budget)
     groups = [(len(group), max(lengths[index] for index in group)) for group in batches]

@@ -63,7 +63,7 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
 
 
 def load_model(settings: Base, config: Any, device: str, what: str = "base.model") -> Any:
-    """Return the frozen model in `settings` on `device` (or dealt out, see `placement`), in evaluation mode.
+    """Return the frozen model in `settings` on `device` (or on several, see `placement`), in evaluation mode.
 
     Every dropout is set to zero: the only noise in training is what the recipe asks for, and micro-batches of any
     shape give the same gradient. Raises `ModelError`, beginning with `what`, if its weights cannot be loaded.
@@ -152,7 +152,7 @@ def check_vocabulary(config: Any, tokenizer: Any, model: str) -> None:
 
 
 def load_config(settings: Base, what: str = "base.model") -> Any:
-    """Return the configuration of the model; raises `ModelError` if there is none or it is no causal language model."""
+    """Return the model's configuration; raises `ModelError` if there is none or it is not a causal language model."""
     check_place(settings.model, what)
     stored = readable(settings)
     with sentences(_where(settings, what)), quiet():

@@ -29,7 +29,7 @@ class Shape:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
     `kept_per_token`: bytes that autograd keeps per token for the backward pass, attention's square apart. `reach`: the
     share of the blocks that the backward pass goes through, from the last down to the lowest with an adapter.
-    `combines`: adapters are part of the blocks' own products (`models/combined.py`).
+    `combines`: adapters are part of the blocks' own products (`models/fused_lora.py`).
     """
 
     layers: int

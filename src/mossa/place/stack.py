@@ -14,8 +14,8 @@ from torch.nn import functional
 from mossa.errors import ModelError
 from mossa.models.batches import pad_right
 from mossa.models.blocks import blocks_of, decoder_of
+from mossa.models.frozen_base import base_of
 from mossa.models.placement import device_of
-from mossa.models.twin import base_of
 from mossa.place.blocks import like, part_of, random_update
 from mossa.place.fit import changed_layers
 

@@ -15,9 +15,9 @@ import torch
 from mossa.errors import SimilarityError
 from mossa.similarity import Comparison, spectrum
 from mossa.similarity.compare import Question, compare_several
+from mossa.steps.context import StepContext
 from mossa.steps.device import computing_device, on_device
 from mossa.steps.rounding import finite_in_all, rounded_layers, without_rounded
-from mossa.steps.workbench import Workbench
 from mossa.study.schema import BASE
 from mossa.units.plan import role
 from mossa.units.unit import Unit
@@ -25,13 +25,13 @@ from mossa.units.unit import Unit
 Array = np.ndarray[Any, Any]
 
 
-def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
+def compare_task(unit: Unit, context: StepContext, folder: Path) -> dict[str, Any]:
     """Compare experimental models with the task's own, sham and other controls, and the controls with one another."""
     settings = unit.settings
-    models, index = _load(unit, bench)
+    models, index = _load(unit, context)
     base = models[BASE]
     experimental = {name: models[name] for name in settings["experimental"]}
-    templates = [bench.tasks[unit.key].test[place].template for place in index]
+    templates = [context.tasks[unit.key].test[place].template for place in index]
     groups = templates if settings["templates"] else None
     similarity: list[dict[str, Any]] = []
     difference: list[dict[str, Any]] = []
@@ -42,7 +42,7 @@ def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
         (relation, (reference, tuple(experimental))) for relation, names in compared.items() for reference in names
     ]
     asked += [("ceiling", (one, (other,))) for one, other in combinations(controls, 2)]
-    device = computing_device(bench.device)
+    device = computing_device(context.device)
     answers = on_device(partial(_compare, models, [question for _, question in asked], settings, groups), device)
     for (relation, (reference, _)), found in zip(asked, answers, strict=True):
         rows = without_rounded(found.similarity, reference, rounded)
@@ -53,7 +53,7 @@ def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
     spectra = [
         row
         for name in dict.fromkeys([BASE, *settings["experimental"], *controls])
-        for row in on_device(partial(_spectrum_rows, models[name], base, name, role(bench.study, name), unit), device)
+        for row in on_device(partial(_spectrum_rows, models[name], base, name, role(context.study, name), unit), device)
     ]
     for table, rows in (("similarity", similarity), ("difference", difference), ("spectrum", spectra)):
         if rows:
@@ -61,12 +61,12 @@ def compare_task(unit: Unit, bench: Workbench, folder: Path) -> dict[str, Any]:
     return {"prompts": len(index), "undefined": sum(row["value"] is None for row in similarity)}
 
 
-def _load(unit: Unit, bench: Workbench) -> tuple[dict[str, Array], Array]:
+def _load(unit: Unit, context: StepContext) -> tuple[dict[str, Array], Array]:
     models: dict[str, Array] = {}
     index: Array | None = None
     for identifier in unit.inputs:
         name = identifier.removeprefix("represent/").split("@")[0]
-        loaded = bench.representations(name, unit.key)
+        loaded = context.representations(name, unit.key)
         if index is not None and not np.array_equal(index, loaded["index"]):
             raise SimilarityError(f"{unit.title}: {name} has representations of other prompts than the first model.")
         index = loaded["index"]

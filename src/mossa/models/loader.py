@@ -1,4 +1,4 @@
-"""One model in memory at a time: the base, the base with an adapter on it, or a whole checkpoint in its stead."""
+"""One model in memory at a time: the base, the base with an adapter on it, or a whole checkpoint instead."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from mossa.models.rendering import Rendering
 from mossa.study.schema import Base, Kind, Prompt
 
 
-class Shelf:
-    """Takes one model off the shelf after putting the last one back; loads the base once for all adapters."""
+class ModelLoader:
+    """Takes one model off the loader after putting the last one back; loads the base once for all adapters."""
 
     def __init__(self, settings: Base, device: str) -> None:
         self.settings, self.device = settings, device
