@@ -51,13 +51,19 @@ def init(
     study: StudyFile,
     base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
     tasks: Annotated[str, typer.Option(help="folder or file of data, hub:owner/name, or the name of a collection")],
+    gpu: Annotated[
+        str | None, typer.Option(help="set number format, bits and cutoff for this GPU: rtx4090, h100, …, or found")
+    ] = None,
 ) -> None:
     """Look at the data and write a commented study file to start from."""
     from mossa.api.tasks import start_study
 
-    for line in start_study(study, base, tasks):
+    for line in start_study(study, base, tasks, gpu):
         typer.echo(line)
-    typer.echo(f"Wrote {study}. Next: mossa validate {study}")
+    typer.echo(
+        f"Wrote {study}. Next: mossa validate {study}"
+        + (f", mossa plan {study} --gpu {gpu}" if gpu and gpu != "found" else "")
+    )
 
 
 @app.command(rich_help_panel=PREPARE)

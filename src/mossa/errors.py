@@ -36,6 +36,10 @@ class RunFolderError(MossaError):
     """The run folder cannot be read, written or trusted."""
 
 
+class DeviceLost(MossaError):
+    """A GPU failed, and this process cannot use it any more."""
+
+
 FEW = 12
 
 

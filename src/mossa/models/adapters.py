@@ -170,7 +170,7 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
     """Attach an adapter for the length of the block, drawn from `seed`; raises `ModelError` if it finds no place."""
     before = dict(base.model.named_modules())
     try:
-        with torch.random.fork_rng(), warnings.catch_warnings(), seeming_present(base.model):
+        with torch.random.fork_rng(base.gpus), warnings.catch_warnings(), seeming_present(base.model):
             torch.manual_seed(seed)
             # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)

@@ -42,6 +42,11 @@ class LoadedBase:
         """Return where the inputs go."""
         return device_of(self.model)
 
+    @property
+    def gpus(self) -> list[torch.device]:
+        """Return the GPU whose random generator a training draws from, if there is one."""
+        return [self.device] if self.device.type == "cuda" else []
+
 
 def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
     """Return the base in `settings` on `device`: `cpu`, `cuda:0`, or several places as `places_of` reads them.

@@ -9,9 +9,11 @@ import time
 import traceback
 from pathlib import Path
 
-from mossa.errors import MossaError, RunFolderError, noting
+from mossa.errors import DeviceLost, MossaError, RunFolderError, noting
+from mossa.models.batches import lost_its_device
 from mossa.run.events import Outcome
 from mossa.steps.context import DamagedUnit, StepContext
+from mossa.steps.device import gpu_memory
 from mossa.steps.steps import STEPS
 from mossa.store.provenance import provenance
 from mossa.units.unit import Unit
@@ -21,7 +23,8 @@ def perform(unit: Unit, context: StepContext) -> Outcome:
     """Do `unit` and land it in the run folder.
 
     What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
-    error of the whole run (`RunFolderError`).
+    error of the whole run (`RunFolderError`), and a GPU that this process can no longer use is one of the process
+    (`DeviceLost`): it must end, and another do the unit.
     """
     start, processor = time.perf_counter(), time.process_time()
     fingerprint = context.marks[unit.id]
@@ -29,7 +32,7 @@ def perform(unit: Unit, context: StepContext) -> Outcome:
     notes: list[str] = []
     try:
         with context.run.landing(unit, fingerprint, manifest) as folder:
-            context.begin()
+            context.begin(unit.step)
             with noting(notes.append):
                 counts = STEPS[unit.step](unit, context, folder)
             counts |= {"halvings_for_want_of_memory": context.allowance.halvings} if context.allowance.halvings else {}
@@ -42,23 +45,29 @@ def perform(unit: Unit, context: StepContext) -> Outcome:
                     clock: round(spent, 3) for clock, spent in context.preparation.items()
                 },  # model made ready
                 "peak_memory": _peak_memory(),
+                **gpu_memory(),
             } | ({"notes": notes} if notes else {})
     except DamagedUnit as damage:
         return Outcome(unit.id, "damaged", damage.what, damage.identifier)
     except RunFolderError:
         raise
-    except MossaError as error:
-        reason = str(error)
-    except Exception as error:  # a bug of ours or of a library: the study goes on without this unit
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = (
-            f"unexpected {type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}, line {where.lineno})"
-        )
-        context.detach()
+    except Exception as error:
+        if lost_its_device(error):
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise DeviceLost(f"{context.device} failed over {unit.title} ({lines[0]})") from error
+        reason = str(error) if isinstance(error, MossaError) else _unexpected(error)
+        if not isinstance(error, MossaError):
+            context.detach()
     else:
         return Outcome(unit.id, "done", seconds=seconds, counts=counts, notes=tuple(notes))
     context.run.record_failure(unit, fingerprint, reason)
     return Outcome(unit.id, "failed", reason, seconds=time.perf_counter() - start)
+
+
+def _unexpected(error: Exception) -> str:
+    """Return what to say of a bug, of ours or of a library: the study goes on without this unit."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}, line {where.lineno})"
 
 
 def _peak_memory() -> int:

@@ -212,6 +212,9 @@ def _rehearsed(prepared: Prepared, options: RunOptions, say: Callable[[str], Non
         say("Rehearsing with the base on two prompts (--no-rehearsal leaves it out).")
         check_quantiser(prepared.study.base)
         rehearse(prepared.study, prepared.tasks, device, say, prepared.rendering)
+        from mossa.steps.device import free_cached  # torch, which the rehearsal has imported
+
+        free_cached()  # for the workers, which are other processes
     return mark
 
 

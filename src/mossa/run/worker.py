@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from mossa.errors import RunFolderError
+from mossa.errors import DeviceLost, RunFolderError
 from mossa.run.events import Advanced
 
 
@@ -35,6 +35,9 @@ def work(pipe: Connection, device: str, threads: int) -> None:
                     pipe.send(perform(unit, context))
                 except RunFolderError as error:
                     pipe.send(error)
+                except DeviceLost as lost:
+                    pipe.send(lost)
+                    os._exit(1)  # at once: what tidies up at the end would ask the GPU too
 
 
 def _end_with_parent() -> None:

@@ -15,6 +15,7 @@ from mossa.models.base import LoadedBase, load_config, longest_input
 from mossa.models.batches import Allowance
 from mossa.models.loader import ModelLoader
 from mossa.models.prompts import Encoded, PromptFormat, make_format
+from mossa.steps.device import computing_device, free_cached, prepare_gpu
 from mossa.steps.job import Job
 from mossa.store.tensors import map_tensors
 from mossa.study.schema import BASE, Kind
@@ -40,6 +41,8 @@ class StepContext:
         self.rendering = job.rendering
         self.tasks = {task.name: task for task in job.tasks}
         self.on_progress: Callable[..., None] | None = None  # hears (done, total), and the loss of a training
+        self._allowances: dict[str, Allowance] = {}
+        prepare_gpu(device)
         self.begin()
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None
@@ -117,9 +120,15 @@ class StepContext:
             self.preparation["seconds"] += time.perf_counter() - start[0]
             self.preparation["processor_seconds"] += time.process_time() - start[1]
 
-    def begin(self) -> None:
-        """Begin with a unit: what it gives depends on none before it."""
-        self.allowance = Allowance()
+    def begin(self, step: str = "") -> None:
+        """Begin with a unit of this step.
+
+        On the CPU what it gives depends on none before it, so batches are full again. On a GPU, where a batch that does
+        not fit costs a pass and numbers are not the same to the bit anyway, they stay as small as this step needed.
+        """
+        free_cached()
+        on_gpu = computing_device(self.device).type == "cuda"
+        self.allowance = self._allowances.setdefault(step, Allowance()) if on_gpu else Allowance()
         self.preparation = {"seconds": 0.0, "processor_seconds": 0.0}
 
     def _attach(self, name: str) -> Any:

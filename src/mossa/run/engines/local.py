@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-from mossa.errors import MossaError
+from mossa.errors import DeviceLost, MossaError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.worker import threads_limited, work
@@ -53,8 +53,9 @@ def run_in_processes(
 ) -> None:
     """Do all units of `queue` in one process per entry of `devices`; `on_event` hears of everything and settles it.
 
-    A process that dies is replaced, which is said, and its unit done again, up to three times. Raises `MossaError`
-    that a worker met outside of a unit.
+    A process that dies is replaced, which is said, and its unit done again, up to three times; one whose device fails
+    over two units in a row is not. Raises `MossaError` that a worker met outside of a unit, and `DeviceLost` if no
+    worker is left.
     """
     given = pickle.dumps(job)
     crew = [_Worker(number, given, device, threads) for number, device in enumerate(devices)]
@@ -78,10 +79,22 @@ def run_in_processes(
                     unit, code = worker.replace()
                     failures.over(unit, f"exit code {code}; -9 often means: out of memory")
                     continue
+                if isinstance(event, DeviceLost):
+                    unit, _ = worker.replace()
+                    worker.lost.add(unit.id)
+                    failures.over(unit, str(event))
+                    if len(worker.lost) > 1:  # no unit's fault
+                        crew.remove(worker)
+                        worker.stop(time.monotonic())
+                        say(f"The worker on {worker.device} is given up: the device fails over one unit after another.")
+                    if not crew:
+                        raise event
+                    continue
                 if isinstance(event, MossaError):
                     raise event
                 if isinstance(event, Outcome):
                     worker.unit = None
+                    worker.lost.clear()
                 on_event(event)
     finally:
         for worker in crew:
@@ -98,6 +111,7 @@ class _Worker:
         self.number, self.job, self.device, self.threads = number, job, device, threads
         self.unit: Unit | None = None
         self.loaded: str | None = None
+        self.lost: set[str] = set()  # units over which the device failed, since the last that was done
         self.start()
 
     def start(self) -> None:

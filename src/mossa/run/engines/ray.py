@@ -17,7 +17,7 @@ from typing import Any
 import ray as ray_library
 from ray.exceptions import RayError
 
-from mossa.errors import MossaError, RunFolderError
+from mossa.errors import DeviceLost, MossaError, RunFolderError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.worker import threads_limited
@@ -59,6 +59,9 @@ class Hand:
                 return perform(unit, self.context)
         except RunFolderError as error:
             return error
+        except DeviceLost as lost:
+            print(lost, flush=True)  # Ray shows it; what becomes of the unit is decided where the death is noticed
+            os._exit(1)
 
     def progress(self) -> tuple[Any, ...] | None:
         """Return how far the unit under way is, and its loss if it is a training."""

@@ -37,7 +37,8 @@ def local(
     if own and len(devices) > 1:
         say(f"One worker does everything, because only this process knows the estimator {', '.join(own)}.")
         devices = devices[:1]
-    if len(devices) == 1:
+    alone = len(devices) == 1 and (own or not devices[0].startswith("cuda"))  # what uses a GPU must be able to die
+    if alone:
         run_here(job, queue, devices[0], threads, on_event)
     else:
         run_in_processes(job, queue, devices, threads, on_event, say)
