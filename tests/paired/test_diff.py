@@ -113,6 +113,7 @@ def test_the_page_works_without_a_network(found: Any, tmp_path: Path) -> None:
         )
         assert {name for name, _ in charts} == {"performance", "training", "alike", "place", "moved", "row-0"}
         assert all(traces for _, traces in charts), charts
+        assert "<" not in chromium.execute_script("return document.querySelector('main').innerText")
         assert complaints(chromium) == [] and requests(chromium) == [page.as_uri()]
     finally:
         chromium.quit()

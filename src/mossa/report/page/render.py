@@ -108,7 +108,7 @@ def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["breakable"] = lambda text: Markup(escape(text).replace("_", "_<wbr>"))
+    environment.filters["breakable"] = lambda text: Markup(str(escape(text)).replace("_", "_<wbr>"))
     return environment.get_template(template).render(
         **values,
         data={"dark": DARK, "charts": {chart.name: chart.as_json() for chart in drawn}},
