@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mossa import integrations as integrations
     from mossa.api.compare import compare as compare
+    from mossa.api.diff import diff as diff
     from mossa.api.locate import locate as locate
     from mossa.api.results import Results as Results
     from mossa.api.study import Study as Study
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "cka",
     "compare",
+    "diff",
     "integrations",
     "list_tasks",
     "locate",
@@ -42,6 +44,7 @@ _HOMES = {
     "Study": "mossa.api.study",
     "cka": "mossa.similarity",
     "compare": "mossa.api.compare",
+    "diff": "mossa.api.diff",
     "list_tasks": "mossa.api.tasks",
     "locate": "mossa.api.locate",
     "represent": "mossa.representations",

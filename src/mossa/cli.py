@@ -189,6 +189,7 @@ def show_task(
     typer.echo(show_task(name, of, base))
 
 
+app.command(rich_help_panel=COMPARE)(commands.diff)
 app.command(rich_help_panel=COMPARE)(commands.compare)
 app.command(rich_help_panel=COMPARE)(commands.locate)
 

@@ -124,6 +124,16 @@ def check_ranks(config: PeftConfig, weights: dict[str, Tensor], name: str) -> No
         )
 
 
+def named_base(folder: Path, adapter: str) -> str:
+    """Return the base that an adapter's configuration names; raises `ModelError` if it names none."""
+    named = _read(folder / "adapter_config.json", adapter).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named.strip():
+        raise ModelError(
+            f"adapter {adapter}: its adapter_config.json names no base. Add base_model_name_or_path, or give the base."
+        )
+    return named
+
+
 def check_named_base(folder: Path, base: Any, adapter: str) -> None:
     """Note it if an adapter's configuration names another base than the one it is put on."""
     named = _read(folder / "adapter_config.json", adapter).get("base_model_name_or_path")

@@ -194,10 +194,13 @@ def auto_class(config: Any) -> Any:
     return AutoModelForImageTextToText
 
 
-def load_tokenizer(settings: Base) -> Any:
-    """Return the tokenizer of the base; raises `ModelError` if it is missing or has no end-of-sequence token."""
+def load_tokenizer(settings: Base, what: str = "base.model") -> Any:
+    """Return the tokenizer of the base, or of `what`.
+
+    Raises `ModelError` if it is missing or has no end-of-sequence token.
+    """
     stored = readable(settings)
-    with sentences(_where(settings, "base.model")), quiet():
+    with sentences(_where(settings, what)), quiet():
         tokenizer = AutoTokenizer.from_pretrained(
             stored.model, revision=stored.revision, trust_remote_code=settings.trust_remote_code
         )

@@ -28,8 +28,8 @@ WORDS = {
     ),
     "null": (
         "Sham control",
-        "A control trained like the specialist, but on shuffled answers (`control: {sham: true}`). It is not a null: in a "
-        "trial, bases were closer to the sham than to the specialist, whether or not they had been taught the task.",
+        "A control trained like the specialist, but on shuffled answers (`control: {sham: true}`). It is not a null: "
+        "in a trial, bases were closer to it than to the specialist, whether or not they had been taught the task.",
     ),
     "agreement": (
         "Agreement of two specialists",
