@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -33,7 +36,9 @@ def test_a_comparison_on_the_gpu_gives_the_numbers_of_the_cpu() -> None:
 
 
 @pytest.mark.parametrize("choice", [False, True, "auto"])
-def test_training_and_representations_are_those_of_the_cpu(base_folder, tmp_path, choice: bool | str) -> None:
+def test_training_and_representations_are_those_of_the_cpu(
+    base_folder: Callable[[str], Path], tmp_path: Path, choice: bool | str
+) -> None:
     settings = Base(model=str(base_folder("llama")), dtype="float32")
     recipe = Recipe.model_validate({"learning_rate": 5e-3, "gradient_checkpointing": choice})
     losses, rows = [], []
