@@ -71,16 +71,17 @@ def say_page(console: Console, page: Path) -> None:
 
 
 def print_diff(console: Console, found: Diff) -> None:
-    """Print the tasks of the tuned model, what was lost first; the layers; what was forgotten first; and a sentence."""
+    """Print each task of the tuned model by its own measure, what was lost first; the layers; and a sentence."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD)
-    for name in ("task", "verdict", "by", "n", "exact match", "change", "loss", "change", "q"):
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("task", "verdict", "by", "n", "before", "after", "change", "q"):
         table.add_column(name, justify="left" if name in ("task", "verdict", "by") else "right", no_wrap=True)
     for row in found.final.to_dict("records"):
         table.add_row(*_cells(row), style=COLOURS.get(row["verdict"]))
-    console.print(table)
+    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=999)).maximum)
+    console.print(table)  # a narrow terminal breaks its lines, and nothing is cut
     medians = found.medians[found.medians["model"].eq(found.about["models"][-1])]
     layers = medians.pivot(index="layer", columns="reading", values="value").reindex(columns=list(SHOWN))
     console.print(f"Median over {len(found.final)} tasks:", highlight=False)
@@ -92,16 +93,12 @@ def print_diff(console: Console, found: Diff) -> None:
 
 
 def _cells(row: dict[Hashable, Any]) -> list[str]:
-    """Return a row of tasks as text; the interval stands beside each change."""
-    exact, loss = (
-        (f"{row[f'{what}_before']:.3f} > {row[f'{what}_after']:.3f}", _change(row, what)) if row["n"] else ("", "")
-        for what in ("exact", "loss")
-    )
-    q = "" if row["q_value"] != row["q_value"] else f"{row['q_value']:.2g}"
-    return [str(row["task"]), str(row["verdict"]), str(row["measure"] or ""), str(row["n"]), *exact, *loss, q]
-
-
-def _change(row: dict[Hashable, Any], what: str) -> str:
+    """Return a row of tasks as text: what its verdict is by, and the change with its interval."""
+    start = [str(row["task"]), str(row["verdict"])]
+    if not row["n"]:
+        return [*start, "", "0", *[""] * 4]
+    what = "exact" if row["measure"] == "exact match" else "loss"
     low, high = row[f"{what}_low"], row[f"{what}_high"]
-    ends = "" if low is None or low != low else f" [{low:+.3f}, {high:+.3f}]"
-    return f"{row[f'{what}_change']:+.3f}{ends}"
+    ends = "" if low is None or low != low else f" [{low:+.2f}, {high:+.2f}]"
+    numbers = [f"{row[f'{what}_before']:.2f}", f"{row[f'{what}_after']:.2f}", f"{row[f'{what}_change']:+.2f}{ends}"]
+    return [*start, what, str(row["n"]), *numbers, f"{row['q_value']:.2g}"]

@@ -23,6 +23,7 @@ from mossa.study.schema import Base, Prompt
 from mossa.tasks.folder import read_examples
 from mossa.training.loss import backward
 from tests import gguf_files
+from tests.report.browser import complaints, requests, show, start
 from tests.run.command import mossa as run_mossa
 from tests.small import make_model, make_tokenizer
 
@@ -98,6 +99,23 @@ def test_the_same_model_loses_nothing_and_the_flag_does_not_fail(world: Path, tm
     layers = pd.DataFrame(json.loads((tmp_path / "diff" / "diff.json").read_text())["layers"])
     values = layers[layers["reading"].isin(["cka-linear-debiased", "one-layer-change"])].groupby("reading")["value"]
     assert values.min().round(6).to_dict() == {"cka-linear-debiased": 1, "one-layer-change": 0}
+
+
+def test_the_page_works_without_a_network(found: Any, tmp_path: Path) -> None:
+    page = found.write(tmp_path)
+    chromium = start(tmp_path / "profile")
+    try:
+        show(chromium, page)
+        chromium.execute_script("document.querySelector('tr.row button').click();")
+        charts = chromium.execute_script(
+            "return [...document.querySelectorAll('.chart')].filter(e => e.offsetWidth).map(e => "
+            "[e.dataset.chart, e.querySelectorAll('.main-svg .trace').length])"
+        )
+        assert {name for name, _ in charts} == {"performance", "training", "alike", "place", "moved", "row-0"}
+        assert all(traces for _, traces in charts), charts
+        assert complaints(chromium) == [] and requests(chromium) == [page.as_uri()]
+    finally:
+        chromium.quit()
 
 
 def test_two_gguf_files_and_a_file_of_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

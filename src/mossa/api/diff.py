@@ -73,7 +73,9 @@ class Diff:
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the single answers, as JSON takes it: null where something is missing."""
         tables = {"tasks": self.tasks, "forgotten": self.forgotten, "layers": self.medians, "by_task": self.layers}
-        plain = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        plain = {
+            name: json.loads(table.to_json(orient="records", double_precision=15)) for name, table in tables.items()
+        }
         verdicts = {verdict: self.named(verdict) for verdict in VERDICTS}
         return {**self.about, "verdicts": verdicts, **plain}
 

@@ -94,7 +94,7 @@ def _of_task(task: str, cluster: str, answers: pd.DataFrame, tasks: int) -> dict
     """Return a row with `p_value` by the task's measure, the smallest there could be, and whether it got worse."""
     losses = answers[["loss_before", "loss_after"]].to_numpy(float)
     finite = np.isfinite(losses).all(1)
-    kept, losses = answers.loc[finite], losses[finite]
+    kept, losses = answers.iloc[np.flatnonzero(finite)], losses[finite]
     n = len(kept)
     row: dict[str, Any] = dict.fromkeys([*COLUMNS, "best_p", "worse"])
     row |= {"task": task, "cluster": cluster, "verdict": UNDECIDABLE, "n": n, "non_finite": int((~finite).sum())}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mossa.analysis.wording import number, signed
 from mossa.report.colours import BASE, GREEN, GREY, VERMILLION, Style, model_styles
-from mossa.report.page.chart import Chart, Panel, View, layer_axis, line
+from mossa.report.page.chart import Chart, Panel, View, layer_axis, line, safe
 from mossa.report.page.dots import dots, segments, task_axis
 from mossa.report.page.render import as_yaml, fill, without_paths
 from mossa.report.page.rows import Cell, Row, TaskTable, anchor
@@ -115,7 +115,7 @@ def _training(source: Compared) -> Chart:
         if len(others):
             rows = _over_models(others, what, places)
             data += line(rows, "value", "median of the tasks that were not lost", VERDICTS["unchanged"], x="model")
-        names = ["base", *(_short(model, 18) for model in models)]
+        names = ["base", *(safe(_short(model, 18)) for model in models)]
         axis = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "zeroline": False}
         layout = {"height": 360, "xaxis": axis, "yaxis": {"title": {"text": words}}}
         views.append(View(words, [Panel("", data, layout)]))
@@ -174,7 +174,7 @@ def _panel(rows: pd.DataFrame, readings: Sequence[tuple[str, str]], source: Comp
 
 def _row(place: int, row: Mapping[Any, Any], source: Compared) -> Row:
     """Return what the table of tasks shows of one, and what opens under it."""
-    task, cells = str(row["task"]), [Cell(str(row["verdict"]), None), Cell(str(row["measure"] or ""), None)]
+    task, cells = str(row["task"]), [Cell(str(row["verdict"]), None), Cell(_text(row["measure"]), None)]
     cells.append(_cell(row["q_value"], f"{row['q_value']:.2g}"))
     for what in MEASURES:
         cells += [_cell(row[f"{what}_{when}"]) for when in ("before", "after")]
@@ -194,7 +194,7 @@ def _cell(value: Any, text: str | None = None) -> Cell:
 
 
 def _text(value: Any) -> str:
-    return "unknown" if pd.isna(value) else f"{value:.3f}"
+    return "unknown" if pd.isna(value) else value if isinstance(value, str) else f"{value:.3f}"
 
 
 def _short(name: str, longest: int = 40) -> str:
