@@ -144,7 +144,17 @@ def test_a_name_that_is_a_script_shows_as_text(opened: webdriver.Chrome) -> None
     assert SCRIPT in ticks
     assert opened.find_element(By.TAG_NAME, "h1").text == "<i>a study</i>"
     texts = [pre.get_attribute("textContent") or "" for pre in opened.find_elements(By.CSS_SELECTOR, ".prompt pre")]
-    assert texts == ["<b>bold?</b> \u2028 </script> first prompt", "a <i>target</i>"]
+    assert texts == ["<b>bold?</b> \u2028 </script> first prompt"]
+    answers = opened.execute_script(
+        "return [...document.querySelectorAll('.prompt tr')].map(r => [...r.children].map(c => c.textContent.trim()))"
+    )
+    assert answers == [
+        ["target", "", "a <i>target</i>"],
+        ["pretrained", "✗ wrong", "<i>pretrained</i> says"],
+        ["sft", "✓ right", "<i>sft</i> says"],
+        ["sft-unseen", "✓ right", "<i>sft-unseen</i> says"],
+        ["specialist", "✓ right", "<i>control-task01-seed0</i> says"],
+    ]
     assert "somebody" not in str(opened.find_element(By.TAG_NAME, "html").get_attribute("textContent"))
 
 

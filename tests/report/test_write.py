@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from mossa.analysis import analyse
+from mossa.analysis.wording import number
 from mossa.errors import DataError
 from mossa.report import write_report
-from mossa.report.against import Against, against_chart, compared
+from mossa.report.against import Against, against_chart, compared, differing, exact_match
 from mossa.report.gallery import WIDE_ONLY, gallery
 from mossa.report.markdown import markdown, safe
 from mossa.report.page.folded import MOST_POINTS, projection_chart
@@ -29,7 +30,9 @@ STUDY = {"name": "small", "base": "none", "note": SCRIPT}
 
 def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: Path) -> None:
     tables = rename(world(tasks=9, layers=6), "task07", SCRIPT)
-    index = write_report(tables, tmp_path / "html", study=STUDY, provenance={"seed": 0})
+    (tmp_path / "html" / "figures").mkdir(parents=True)
+    (tmp_path / "html" / "figures" / "gone.png").touch()
+    index = write_report(tables, tmp_path / "html", study=STUDY, provenance={"seed": 0}, for_paper=True)
     assert index == tmp_path / "html" / "index.html"
     names = {path.stem for path in (tmp_path / "html" / "tables").iterdir()}
     assert {"layers", "clusters", "unseen", "projection", "dimensionality", "correlates", "sections-sft"} <= names
@@ -59,7 +62,8 @@ def test_markdown_is_written_as_report_md(tmp_path: Path) -> None:
     tables = {"similarity": world(tasks=2, layers=2, held_out=0)["similarity"]}
     path = write_report(tables, tmp_path, study=STUDY, provenance={}, format="md")
     assert path == tmp_path / "report.md" and path.read_text().startswith("# small")
-    assert (tmp_path / "figures" / "layers.svg").is_file()
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"layers.svg", "layers.png"} <= drawn and not any(name.endswith((".pdf", "-column.png")) for name in drawn)
 
 
 def test_the_page_of_a_large_study_stays_under_ten_megabytes() -> None:
@@ -91,6 +95,7 @@ def test_a_large_projection_is_thinned_and_counted() -> None:
 def test_two_runs_are_compared_on_the_tasks_they_share() -> None:
     ours, theirs = world(tasks=9, layers=4, held_out=0), world(tasks=12, layers=4, held_out=0, seed=1)
     one, other = analyse(ours), analyse(theirs)
+    names = list(one.curves["task"].unique())
     table = compared(one, other).query("layer == 3").set_index("run")
     assert table["tasks"].to_dict() == {"this": 9, "other": 9, "difference": 9}
     wide = [
@@ -104,8 +109,20 @@ def test_two_runs_are_compared_on_the_tasks_they_share() -> None:
     assert len(expected) == 9 and np.isclose(table.loc["difference", "median"], expected.median())
     chart = against_chart(one, Against("the other", other))
     assert "9 tasks in both runs" in chart.views[0].panels[0].title and "the other" in chart.title
+    (told,) = exact_match(one, Against("the other", other))
+    means = [run.performance.loc[run.performance["task"].isin(names), "tuned_accuracy"].mean() for run in (one, other)]
+    assert told == f"sft: mean exact match {number(means[0])} here and {number(means[1])} there, on 9 tasks."
     with pytest.raises(DataError, match="share no tuned model"):
         compared(one, analyse(world(tasks=2, layers=2, held_out=0) | {"similarity": ours["similarity"].iloc[:0]}))
+
+
+def test_settings_in_which_two_runs_differ_are_told_with_both_values() -> None:
+    ours = {"name": "a", "recipe": {"rank": 8, "rate": 0.1}, "tasks": {"only": ["x", "y"]}}
+    theirs = {"name": "b", "recipe": {"rank": 16, "rate": 0.1}, "tasks": {"only": ["x"]}, "place": {}}
+    assert differing(ours, ours) == []
+    assert differing(ours, theirs) == [
+        ("recipe.rank", "8", "16"), ("tasks.only", "x, y", "x"), ("place", "not set", "{}"),
+    ]  # fmt: skip
 
 
 def test_a_long_prompt_is_cut_in_the_middle_and_says_so() -> None:

@@ -66,14 +66,6 @@ class Plots:
         """Draw what goes along with similarity over tasks (figure 6)."""
         return self._draw("correlates", estimator)
 
-    def dose(self, estimator: str | None = None) -> Figure:
-        """Draw the base's similarity to the controls against their dose."""
-        return self._draw("dose", estimator)
-
-    def controls(self) -> Figure:
-        """Draw the test loss of every control beside the base's."""
-        return self._draw("controls")
-
     def _draw(self, name: str, estimator: str | None = None) -> Figure:
         picture = self._picture(name, estimator)
         axes = picture.draw(picture.table)

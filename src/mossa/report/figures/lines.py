@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from mossa.report.figures.canvas import (
     blank_because,
     count,
     entitle,
+    headline,
     layer_ticks,
     legend_below,
     need,
@@ -162,9 +162,9 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Co
         _line(axes, rows, "dimensions_99", styles[model], label)
     layer_ticks(axes, sorted(defined["layer"].astype(int).unique()))
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("dimensions for 99 % of the variance,\nmean; band: 95 % interval of the median")
+    axes.set_ylabel("dimensions")
     entitle(axes, titles.dimensionality(defined))
-    legend_below(axes)
+    legend_below(axes, "Dimensions for 99 % of the variance: mean over tasks; band: 95 % interval of the median.")
     return axes
 
 
@@ -199,7 +199,6 @@ def separability(
     for panel in axes[len(labels) :]:
         panel.set_axis_off()
     axes[0].set_ylabel("accuracy above chance")
-    figure = root(axes[0])
-    figure.suptitle(textwrap.fill(titles.separability(defined), int(figure.get_figwidth() * 14)), x=0.01, ha="left")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    headline(axes[0], titles.separability(defined))
+    root(axes[0]).legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return list(axes)

@@ -160,7 +160,7 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
         if base is not None and model not in (findings.baseline, CEILING):
             views.append(_heat_view(f"{model} minus {findings.baseline}", values - base, -0.5, 0.5))
     how = "One row per task, in the order of its cluster. The scale is the same in every view. Grey: undefined."
-    return Chart("heatmap", "Similarity of every task at every layer", how, views)
+    return Chart("heatmap", titles.heatmap(rows), how, views)
 
 
 def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> View:

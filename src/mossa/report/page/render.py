@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from mossa.analysis import Findings
 from mossa.analysis.headline import headline
-from mossa.report.against import Against, against_chart
+from mossa.report.against import Against, against_chart, differing, exact_match
 from mossa.report.colours import DARK
 from mossa.report.gallery import Picture
 from mossa.report.page.chart import Chart
@@ -82,7 +82,7 @@ def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["breakable"] = lambda text: Markup(escape(text).replace("_", "_<wbr>"))
-    findings, parts = source.findings, charts(source)
+    findings, parts, other = source.findings, charts(source), source.against
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
     return environment.get_template("page.html.j2").render(
@@ -94,7 +94,11 @@ def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str
         parts=parts,
         table=table,
         pictures=pictures,
-        against=source.against,
+        against=other,
+        differing=differing(_without_paths(source.study), _without_paths(source.against.study))
+        if source.against
+        else [],
+        both=exact_match(findings, source.against) if source.against else [],
         words=WORDS,
         bibtex=BIBTEX,
         made=as_yaml(_without_paths(source.provenance)),
