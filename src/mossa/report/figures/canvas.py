@@ -180,8 +180,6 @@ def root(axes: Axes) -> Figure:
 def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write `figure` as `stem`.pdf, .svg and .png (or some of these) without times in them, and return the paths."""
     before, layout, dpi = figure.canvas, figure.get_layout_engine(), figure.dpi
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for every format
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
     for kind, path in zip(formats, paths, strict=True):
         # straight to the canvas: `Figure.savefig` draws everything twice
@@ -192,6 +190,7 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[P
         else:
             figure.set_dpi(RESOLUTION)
             FigureCanvasAgg(figure).print_png(path)
+        figure.set_layout_engine("none")  # laid out once, not again for every format
     figure.set_dpi(dpi)
     figure.set_layout_engine(layout)
     figure.set_canvas(before)
