@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,8 @@ from mossa.report.colours import (
     model_styles,
 )
 from mossa.report.figures.canvas import root
-from mossa.report.figures.lines import section_spans
 from mossa.report.gallery import gallery
-from mossa.report.page.folded import specialists_chart
+from mossa.report.page.folded import leaf_order, relations_charts, specialists_chart
 from mossa.report.select import common, reading, undefined, unseen
 from mossa.report.titles import most_apart
 from tests.report.odd import ODD, studied
@@ -98,22 +98,6 @@ def test_clusters_are_told_apart_whatever_their_order(clusters: set[str]) -> Non
     marks = cluster_marks(sorted(clusters))
     assert len(set(marks.values())) == len(clusters)
     assert cluster_marks(sorted(clusters, reverse=True)) == marks
-
-
-@given(st.integers(2, 40), st.data())
-def test_sections_cover_every_layer_once(layers: int, data: st.DataObject) -> None:
-    shared = data.draw(st.integers(1, layers - 1))
-    transition = data.draw(st.one_of(st.none(), st.integers(shared + 1, layers - 1))) if shared + 1 < layers else None
-    row = pd.Series({"shared_end": shared, "transition_end": transition}, dtype=object)
-    spans = section_spans(row, 1, layers)
-    covered = [layer for _, first, last in spans for layer in range(first, last + 1)]
-    assert covered == list(range(1, layers + 1))
-    assert [name for name, *_ in spans] == ["shared", *(["transition"] if transition else []), "refinement"]
-
-
-def test_no_sections_means_no_spans() -> None:
-    assert section_spans(None, 1, 8) == []
-    assert section_spans(pd.Series({"shared_end": None, "transition_end": None}), 1, 8) == []
 
 
 def test_unseen_keeps_the_held_out_tasks_for_their_models_and_the_base() -> None:
@@ -281,17 +265,18 @@ def test_affinity_puts_alike_tasks_together() -> None:
         for one in "abcd"
         for other in "abcd"
     ]
-    axes = figures.affinity(pd.DataFrame(rows, columns=["layer", "task", "other", "value", "n", "reason"]))
-    order = "".join(label.get_text() for label in axes.get_yticklabels())
+    order = "".join(leaf_order(pd.DataFrame(rows, columns=["layer", "task", "other", "value", "n", "reason"])))
     assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset("ac"), frozenset("bd")}
 
 
 def test_the_layer_map_averages_over_tasks() -> None:
-    rows = [("base", "sft", task, i, j, i + 10 * j + shift, 50, None)
+    rows = [("base", "sft", task, i, j, (i + 10 * j + shift) / 100, 50, None)
             for task, shift in (("a", 0.0), ("b", 1.0)) for i in (1, 2) for j in (1, 2, 3)]  # fmt: skip
     columns = ["model", "other", "task", "layer", "other_layer", "value", "n", "reason"]
-    (panel,) = figures.layer_map(pd.DataFrame(rows, columns=columns))
-    assert np.allclose(panel.collections[0].get_array(), [[11.5, 21.5, 31.5], [12.5, 22.5, 32.5]])
+    findings = replace(analyse({}), layer_map=pd.DataFrame(rows, columns=columns))
+    (chart,) = relations_charts(findings)
+    (panel,) = chart.views[0].panels
+    assert np.allclose(panel.data[0]["z"], [[0.115, 0.215, 0.315], [0.125, 0.225, 0.325]])
 
 
 def test_a_control_that_did_not_learn_is_hollow() -> None:
@@ -308,7 +293,7 @@ def test_a_model_keeps_its_colour_in_every_figure_of_a_study() -> None:
     pictures, _ = gallery(findings, str(findings.estimator))
     by_name = {picture.name: picture for picture in pictures}
     own = model_colours(findings.curves["experimental"])["sft-unseen"]
-    for name in ("layers", "unseen", "clusters", "sections-sft-unseen", "dimensionality", "change"):
+    for name in ("layers", "unseen", "clusters", "dimensionality", "change"):
         drawn = by_name[name].draw(by_name[name].table)
         panels = drawn if isinstance(drawn, list) else [drawn]
         lines = [line for axes in panels for line in axes.lines if str(line.get_label()).startswith("sft-unseen")]

@@ -35,7 +35,7 @@ def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: 
     index = write_report(tables, tmp_path / "html", study=STUDY, provenance={"seed": 0}, for_paper=True)
     assert index == tmp_path / "html" / "index.html"
     names = {path.stem for path in (tmp_path / "html" / "tables").iterdir()}
-    assert {"layers", "clusters", "unseen", "projection", "dimensionality", "correlates", "sections-sft"} <= names
+    assert {"layers", "clusters", "unseen", "projection", "dimensionality", "correlates", "change"} <= names
     drawn = {path.name for path in (tmp_path / "html" / "figures").iterdir()}
     both = names | {f"{name}-column" for name in names - set(WIDE_ONLY)}
     assert drawn == {f"{name}.{kind}" for name in both for kind in ("pdf", "svg", "png")}

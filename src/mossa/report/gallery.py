@@ -15,7 +15,7 @@ from mossa.analysis import Findings
 from mossa.report import figures
 from mossa.report.colours import cluster_marks, model_colours
 from mossa.report.figures.canvas import COLUMN_WIDTH, TEXT_WIDTH, drawn_at, root
-from mossa.report.select import common, reading, tuned_on, unseen
+from mossa.report.select import common, reading, unseen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def gallery(
 def planned(findings: Findings, estimator: str, taught: frozenset[str] = frozenset()) -> list[Picture]:
     """Return every figure there can be, those included whose table is empty in these findings."""
     beside = [*_beside(findings, estimator, taught), *_place(findings)]
-    return [*_similarity(findings, estimator), *_sections(findings, estimator), *beside]
+    return [*_similarity(findings, estimator), *beside]
 
 
 def _similarity(findings: Findings, estimator: str) -> list[Picture]:
@@ -68,39 +68,19 @@ def _similarity(findings: Findings, estimator: str) -> list[Picture]:
     ]
 
 
-def _sections(findings: Findings, estimator: str) -> list[Picture]:
-    """One picture per tuned model: its difference from the base on the tasks it was tuned on, and its sections."""
-    change = findings.change[findings.change["estimator"].eq(estimator)]
-    found = findings.sections[findings.sections["estimator"].eq(estimator)]
-    colours = model_colours(findings.curves["experimental"])
-    plan: list[Picture] = []
-    for model in dict.fromkeys(change["experimental"]):
-        mine, ends = change[change["experimental"].eq(model)], found[found["experimental"].eq(model)]
-        population = tuned_on(mine)
-        draw = partial(figures.sections, found=ends[ends["population"].eq(population)], colours=colours)
-        table = mine[mine["population"].eq(population)]
-        plan.append(Picture(f"sections-{file_name(model)}", f"Sections of {model}", table, draw, ""))
-    why = "no tuned model can be compared with the base"
-    return plan or [Picture("sections", "Sections", change, partial(figures.sections, found=found), why)]
-
-
 def _beside(findings: Findings, estimator: str, taught: frozenset[str]) -> list[Picture]:
-    """The pictures that stand beside similarity: the base, the space, correlates, relations."""
+    """The pictures that stand beside similarity: the base, the space, correlates."""
     marks, colours = cluster_marks(findings.curves["cluster"]), model_colours(findings.curves["experimental"])
     encoded = findings.encoded[findings.encoded["estimator"].eq(estimator)]
     linear = correlations(findings, estimator)
     linear = linear[linear["method"].eq("pearson")]
-    dimensions, separable = (partial(f, colours=colours) for f in (figures.dimensionality, figures.separability))
+    dimensions = partial(figures.dimensionality, colours=colours)
     ranked, projected = partial(figures.encoded, taught=taught), partial(figures.projection, marks=marks)
     silent = "the run holds no representations to measure it on"
-    space, read = findings.projection, "What a classifier reads off the representations"
     few = "no correlation is defined: there are too few tasks, or nothing to correlate with"
     return [
         Picture("encoded", "What the base already had", encoded, ranked, "there is no base beside the controls"),
-        Picture("projection", "Map of the prompts of all tasks", space, projected, silent),
-        Picture("separability", read, findings.separability, separable, silent),
-        Picture("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
-        Picture("layer-map", "Layer against layer", findings.layer_map, figures.layer_map, silent),
+        Picture("projection", "Map of the prompts of all tasks", findings.projection, projected, silent),
         Picture("dimensionality", "Dimensions that explain 99 % of the variance", findings.dimensionality, dimensions,
              "the run holds no spectra"),
         Picture("correlates", "What goes along with similarity", linear, figures.correlates, few),
@@ -128,7 +108,7 @@ def file_name(model: object) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", str(model))
 
 
-WIDE_ONLY = ("heatmap", "projection", "affinity", "correlates", "clusters")
+WIDE_ONLY = ("heatmap", "projection", "correlates", "clusters")
 """Figures with too many labels for one column."""
 
 
