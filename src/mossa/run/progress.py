@@ -184,6 +184,8 @@ class Display:
             self.tick()
 
     def _begun(self, unit: Unit) -> None:
+        if not (self.seconds or self.rows or self.under_way):
+            self.started = time.monotonic()  # what went before, such as loading, is not how fast units go
         if self.bars is not None:
             self.rows[unit.id] = self.bars.add_task(unit.title, total=None)
         else:
