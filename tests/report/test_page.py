@@ -278,7 +278,7 @@ def test_words_are_explained_where_they_stand(opened: webdriver.Chrome) -> None:
     [
         (1280, "light", {}),
         (1280, "dark", {"runOnly": ["color-contrast"]}),  # all that the scheme changes
-        (390, "light", {"rules": {"color-contrast": {"enabled": False}}}),  # and the one that the width does not
+        (390, "light", {"rules": {"color-contrast": {"enabled": 0}}}),  # and the one that the width does not
     ],
 )
 def test_axe_finds_no_fault(
