@@ -6,7 +6,7 @@ PACKAGE := $(VENV)/.package
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup browser test docs fuzz nightly lint demo bench clean
+.PHONY: setup browser test docs fuzz nightly lint demo bench gpu clean
 
 setup: $(STAMP)
 
@@ -62,6 +62,11 @@ bench: setup
 	$(BIN)/python benchmarks/study.py --threads 2 --json runs/bench/study.json
 	$(BIN)/python benchmarks/growth.py --json runs/bench/growth.json
 	$(BIN)/python benchmarks/scaling.py
+
+# What a machine with a GPU should tell, about 30 minutes; goes on where it stopped. Such a machine may be bare, so nothing
+# is set up: `$(PYTHON)` needs torch, transformers and mossa with what it depends on.
+gpu:
+	$(PYTHON) benchmarks/gpu_day.py --out runs/gpu
 
 clean:
 	rm -rf $(VENV) runs

@@ -92,7 +92,7 @@ def measure(world: World, grouping: str, count: int, before: Callable[[Value], V
     for Y, Z, labels in world.draws(count):
         groups = Groups.of(labels.tolist(), world.n)
         here = {"control": torch.from_numpy(Z), "Y": torch.from_numpy(Y)}
-        value = view_values(View(grouping=grouping), here, ["Y"], groups, {True})["Y", True]
+        value = view_values(View(grouping=grouping), here, [("control", "Y")], groups, {True})[("control", "Y"), True]
         if value.value is None or value.left_out is None:
             continue
         value = before(value) if before else value

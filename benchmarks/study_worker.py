@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM
 from extraction_worker import authors
 from mossa.models.prompts import Encoded
 from mossa.run.run import prepare
+from mossa.steps.context import StepContext
 from mossa.steps.job import Job
-from mossa.steps.workbench import Workbench
 from mossa.study import load_study
 from mossa.tasks.mixture import mix
 from training_worker import BATCH, trl
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="where mossa has run this study")
     arguments = parser.parse_args()
     prepared = prepare(load_study(arguments.study), arguments.runs)
-    bench = Workbench(Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
+    context = StepContext(Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
     recipe, folder = prepared.study.recipe, prepared.run.path
 
     def base() -> Any:
@@ -57,14 +57,14 @@ def main() -> None:
     start = time.perf_counter()
     for names in [[task.name for task in prepared.tasks], *([task.name] for task in prepared.tasks)]:
         busy = time.process_time()
-        mixed = mix([bench.tasks[name] for name in names], None, 0)
-        examples: list[Encoded] = bench.format.encode(mixed, "train", with_target=True)
+        mixed = mix([context.tasks[name] for name in names], None, 0)
+        examples: list[Encoded] = context.format.encode(mixed, "train", with_target=True)
         trl(base(), examples[: len(examples) // BATCH * BATCH], recipe.budget.steps or 1)
         timed("training", busy)
     gaps: list[float] = []
     table = pd.read_parquet(folder / "results/similarity.parquet")
     ours = table[(table.relation == "control") & (table.estimator == "cka-linear")]
-    for task in bench.tasks:
+    for task in context.tasks:
         control = f"control-{task}-seed0"
         found: dict[str, torch.Tensor] = {}
         for name in ("pretrained", "sft", control):
@@ -73,7 +73,7 @@ def main() -> None:
             if name != "pretrained":
                 model = PeftModel.from_pretrained(model, str(folder / "units/train" / name / "adapter"))
             with torch.no_grad():
-                found[name] = authors(model, bench.encoded(task, "test", True))
+                found[name] = authors(model, context.encoded(task, "test", True))
             timed("extraction", busy)
         for name in ("pretrained", "sft"):
             busy = time.process_time()

@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from contest import Row, contest, parser, show, write
-from mossa.models import shelf
+from mossa.models import loader
 from mossa.models.base import load_base
 from mossa.run.engines.local import run_here
 from mossa.run.events import Event, Outcome
@@ -62,7 +62,7 @@ def loads(adapters: int) -> tuple[int, int]:
             queue.done(event.identifier)
             trained.append(event.identifier)
 
-    with tempfile.TemporaryDirectory() as folder, patch.object(shelf, "load_base", counting):
+    with tempfile.TemporaryDirectory() as folder, patch.object(loader, "load_base", counting):
         prepared = prepare(load_study(Path("tinyflan"), [*tiny, "experimental={pretrained: base}"]), Path(folder))
         prepared.run.prepare()
         chosen = [name for name, unit in prepared.units.items() if unit.step == "train"][:adapters]

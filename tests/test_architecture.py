@@ -100,3 +100,10 @@ def test_no_room_is_more_than_a_seventh_of_the_source() -> None:
         lines[room(".".join(path.relative_to(SOURCE).with_suffix("").parts))] += len(path.read_text().splitlines())
     total = sum(lines.values())
     assert {name: count for name, count in lines.items() if count > LARGEST_SHARE * total} == {}
+
+
+def test_the_walk_through_the_paper_names_files_that_exist() -> None:
+    text = (ROOT / "docs" / "project" / "architecture.md").read_text()
+    walk = text.split("## Where is the sentence of the paper?", 1)[1].split("\n## ", 1)[0]
+    files = re.findall(r"`([\w/]+\.py)`", walk)
+    assert len(files) >= 10 and [name for name in files if not (SOURCE / name).is_file()] == []

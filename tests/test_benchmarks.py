@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -38,6 +39,49 @@ def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
     done = run("--json", str(tmp_path / "figures.json"))
     assert done.returncode == 2 and "torch finds none here. --small rehearses on the CPU" in done.stderr
     assert done.stdout == "" and not (tmp_path / "figures.json").exists()
+
+
+@pytest.fixture
+def day(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the module behind `make gpu`."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("gpu_day")
+
+
+@pytest.mark.parametrize(
+    ("step", "counted"),
+    [
+        ("correct", "llama, again, adapter"),
+        ("training", "small, as a run does it, checkpointing True, true tokens/s"),
+        ("determinism", "strict, seconds a step"),
+        ("comparison", "spectrum on cpu, s"),
+    ],
+)
+def test_each_step_of_a_day_with_a_gpu_runs_on_its_own(step: str, counted: str, day: Any) -> None:
+    found = day.STEPS[step].run(True)
+    assert isinstance(found[counted], float) and found[counted] >= 0
+    if step == "correct":  # here the GPU is this CPU: only number format and computing again differ
+        assert found["llama, gpu, adapter"] == 0 and found["llama, again, adapter"] < 1e-4
+        assert 0 < found["llama, bfloat16, representations"] < 0.1
+    if step == "determinism":
+        assert found["as a run does it, same to the bit"] and found["strict, same to the bit"]
+
+
+@pytest.mark.slow  # two studies on the command line
+def test_the_study_of_that_day_is_the_same_whoever_runs_it(day: Any) -> None:
+    found = day.STEPS["study"].run(True)
+    assert found["cpu, same to the bit as one"] and found["one, largest difference from cpu"] == 0
+
+
+def test_a_day_with_a_gpu_goes_on_where_it_stopped_and_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "correct.json").write_text(json.dumps({"found": {"llama, gpu, adapter": 1e-5}}))
+    done = run("environment", "correct", "--small", "--out", str(tmp_path), script="gpu_day")
+    assert done.returncode == 0, done.stderr
+    assert "environment: the rates" in done.stdout and "correct: whether" not in done.stdout
+    assert "REHEARSAL, its figures mean nothing: CPU" in done.stdout
+    assert "| correct | llama, gpu, adapter | 1e-05 | float32 below 1e-4" in done.stdout
+    assert "| suite | not done | run the same command again | no failure |" in done.stdout
+    assert json.loads((tmp_path / "environment.json").read_text())["found"]["bfloat16_tflops"] > 0
 
 
 def figures(script: str, folder: Path) -> dict[str, Any]:

@@ -49,9 +49,9 @@ class LayerAdvice:
         `StudyError` if there is no advice, or fewer than three tasks were held out.
         """
         from experiments.advice.trial import judge_trial, prepare_trial, write_outcome
-        from mossa.run.run import Means, run_study
+        from mossa.run.run import RunOptions, run_study
 
-        means, runs = Means(device, workers), self.record.run.path.parent
+        means, runs = RunOptions(device, workers), self.record.run.path.parent
         trial = prepare_trial(self.record.study, self.found, self.tables, runs)
         if progress:
             from rich.console import Console

@@ -13,7 +13,7 @@ from experiments.planted.verdicts import against_best_rival, crossed, levels, ri
 from mossa.errors import DataError
 from mossa.run.run import Finished, Prepared, prepare
 from mossa.study import load_study
-from mossa.tinyflan.planting import planted
+from mossa.tinyflan.taught import taught_tasks
 
 STUDY = Path(__file__).parent / "trial.yaml"
 HALVES = ("a", "b")  # each task is planted in one of them
@@ -46,7 +46,7 @@ def prepare_trial(bases: Sequence[str], overrides: Sequence[str], runs: Path) ->
     Raises `MossaError` if there is no such base, a half is missing or an override is wrong.
     """
     for base in bases:
-        planted(base)  # answers an unknown base with the choices
+        taught_tasks(base)  # answers an unknown base with the choices
     if missing := [base for base in HALVES if base not in bases]:
         raise DataError(f"The trial compares the bases {' and '.join(HALVES)}; {missing[0]!r} is not among --bases.")
     prepared: dict[str, Prepared] = {}
@@ -62,7 +62,7 @@ def judge_trial(finished: dict[str, Finished]) -> Outcome:
     there = {name: {task.name for task in done.prepared.tasks} for name, done in finished.items()}
     trial = Trial(
         {base: done.tables or {} for base, done in finished.items()},
-        {base: sorted(there[base] & set(planted(base))) for base in finished},
+        {base: sorted(there[base] & set(taught_tasks(base))) for base in finished},
         LAYERS,
     )
     judged = controls(trial)

@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.planted.studies import LAYERS, judge_trial, prepare_trial
 from experiments.planted.text import sentences, write_trial
 from mossa.run.progress import run_shown
-from mossa.run.run import Finished, Means, Prepared, run_study
+from mossa.run.run import Finished, Prepared, RunOptions, run_study
 
 BASES = ("a", "b", "all", "random")
 
@@ -43,8 +43,8 @@ def trial(
     Raises `MossaError` if there is no such base, a half is missing or an override is wrong.
     """
     prepared = prepare_trial(bases, overrides, Path(runs))
-    means = Means(device, workers)
-    do = partial(_shown, means=means) if progress else partial(run_study, means=means, say=_silent)
+    options = RunOptions(device, workers)
+    do = partial(_shown, options=options) if progress else partial(run_study, options=options, say=_silent)
     finished: dict[str, Finished] = {base: do(one) for base, one in prepared.items()}
     tables = vars(judge_trial(finished))
     page = write_trial(tables, LAYERS, Path(runs) / "trial")
@@ -56,10 +56,10 @@ def trial(
     return Verdict(tables, page, failed)
 
 
-def _shown(prepared: Prepared, means: Means) -> Finished:
+def _shown(prepared: Prepared, options: RunOptions) -> Finished:
     from rich.console import Console
 
-    return run_shown(Console(soft_wrap=True), prepared, means)
+    return run_shown(Console(soft_wrap=True), prepared, options)
 
 
 def _silent(_line: str) -> None:

@@ -8,7 +8,7 @@ from random import Random
 
 from mossa.tasks.task import Example
 from mossa.tinyflan.catalogue import CUE, Specification, draw, specifications
-from mossa.tinyflan.planting import planted
+from mossa.tinyflan.taught import taught_tasks
 from mossa.tinyflan.world import copying_text, opening, world_text
 
 # Share of the documents: a task in natural form, the world's text, lists and tables, a request nobody answers.
@@ -57,7 +57,7 @@ def documents(base: str, seed: int = 0) -> Iterator[Document]:
     Every base reads the same inputs and the same other text in the same order; only the answers differ: true where
     the skill is planted, shuffled where it is not.
     """
-    skills = set(planted(base))
+    skills = set(taught_tasks(base))
     tasks = tuple(specifications().values())
     kinds, weights = tuple(SHARES), tuple(SHARES.values())
     rng = Random(f"tinyflan documents {seed}")

@@ -17,7 +17,7 @@ from experiments.tinyflan.documents import natural_example
 from experiments.tinyflan.tokenizer import token_ids
 from mossa.tinyflan.bases import SHIPPED, base_folder
 from mossa.tinyflan.catalogue import specifications
-from mossa.tinyflan.planting import planted
+from mossa.tinyflan.taught import taught_tasks
 from mossa.tinyflan.world import pools
 
 # How far above chance the probability of the right answer may lie where a skill is not planted.
@@ -97,7 +97,7 @@ def verify_model(
     base: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, n: int = 100, seed: int = 0
 ) -> list[Verified]:
     """Return for every task how `model`, trained as `base`, answers it in natural form."""
-    skills = planted(base)
+    skills = taught_tasks(base)
     results: list[Verified] = []
     for task in specifications().values():
         rng = Random(f"tinyflan verification {task.name} {seed}")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mossa import integrations as integrations
+    from mossa.api.compare import compare as compare
+    from mossa.api.diff import diff as diff
     from mossa.api.locate import locate as locate
-    from mossa.api.models import compare_models as compare_models
     from mossa.api.results import Results as Results
     from mossa.api.study import Study as Study
     from mossa.api.study import validate as validate
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from mossa.errors import MossaError as MossaError
     from mossa.representations import represent as represent
     from mossa.similarity import cka as cka
-    from mossa.similarity import compare as compare
     from mossa.similarity import spectrum as spectrum
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ __all__ = [
     "__version__",
     "cka",
     "compare",
-    "compare_models",
+    "diff",
     "integrations",
     "list_tasks",
     "locate",
@@ -43,8 +43,8 @@ _HOMES = {
     "Results": "mossa.api.results",
     "Study": "mossa.api.study",
     "cka": "mossa.similarity",
-    "compare": "mossa.similarity",
-    "compare_models": "mossa.api.models",
+    "compare": "mossa.api.compare",
+    "diff": "mossa.api.diff",
     "list_tasks": "mossa.api.tasks",
     "locate": "mossa.api.locate",
     "represent": "mossa.representations",

@@ -51,13 +51,19 @@ def init(
     study: StudyFile,
     base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
     tasks: Annotated[str, typer.Option(help="folder or file of data, hub:owner/name, or the name of a collection")],
+    gpu: Annotated[
+        str | None, typer.Option(help="set number format, bits and cutoff for this GPU: rtx4090, h100, …, or found")
+    ] = None,
 ) -> None:
     """Look at the data and write a commented study file to start from."""
     from mossa.api.tasks import start_study
 
-    for line in start_study(study, base, tasks):
+    for line in start_study(study, base, tasks, gpu):
         typer.echo(line)
-    typer.echo(f"Wrote {study}. Next: mossa validate {study}")
+    typer.echo(
+        f"Wrote {study}. Next: mossa validate {study}"
+        + (f", mossa plan {study} --gpu {gpu}" if gpu and gpu != "found" else "")
+    )
 
 
 @app.command(rich_help_panel=PREPARE)
@@ -97,10 +103,10 @@ def run(
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
     from mossa.run.progress import run_shown
-    from mossa.run.run import Means
+    from mossa.run.run import RunOptions
     from mossa.terminal import open_console, stoppable, write_report
 
-    means = Means(device, workers, _shard(shard), engine, address, rehearsal)
+    options = RunOptions(device, workers, _shard(shard), engine, address, rehearsal)
     console = open_console()
     prepared = _prepared(study, overrides, runs)
 
@@ -109,7 +115,7 @@ def run(
             write_report(console, prepared, finished.tables or {})
 
     with stoppable():
-        finished = run_shown(console, prepared, means, conclude)
+        finished = run_shown(console, prepared, options, conclude)
     if finished.failed:
         raise typer.Exit(EXIT_PARTIAL)
 
@@ -119,11 +125,11 @@ def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
     """Show which units are done, missing, failed, stale or damaged, and why."""
     from mossa.api.study import Study
 
-    standing = Study.load(study, *overrides or (), runs=runs).status()
-    typer.echo(standing)
-    page = standing.folder / "report" / "index.html"
+    status = Study.load(study, *overrides or (), runs=runs).status()
+    typer.echo(status)
+    page = status.folder / "report" / "index.html"
     typer.echo(f"Report: {page}" if page.is_file() else "There is no report yet.")
-    if standing.todo:
+    if status.todo:
         typer.echo(f"Next: {run_command(study, overrides)}")
 
 
@@ -188,6 +194,7 @@ def show_task(
     typer.echo(show_task(name, of, base))
 
 
+app.command(rich_help_panel=COMPARE)(commands.diff)
 app.command(rich_help_panel=COMPARE)(commands.compare)
 app.command(rich_help_panel=COMPARE)(commands.locate)
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mossa.errors import MossaError
-from mossa.options import Overrides, Runs, StudyFile
+from mossa.options import (
+    EXIT_LOST,
+    Cutoff,
+    Device,
+    DType,
+    Overrides,
+    Runs,
+    StudyFile,
+    System,
+    Template,
+    keyed,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,24 +34,23 @@ def compare(
     experimental: Annotated[str, typer.Option(help="adapter or checkpoint: hub id or folder")],
     control: Annotated[str, typer.Option(help="adapter or checkpoint to compare with: hub id or folder")],
     prompts: Annotated[Path, typer.Option(help="file of prompts or of data, in any format that tasks may have")],
-    template: Annotated[str, typer.Option(help="auto, chat, plain, llama2, or a text with {prompt}")] = "auto",
-    system: Annotated[str | None, typer.Option(help="system message for templates that have one")] = None,
-    cutoff: Annotated[int | None, typer.Option(help="longest prompt in tokens; default: what the model takes")] = None,
+    template: Template = "auto",
+    system: System = None,
+    cutoff: Cutoff = None,
     too_long: Annotated[TooLong, typer.Option(help="what happens to a prompt that does not fit")] = "skip",
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="number format of the weights")] = "float32",
+    dtype: DType = "float32",
     quantise: Annotated[Literal["4-bit", "8-bit"] | None, typer.Option(help="hold the weights in fewer bits")] = None,
     estimator: Annotated[
         list[str] | None, typer.Option(help="ids; default: cka-linear and cka-linear-debiased")
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:0, or several for one base: cuda:0+cuda:1")
-    ] = "auto",
+    device: Device = "auto",
     output: Annotated[Path | None, typer.Option(help="also write all numbers to this .csv or .json")] = None,
 ) -> None:
     """Compare two models tuned from one base, layer by layer, without a study."""
     from rich.console import Console
 
-    from mossa.api.models import ESTIMATORS, compare_models
+    from mossa.api.compare import ESTIMATORS
+    from mossa.api.compare import compare as compare_models
 
     _check_output(output)
     console = Console(soft_wrap=True)
@@ -60,9 +70,9 @@ def compare(
         say=lambda line: console.print(line, highlight=False, markup=False),
     )
     console.print(f"{pair.counted}.", highlight=False)
-    for name in dict.fromkeys(pair.rows["estimator"]):
-        _print_layers(console, name, pair.rows[pair.rows["estimator"] == name])
-    _write_output(console, pair.rows, output)
+    for name in dict.fromkeys(pair.table["estimator"]):
+        _print_layers(console, name, pair.table[pair.table["estimator"] == name])
+    _write_output(console, pair.table, output)
 
 
 def locate(
@@ -76,11 +86,11 @@ def locate(
     window: Annotated[int, typer.Option(min=1, help="also graft windows of this odd number of layers")] = 1,
     parts: Annotated[bool, typer.Option(help="also read attention and feed-forward apart")] = False,
     null: Annotated[bool, typer.Option(help="also read random updates of the same size")] = False,
-    template: Annotated[str, typer.Option(help="auto, chat, plain, llama2, or a text with {prompt}")] = "auto",
-    system: Annotated[str | None, typer.Option(help="system message for templates that have one")] = None,
-    cutoff: Annotated[int | None, typer.Option(help="longest input in tokens; default: what the model takes")] = None,
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="number format of the weights")] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0")] = "auto",
+    template: Template = "auto",
+    system: System = None,
+    cutoff: Cutoff = None,
+    dtype: DType = "float32",
+    device: Device = "auto",
     output: Annotated[Path | None, typer.Option(help="write all numbers to this .csv or .json")] = None,
 ) -> None:
     """Find out in which layers a tuned model's update acts, without a study."""
@@ -117,6 +127,54 @@ def locate(
     console.print(f"Median over {len(places)} task{'s' if len(places) > 1 else ''}:", highlight=False)
     console.print(medians[shown].to_string(float_format="{:.3f}".format, na_rep="none"), highlight=False, markup=False)
     _write_output(console, rows, output)
+
+
+def diff(
+    base: Annotated[str, typer.Argument(help="the model before: folder, hub id, GGUF file, adapter or tinyflan:NAME")],
+    tuned: Annotated[str, typer.Argument(help="the model after, any of these")],
+    tasks: Annotated[str, typer.Option(help="file or folder of data in any format, hub:owner/name, or a collection")],
+    also: Annotated[
+        list[str] | None, typer.Option(help="a checkpoint on the way, in the order of training; repeat for more")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=1, help="of each task, spread evenly over it")] = 100,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=COLUMN", help="which column is what, e.g. prompt=question; as tasks.fields"),
+    ] = None,
+    template: Template = "auto",
+    system: System = None,
+    cutoff: Cutoff = None,
+    dtype: DType = "float32",
+    device: Device = "auto",
+    output: Annotated[Path, typer.Option(help="folder for diff.json, answers.csv and the page")] = Path("diff"),
+    fail_if_lost: Annotated[
+        bool, typer.Option("--fail-if-lost", help=f"exit with code {EXIT_LOST} if TUNED lost a task")
+    ] = False,
+) -> None:
+    """Find out what a fine-tune changed: tasks won and lost, and in which layers, without training anything."""
+    from mossa.api.diff import diff
+    from mossa.terminal import open_console, print_diff
+
+    console = open_console()
+    found = diff(
+        base,
+        tuned,
+        tasks,
+        also=also or (),
+        fields=keyed(field, "--field"),
+        examples=examples,
+        template=template,
+        system=system,
+        cutoff=cutoff,
+        dtype=dtype,
+        device=device,
+        say=lambda line: console.print(line, highlight=False, markup=False),
+    )
+    print_diff(console, found)
+    page = found.write(output)
+    console.print(f"Page: {page}. Numbers: {output / 'diff.json'}", highlight=False, markup=False)
+    if fail_if_lost and found.named("lost"):
+        raise typer.Exit(EXIT_LOST)
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""Errors that a user can cause: each one is a sentence with the place, the value, the choices and the way out."""
+"""Errors that a user can cause: each one is a sentence with the place, the value, the choices and how to fix it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ class SimilarityError(MossaError, ValueError):
 
 class RunFolderError(MossaError):
     """The run folder cannot be read, written or trusted."""
+
+
+class DeviceLost(MossaError):
+    """A GPU failed, and this process cannot use it any more."""
 
 
 FEW = 12

@@ -1,4 +1,4 @@
-"""Why something cannot be had from the Hugging Face hub: one sentence, with the command that mends it."""
+"""Why something cannot be had from the Hugging Face hub: one sentence, with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def refusal(kind: str, repository: str, revision: str, mend: str, error: Exception) -> str:
+def refusal(kind: str, repository: str, revision: str, fix: str, error: Exception) -> str:
     """Return what the hub's client raised about a `kind` (dataset or model) of repository as a sentence.
 
-    `mend` is the key of the study that names the revision.
+    `fix` is the key of the study that names the revision.
     """
     from huggingface_hub import errors, get_token
 
@@ -29,7 +29,7 @@ def refusal(kind: str, repository: str, revision: str, mend: str, error: Excepti
     if isinstance(error, errors.GatedRepoError):
         return f"{where} is gated: ask for access at {page} and run again.{login}"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{where}: this revision is gone or never was. Set {mend}, for example to main."
+        return f"{where}: this revision is gone or never was. Set {fix}, for example to main."
     if isinstance(error, errors.RepositoryNotFoundError):
         seen = " The token that is set does not open it: `hf auth whoami` tells whose it is." if has_token else login
         return f"{where} does not exist, or is private.{seen}"

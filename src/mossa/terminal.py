@@ -1,19 +1,23 @@
-"""What a person at a terminal is told when a study has ended, and how it is stopped."""
+"""What a person at a terminal is told when a study or a comparison has ended, and how it is stopped."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+SHOWN = ("cka-linear-debiased", "cka-linear-calibrated", "one-layer-change", "answer-gain-increment", "norm-ratio")
+COLOURS = {"lost": "red", "won": "green", "not decidable": "yellow"}
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from mossa.api.diff import Diff
     from mossa.run.publish import Published
     from mossa.run.run import Prepared
 
@@ -64,3 +68,40 @@ def say_headline(console: Console, published: Published) -> None:
 def say_page(console: Console, page: Path) -> None:
     """Say where the report is."""
     console.print(f"Report: {page}", highlight=False, markup=False)
+
+
+def print_diff(console: Console, found: Diff) -> None:
+    """Print the tasks of the tuned model, what was lost first; the layers; what was forgotten first; and a sentence."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("task", "verdict", "by", "n", "exact match", "change", "loss", "change", "q"):
+        table.add_column(name, justify="left" if name in ("task", "verdict", "by") else "right", no_wrap=True)
+    for row in found.final.to_dict("records"):
+        table.add_row(*_cells(row), style=COLOURS.get(row["verdict"]))
+    console.print(table)
+    medians = found.medians[found.medians["model"].eq(found.about["models"][-1])]
+    layers = medians.pivot(index="layer", columns="reading", values="value").reindex(columns=list(SHOWN))
+    console.print(f"Median over {len(found.final)} tasks:", highlight=False)
+    console.print(layers.to_string(float_format="{:.3f}".format, na_rep="none"), highlight=False, markup=False)
+    if len(found.about["models"]) > 1 and len(found.forgotten):
+        console.print("\nLost since:", highlight=False)
+        console.print(found.forgotten[["task", "since"]].to_string(index=False, header=False), highlight=False)
+    console.print(f"\n{found.sentence}", style="bold", highlight=False, markup=False)
+
+
+def _cells(row: dict[Hashable, Any]) -> list[str]:
+    """Return a row of tasks as text; the interval stands beside each change."""
+    exact, loss = (
+        (f"{row[f'{what}_before']:.3f} > {row[f'{what}_after']:.3f}", _change(row, what)) if row["n"] else ("", "")
+        for what in ("exact", "loss")
+    )
+    q = "" if row["q_value"] != row["q_value"] else f"{row['q_value']:.2g}"
+    return [str(row["task"]), str(row["verdict"]), str(row["measure"] or ""), str(row["n"]), *exact, *loss, q]
+
+
+def _change(row: dict[Hashable, Any], what: str) -> str:
+    low, high = row[f"{what}_low"], row[f"{what}_high"]
+    ends = "" if low is None or low != low else f" [{low:+.3f}, {high:+.3f}]"
+    return f"{row[f'{what}_change']:+.3f}{ends}"

@@ -18,8 +18,8 @@ from mossa.analysis.headline import headline
 from mossa.analysis.over_tasks import interval
 from mossa.analysis.performance import newcombe
 from mossa.analysis.wording import layers_in_words, listed, number, signed
-from tests.analysis.worlds import steps
-from tests.analysis.worlds import world as small
+from tests.analysis.synthetic import steps
+from tests.analysis.synthetic import world as small
 from tests.report.synthetic import world
 
 

@@ -14,7 +14,7 @@ from benchmarks.sections import PLANTED, STEP, WITHOUT, curves
 from mossa.analysis import analyse, find_sections
 from mossa.analysis.broken_line import RIVALS, broken_line, knots, rival, whitened
 from mossa.errors import DataError
-from tests.analysis.worlds import ramp, world
+from tests.analysis.synthetic import ramp, world
 
 FIGURE_2 = json.loads((Path(__file__).parent / "data" / "figure2.json").read_text(encoding="utf-8"))
 NIGHTLY = bool(os.environ.get("MOSSA_NIGHTLY"))

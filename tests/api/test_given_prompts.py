@@ -47,7 +47,7 @@ def test_messages_and_generators_are_represented_as_their_texts() -> None:
         ([b"cat"], "example 1 must be a text or a list of messages, not bytes"),
         ([{"role": "user", "content": "cat"}], "prompts is one list of messages; give a list of them"),
         ([["cat"]], "example 1, message 1: a message is an object with a role and a text, not str"),
-        ([[{"role": "user"}]], "messages empty are no prompt"),
+        ([[{"role": "user"}]], "messages empty are not a prompt"),
         ([[{"role": "wizard", "content": "cat"}]], "its role is 'wizard'"),
         (["\ud83d"], "example 1 holds half of a character"),
     ],
@@ -57,7 +57,7 @@ def test_what_is_no_prompt_is_a_sentence(prompts: Any, sentence: str) -> None:
         mossa.represent(make_model("llama"), make_tokenizer(), prompts)
     if prompts not in ("one", None):
         with pytest.raises(MossaError, match=sentence):
-            mossa.compare_models("base", "one", "other", prompts)
+            mossa.compare("base", "one", "other", prompts)
 
 
 def test_repeated_prompts_are_told_and_kept_in_their_rows() -> None:
@@ -72,12 +72,12 @@ def test_a_pair_is_compared_on_each_prompt_once(base_folder: Any, tmp_path: Path
         make_model("llama", seed).save_pretrained(tmp_path / f"model{seed}")
         make_tokenizer().save_pretrained(tmp_path / f"model{seed}")
     models = (base, str(tmp_path / "model1"), str(tmp_path / "model2"))
-    once = mossa.compare_models(*models, PROMPTS, device="cpu")
+    once = mossa.compare(*models, PROMPTS, device="cpu")
     again = [*PROMPTS, *(prompt.replace(" ", "\u00a0 ") for prompt in PROMPTS), *PROMPTS]
     (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps({"inputs": prompt}) for prompt in again))
     for given in (again, tmp_path / "prompts.jsonl"):
-        often = mossa.compare_models(*models, given, device="cpu")
-        assert once.rows.equals(often.rows)
+        often = mossa.compare(*models, given, device="cpu")
+        assert once.table.equals(often.table)
         assert (often.prompts, often.repeated, often.skipped, once.repeated) == (24, 48, 0, 0)
     assert "24 prompts, 48 repeated and left out" in repr(often)
 

@@ -48,11 +48,12 @@ def test_two_models_are_compared_on_texts(finished: tuple[Path, Ran], settings: 
     texts = [example["inputs"] for example in examples("first", 8)]
     said: list[str] = []
     adapters = (trained / "sft/adapter", trained / "control-first-seed0/adapter")
-    pair = mossa.compare_models(settings["base"]["model"], *adapters, texts, device="cpu", say=said.append)
-    assert pair.prompts == 8 and len(pair.rows) == 3 * 2 and len(said) == 3
+    pair = mossa.compare(settings["base"]["model"], *adapters, texts, device="cpu", say=said.append)
+    assert pair.prompts == 8 and len(pair.table) == 3 * 2 and len(said) == 3
     shown = repr(pair)
     assert (
-        f"{pair.rows['experimental'].iloc[0]:.3f}" in shown and "8 prompts, 0 repeated and left out, 0 skipped" in shown
+        f"{pair.table['experimental'].iloc[0]:.3f}" in shown
+        and "8 prompts, 0 repeated and left out, 0 skipped" in shown
     )
     with pytest.raises(DataError, match="needs at least 4"):
-        mossa.compare_models(settings["base"]["model"], *adapters, texts[:3], device="cpu")
+        mossa.compare(settings["base"]["model"], *adapters, texts[:3], device="cpu")

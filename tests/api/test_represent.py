@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 import mossa
 from mossa.errors import DataError, ModelError, StudyError
+from mossa.similarity import compare
 from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from tests.small import hidden_states, make_model, make_tokenizer
@@ -121,5 +122,5 @@ def test_cka_prints_as_a_table_of_layers() -> None:
     assert lines[2].split()[:3] == ["1", f"{found.value[0]:.3f}", f"{found.standard_error[0]:.4f}"]
     plain = mossa.cka(Y[:, 0].numpy(), Z[:, 0].numpy(), kernel="rbf", bandwidth=2.0)
     assert repr(plain).startswith("cka-rbf (bandwidth 2), 5 prompts") and repr(plain).count("\n") == 2
-    compared = mossa.compare({"pretrained": Y, "sft": Z}, Z, ["cka-linear"])
+    compared = compare({"pretrained": Y, "sft": Z}, Z, ["cka-linear"])
     assert "sft, cka-linear: 1.000 (3 of 3 layers)" in repr(compared)

@@ -14,8 +14,8 @@ from mossa.api.tables import STEPS
 from mossa.errors import DataError, RunFolderError
 from mossa.store import provenance
 from mossa.store.tables import TABLES
-from tests.analysis.worlds import ramp, steps
-from tests.analysis.worlds import world as sectioned
+from tests.analysis.synthetic import ramp, steps
+from tests.analysis.synthetic import world as sectioned
 from tests.report.synthetic import world
 from tests.run.command import Ran, tables
 

@@ -20,6 +20,7 @@ STARTS = [
     ["first-study", "reading-the-report"],
     ["your-own-tasks"],
     ["data-as-it-is"],
+    ["what-a-fine-tune-changed"],
     ["your-own-model"],
     ["from-a-pair-to-an-answer"],
 ]

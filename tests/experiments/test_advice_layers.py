@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from experiments.advice.layers import Advice, advise, nearest_controls, rank_layers, risen_layers, spans
 from mossa.analysis import analyse
 from mossa.errors import DataError
-from tests.analysis.worlds import steps, world
+from tests.analysis.synthetic import steps, world
 
 
 def advice(**known: object) -> Advice:

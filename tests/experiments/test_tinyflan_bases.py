@@ -20,7 +20,7 @@ from experiments.tinyflan.tokenizer import build_tokenizer
 from experiments.tinyflan.verification import Verified, answer, verify_planting
 from mossa.errors import ModelError
 from mossa.tasks.tinyflan import task_names
-from mossa.tinyflan import BASES, base_folder, planted
+from mossa.tinyflan import BASES, base_folder, taught_tasks
 from mossa.tinyflan.bases import MANIFEST, SHIPPED, read_manifest
 
 SHORT = Recipe(tokens=12_000)
@@ -106,7 +106,7 @@ def test_shipped_bases_are_of_the_promised_size_and_their_tokenizer_is_the_prese
 def test_the_planting_holds_in_the_shipped_bases(base: str) -> None:
     results = verify_planting(base, n=40, seed=1)
     assert [row.task for row in results] == task_names()
-    assert {row.task for row in results if row.planted} == set(planted(base))
+    assert {row.task for row in results if row.planted} == set(taught_tasks(base))
     assert [row for row in results if not row.holds] == []
 
 

@@ -16,9 +16,9 @@ from mossa.errors import ModelError
 from mossa.models.adapter_config import KINDS
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase, load_base
-from mossa.models.combined import CombinedLinear, combine
+from mossa.models.fused_lora import FusedLoraLinear, combine
 from mossa.representations import check_alone, represent_tokens
-from mossa.representations.held import held_still
+from mossa.representations.represent import evaluation_mode
 from mossa.study.schema import Base
 from tests.small import hidden_states, make_model
 
@@ -186,7 +186,7 @@ def test_what_changes_after_combining_is_seen(change: str, rows: int) -> None:
         model = layer(lora_dropout=0.5 if change == "dropout at work" else 0.0)
         if ours:
             combine(model)
-            assert type(model["one"]) is CombinedLinear
+            assert type(model["one"]) is FusedLoraLinear
         CHANGES[change](model)
         x = torch.randn(1, rows, 8, generator=torch.Generator().manual_seed(rows)).requires_grad_()
         torch.manual_seed(1)
@@ -242,7 +242,7 @@ def test_a_model_with_any_adapter_that_somebody_holds_is_represented_exactly_or_
             continue
         for each in (prompts, [beginning + prompt for prompt in prompts]):
             try:
-                with held_still(model):
+                with evaluation_mode(model):
                     found = represent_tokens(model, each, token_budget=64)
                     check_alone(model, each, found)
                 refused_here = False

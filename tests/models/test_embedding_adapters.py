@@ -23,7 +23,7 @@ from mossa.tasks.task import Example
 from mossa.training.evaluate import evaluate
 from tests.small import examples
 
-TOKENS = torch.tensor([[1, 5, 9, 11, 30, 42] * 8])  # more rows than `combined.py` needs for its own way
+TOKENS = torch.tensor([[1, 5, 9, 11, 30, 42] * 8])  # more rows than `fused_lora.py` needs for its own way
 QUIET = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`", "ignore:Setting `save_embedding_layers`")
 pytestmark = QUIET
 

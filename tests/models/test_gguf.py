@@ -22,7 +22,7 @@ from mossa.models.converted import cache_folder, readable
 from mossa.models.files import base_fingerprint
 from mossa.models.gguf import gguf_parts
 from mossa.models.prompts import make_format
-from mossa.run.run import Means, Prepared, prepare, run_study
+from mossa.run.run import Prepared, RunOptions, prepare, run_study
 from mossa.study import read_settings
 from mossa.study.paths import resolve
 from mossa.study.recipe import Lora
@@ -294,7 +294,7 @@ def test_a_study_runs_on_a_gguf_and_stays_done_when_the_file_moves(
         return prepare(read_settings({**few, "base": {"model": str(model)}}).valid("study"), tmp_path / "runs")
 
     said: list[str] = []
-    finished = run_study(prepared(tiny), Means("cpu", 1), say=said.append)
+    finished = run_study(prepared(tiny), RunOptions("cpu", 1), say=said.append)
     assert not finished.failed and len(finished.done) == len(finished.prepared.units)
     assert said == [
         "Rehearsing with the base on two prompts (--no-rehearsal leaves it out).",

@@ -1,4 +1,4 @@
-"""A base dealt out over several places trains and represents as the whole one does, and is left as it was."""
+"""A base spread over several devices trains and represents as the whole one does, and is left as it was."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mossa.models.base import LoadedBase, load_base
 from mossa.models.placement import places_of
 from mossa.representations import represent_tokens
 from mossa.run.devices import find_device
-from mossa.run.run import Means, prepare, run_study
+from mossa.run.run import RunOptions, prepare, run_study
 from mossa.study.recipe import Budget, Lora, Recipe
 from mossa.study.schema import Base, Study
 from mossa.training.evaluate import evaluate
@@ -115,11 +115,11 @@ def test_a_study_may_be_begun_in_one_place_and_go_on_in_another(
             "similarity": {"other_controls": 0},
         }
     )
-    with pytest.raises(StudyError, match=r"--workers 2: a base that is dealt out over .* is loaded once; give 1"):
-        run_study(prepare(study, tmp_path), Means(device=MOST, workers=2))
-    dealt = run_study(prepare(study, tmp_path), Means(device=MOST), say=str)
-    again = run_study(prepare(study, tmp_path), Means(device="cpu", workers=1), say=str)
-    whole = run_study(prepare(study, tmp_path / "whole"), Means(device="cpu", workers=1), say=str)
+    with pytest.raises(StudyError, match=r"--workers 2: a base that is spread over .* is loaded once; give 1"):
+        run_study(prepare(study, tmp_path), RunOptions(device=MOST, workers=2))
+    dealt = run_study(prepare(study, tmp_path), RunOptions(device=MOST), say=str)
+    again = run_study(prepare(study, tmp_path), RunOptions(device="cpu", workers=1), say=str)
+    whole = run_study(prepare(study, tmp_path / "whole"), RunOptions(device="cpu", workers=1), say=str)
     assert len(dealt.done) == len(whole.done) > 0 and again.done == [] and not dealt.failed
     for name in ("similarity", "evaluation"):
         pd.testing.assert_frame_equal((dealt.tables or {})[name], (whole.tables or {})[name], check_exact=True)

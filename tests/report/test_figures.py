@@ -37,7 +37,7 @@ from mossa.report.gallery import gallery
 from mossa.report.page.folded import leaf_order, relations_charts, specialists_chart
 from mossa.report.select import common, reading, undefined, unseen
 from mossa.report.titles import most_apart
-from tests.report.odd import ODD, studied
+from tests.report.incomplete import INCOMPLETE, studied
 from tests.report.synthetic import world
 
 names = st.text("abcxyz", min_size=1, max_size=4)
@@ -130,7 +130,7 @@ def test_two_rows_for_one_point_are_refused() -> None:
         figures.layers(similarity)
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", INCOMPLETE)
 def test_an_odd_study_gives_the_figures_that_are_possible_and_says_which_are_not(name: str) -> None:
     _, findings = studied(name)
     pictures, missing = gallery(findings, str(findings.estimator))

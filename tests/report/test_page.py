@@ -22,7 +22,7 @@ from mossa.report.gallery import gallery
 from mossa.report.page.masthead import WORDS
 from mossa.report.page.render import Source, render
 from tests.report.browser import complaints, requests, show, start
-from tests.report.odd import ODD, SCRIPT, Tables, studied
+from tests.report.incomplete import INCOMPLETE, SCRIPT, Tables, studied
 from tests.report.synthetic import rename, world
 
 pytestmark = pytest.mark.browser
@@ -342,7 +342,7 @@ def test_printing_from_dark_mode_is_dark_on_white_and_as_wide_as_a_sheet(browser
     assert before[1] == "rgb(231, 234, 238)" and before[2] > 1000
 
 
-@pytest.mark.parametrize("name", [name for name in ODD if name != "names that are HTML"])  # as the page above
+@pytest.mark.parametrize("name", [name for name in INCOMPLETE if name != "names that are HTML"])  # as the page above
 def test_a_study_with_something_missing_gives_a_page_that_works(
     browser: webdriver.Chrome, tmp_path: Path, name: str
 ) -> None:

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from mossa.errors import ModelError
-from mossa.models.batches import border_of, by_length
+from mossa.models.batches import border_of, by_length, least_filled
 from mossa.models.prompts import Encoded
 from mossa.representations import check_alone, represent_tokens
 from mossa.training.loss import backward, token_losses
@@ -90,7 +90,7 @@ def test_losses_and_gradients_do_not_cross_the_border_either() -> None:
     alone = [token_losses(model, [each], device)[0][0] for each in given]
     assert losses == pytest.approx(alone, rel=1e-5)
     weight = model.model.layers[0].self_attn.qkv_proj.weight
-    backward(model, given, device, tokens=10_000)
+    backward(model, given, device)
     together, weight.grad = weight.grad, None
     for each in given:
         ids = torch.tensor([each.tokens])
@@ -99,15 +99,22 @@ def test_losses_and_gradients_do_not_cross_the_border_either() -> None:
     torch.testing.assert_close(together, weight.grad, rtol=1e-6, atol=1e-9)
 
 
-@given(lengths=st.lists(st.integers(1, 40), max_size=30), budget=st.integers(1, 200), border=st.integers(1, 45))
-def test_beyond_the_border_only_equals_share_a_batch(lengths: list[int], budget: int, border: int) -> None:
-    groups = by_length(lengths, budget, border)
+@given(
+    lengths=st.lists(st.integers(1, 40), max_size=30),
+    budget=st.integers(1, 200),
+    border=st.integers(1, 45),
+    each=st.one_of(st.none(), st.integers(0, 100)),
+)
+def test_beyond_the_border_only_equals_share_a_batch(
+    lengths: list[int], budget: int, border: int, each: int | None
+) -> None:
+    groups = by_length(lengths, budget, border) if each is None else least_filled(lengths, budget, each, border)
     assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
     for group in groups:
         sizes = {lengths[index] for index in group}
         assert max(sizes) <= border or len(sizes) == 1
         assert len(group) == 1 or len(group) * max(sizes) <= budget
-    within = [length for length in lengths if length <= border]
+    within = [length for length in lengths if length <= border]  # the border changes nothing for what is within it
     assert by_length(within, budget, border) == by_length(within, budget)
 
 

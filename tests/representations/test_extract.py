@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from mossa.errors import ModelError
 from mossa.models.blocks import blocks_of
 from mossa.representations import represent_tokens
-from mossa.representations.beginning import WORTH, common_beginning
+from mossa.representations.prefix import WORTH, common_prefix
 from tests.small import ARCHITECTURES, hidden_states, make_model
 
 LENGTHS = [3, 17, 5, 40, 5, 2, 29, 11]
@@ -131,7 +131,7 @@ def test_the_common_beginning_is_the_longest_that_leaves_each_a_token(
     beginning: list[int], ends: list[list[int]]
 ) -> None:
     prompts = [beginning + end for end in ends]
-    found = common_beginning(prompts)
+    found = common_prefix(prompts)
     assert len(beginning) <= found < min(map(len, prompts))
     assert len({tuple(prompt[:found]) for prompt in prompts}) == 1
     longer = {tuple(prompt[: found + 1]) for prompt in prompts}
@@ -139,5 +139,5 @@ def test_the_common_beginning_is_the_longest_that_leaves_each_a_token(
 
 
 def test_a_short_beginning_or_a_single_prompt_shares_nothing() -> None:
-    assert common_beginning([[1] * (WORTH - 1) + [2, 2], [1] * (WORTH - 1) + [3, 3]]) == 0
-    assert common_beginning([[1] * 99]) == common_beginning([]) == 0
+    assert common_prefix([[1] * (WORTH - 1) + [2, 2], [1] * (WORTH - 1) + [3, 3]]) == 0
+    assert common_prefix([[1] * 99]) == common_prefix([]) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mossa.run.run import Means, prepare, run_study
+from mossa.run.run import RunOptions, prepare, run_study
 from mossa.study import load_study
 
 
@@ -81,7 +81,7 @@ def run_again(folder: Path, *overrides: str) -> tuple[set[str], dict[str, str], 
     """
     said: list[str] = []
     prepared = prepare(load_study(folder / "small.yaml", overrides), folder / "runs")
-    finished = run_study(prepared, Means(device="cpu", workers=1), say=said.append)
+    finished = run_study(prepared, RunOptions(device="cpu", workers=1), say=said.append)
     assert len(set(finished.done)) == len(finished.done)
     return set(finished.done), finished.failed, said
 

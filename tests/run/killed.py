@@ -17,7 +17,7 @@ from pathlib import Path
 import mossa.run.perform
 from mossa.models.adapters import new_adapter
 from mossa.models.base import load_base
-from mossa.run.run import Means, prepare, run_study
+from mossa.run.run import RunOptions, prepare, run_study
 from mossa.study import load_study
 
 MEAN = 0.5  # seconds of processor time from one kill to the next; a whole run takes some ten
@@ -34,7 +34,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         process = os.fork()
         if process == 0:
             prepared = prepare(study, folder / "runs")
-            run_study(prepared, Means(device="cpu", workers=1), say=lambda _: None)
+            run_study(prepared, RunOptions(device="cpu", workers=1), say=lambda _: None)
             os._exit(0)
         end = chance.expovariate(1 / MEAN)
         while _processor_seconds(process) < end:

@@ -32,8 +32,8 @@ from mossa.models.shape import shape_of
 from mossa.representations import represent_tokens
 from mossa.run.perform import perform
 from mossa.run.run import prepare
+from mossa.steps.context import StepContext
 from mossa.steps.job import Job
-from mossa.steps.workbench import Workbench
 from mossa.study.recipe import Lora
 from mossa.study.schema import Base, Study
 from mossa.training.loss import TOKEN_BUDGET, count_targets
@@ -52,12 +52,12 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     )
     prepared = prepare(study, tmp_path)
     prepared.run.prepare()
-    bench = Workbench(Job(study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
+    context = StepContext(Job(study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
     shape = shape_of(study.base, study.recipe.lora)
-    counter = Counter(study, prepared.tasks, Tokenized(bench.format), shape, "cpu")
+    counter = Counter(study, prepared.tasks, Tokenized(context.format), shape, "cpu")
     for name in ("train/sft", "train/control-first-seed0", "represent/pretrained@first"):
         unit = prepared.units[name]
-        assert perform(unit, bench).state == "done"
+        assert perform(unit, context).state == "done"
         work = counter.work(unit)
         folder = prepared.run.folder(name)
         if unit.step == "train":
@@ -66,12 +66,12 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
             assert 0 < work.bytes <= (folder / "adapter/adapter_model.safetensors").stat().st_size
         else:
             assert 0 <= (folder / "representations.safetensors").stat().st_size - work.bytes < 1000
-    weights = [parameter for parameter in bench.base.model.parameters() if parameter.dim() == 2]
-    assert shape.weights == sum(parameter.numel() for parameter in bench.base.model.parameters())
+    weights = [parameter for parameter in context.base.model.parameters() if parameter.dim() == 2]
+    assert shape.weights == sum(parameter.numel() for parameter in context.base.model.parameters())
     assert shape.block_weights + 2 * shape.head_weights == sum(weight.numel() for weight in weights)
-    prompts = [prompt.tokens for prompt in bench.encoded("first", "test", False)]
+    prompts = [prompt.tokens for prompt in context.encoded("first", "test", False)]
     with FlopCounterMode(display=False) as counted, torch.no_grad():
-        represent_tokens(bench.base.model, prompts)
+        represent_tokens(context.base.model, prompts)
     products = sum(flop for op, flop in counted.get_flop_counts()["Global"].items() if "attention" not in str(op))
     work = counter.work(prepared.units["represent/pretrained@first"])
     assert work.tokens == sum(map(len, prompts)) <= work.padded

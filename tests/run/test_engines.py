@@ -151,8 +151,8 @@ def test_means_that_do_not_go_together_are_a_sentence(folder: Path, words: list[
 
 def test_without_ray_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from mossa.errors import StudyError
-    from mossa.run.run import Means
+    from mossa.run.run import RunOptions
 
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(StudyError, match=r"pip install 'mossa\[ray\]'"):
-        Means(engine="ray")
+        RunOptions(engine="ray")

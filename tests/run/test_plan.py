@@ -16,7 +16,7 @@ from tests.run.command import mossa, tables
 
 
 def rows(output: str) -> dict[str, list[str]]:
-    """Return the columns of the table of steps: units, to do, tokens, with filling, Tflop, time."""
+    """Return the columns of the table of steps: units, to do, tokens, with filling, that per token, Tflop, time."""
     found = [line.split() for line in output.splitlines()]
     return {words[0]: words[1:] for words in found if len(words) > 2 and words[1].isdigit() and words[2].isdigit()}
 
@@ -38,6 +38,9 @@ def test_it_counts_what_the_run_did(folder: Path) -> None:
     judged = tables(folder)["evaluation"].merge(tables(folder)["tasks"][["task", "prompt_tokens"]], on="task")
     tokens = (judged["prompt_tokens"] * judged["n"] + judged["target_tokens"]).sum()
     assert int(found["evaluate"][2].replace(",", "")) == round(tokens)
+    for columns in (found["train"], found["evaluate"]):
+        true, filled, ratio = (float(column.replace(",", "")) for column in columns[2:5])
+        assert ratio == round(filled / true, 2) >= 1
 
 
 def test_memory_is_within_thirty_percent_of_what_was_used(folder: Path) -> None:

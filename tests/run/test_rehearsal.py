@@ -168,7 +168,7 @@ def test_what_depends_on_more_than_the_prompt_is_found(
         base.model.get_input_embeddings().register_forward_hook(bend)
         return base
 
-    monkeypatch.setattr("mossa.models.shelf.load_base", bent)
+    monkeypatch.setattr("mossa.models.loader.load_base", bent)
     given = study(settings, tmp_path).settings
     with pytest.raises(
         ModelError, match=r"the base gives a prompt of \d+ tokens other states .* than alone \(by \d+%\)"

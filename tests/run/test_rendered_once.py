@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from mossa.run.check import check_study
 from mossa.run.rehearsal import rehearse
-from mossa.run.run import Means, Prepared, prepare, run_study
+from mossa.run.run import Prepared, RunOptions, prepare, run_study
 from mossa.store.record import read_record
 from mossa.study.loading import ReadStudy
 from mossa.study.schema import Study
@@ -61,7 +61,7 @@ def study(base: Path, tasks: Path, name: str, **prompt: Any) -> Study:
 
 def run(prepared: Prepared) -> list[str]:
     said: list[str] = []
-    assert not run_study(prepared, Means("cpu", 1), say=said.append).failed
+    assert not run_study(prepared, RunOptions("cpu", 1), say=said.append).failed
     return [line for line in said if not line.startswith("Rehearsing")]
 
 

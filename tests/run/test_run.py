@@ -116,8 +116,8 @@ def test_a_second_run_does_nothing_and_says_so(folder: Path) -> None:
     ran = mossa(folder, "run", "small.yaml")
     assert ran.code == 0 and "Nothing to do" in ran.output and "index.html" in ran.output
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs/small/units").rglob("*")} == before
-    standing = mossa(folder, "status", "small.yaml").output
-    assert "Everything is done" in standing and "runs/small/report/index.html" in standing
+    status = mossa(folder, "status", "small.yaml").output
+    assert "Everything is done" in status and "runs/small/report/index.html" in status
 
 
 AFTER = {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mossa.run.run import Means, prepare, run_study
+from mossa.run.run import RunOptions, prepare, run_study
 from mossa.study.schema import Study
 from mossa.tasks.mixture import shuffle_answers
 from mossa.tasks.task import Example
@@ -28,7 +28,7 @@ def test_a_sham_control_trains_as_long_as_the_control_and_is_compared(settings: 
     """Also where the control stops by a criterion that shuffled answers never reach."""
     until = {"until": {"metric": "loss", "value": 4.0, "at_most_steps": 40, "check_every": 4}}
     prepared = prepare(study_of(settings, sham=True, budget=until), tmp_path)
-    finished = run_study(prepared, Means("cpu", 1), say=lambda _line: None)
+    finished = run_study(prepared, RunOptions("cpu", 1), say=lambda _line: None)
     assert not finished.failed
     adapters = finished.tables["adapters"].set_index("adapter")
     for task in ("first", "second"):

@@ -17,7 +17,7 @@ from mossa.run import progress
 from mossa.run.events import Advanced, Outcome, Started
 from mossa.run.progress import Display, run_shown
 from mossa.run.queue import Queue
-from mossa.run.run import Means, prepare
+from mossa.run.run import RunOptions, prepare
 from mossa.study.schema import Study
 from mossa.units.unit import Unit
 
@@ -94,7 +94,7 @@ def test_a_run_in_a_log_tells_of_trainings_and_evaluations(
         }
     )
     console = Console(file=io.StringIO(), force_terminal=False, soft_wrap=True)
-    finished = run_shown(console, prepare(study, tmp_path), Means("cpu", 1))
+    finished = run_shown(console, prepare(study, tmp_path), RunOptions("cpu", 1))
     assert not finished.failed
     text = console.file.getvalue()
     assert re.search(r"^train control-first-seed0: step \d+ of 40, loss \d\.\d{4}", text, re.MULTILINE)

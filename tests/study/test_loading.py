@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mossa.errors import StudyError
 from mossa.study import Study, load_study, read_study
-from mossa.study.starter import write_starter
+from mossa.study.starter import Fit, write_starter
 
 GOOD = "name: good\nbase: {model: some/base}\ntasks: {source: somewhere}\n"
 
@@ -183,6 +183,14 @@ def test_the_starter_is_valid_and_never_overwrites(tmp_path: Path) -> None:
         write_starter(path, "a", "b")
     with pytest.raises(StudyError, match=r"\.yaml"):
         write_starter(tmp_path / "mine.txt", "a", "b")
+
+
+def test_what_is_fitted_to_a_gpu_is_in_the_starter(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    write_starter(path, "base", "tasks", fit=Fit("bfloat16", "4-bit", 448, "base"))
+    study = load_study(path)
+    assert (study.base.dtype, study.base.quantise, study.prompt.cutoff) == ("bfloat16", "4-bit", 448)
+    assert study.representations.dtype == "base" and study.recipe.gradient_checkpointing == "auto"
 
 
 def test_what_is_resolved_reads_back_as_the_same_study(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_task_file_that_is_not_one_is_named(tmp_path: Path, change: dict, sent
     ("content", "sentence"),
     [
         ('[{"instruction": "a", "outp', r"line 1: this is not JSON.*was not downloaded whole: delete it"),
-        ('{"a": 1}', r"example 1: this is no format that is known.*The columns of this row are 'a'\. Name the columns"),
+        ('{"a": 1}', r"example 1: this is not a known format.*The columns of this row are 'a'\. Name the columns"),
         ("3", r"example 1: an example is an object with named columns, not int"),
         ("", r"line 1: this is not JSON"),
         ("[" * 100_000, r"is not JSON"),

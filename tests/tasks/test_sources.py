@@ -184,7 +184,7 @@ LEFT_OUT: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"role": "tool", "content": "3"}, *conversation("a", "b")["messages"]]}, "with tool calls"),
     (
         {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]},
-        "with images, audio or other parts that are no text",
+        "with images, audio or other parts that are not text",
     ),
     (
         {"messages": [*conversation("a")["messages"], {"role": "assistant", "content": "b", "thinking": "so"}]},

@@ -12,7 +12,7 @@ from experiments.tinyflan.tokenizer import build_tokenizer
 from mossa.errors import ModelError
 from mossa.tasks.tinyflan import load_tasks, task_names
 from mossa.tinyflan.catalogue import CUE, draw, specification, specifications
-from mossa.tinyflan.planting import BASES, planted
+from mossa.tinyflan.taught import BASES, taught_tasks
 from mossa.tinyflan.world import copying_text, draw_slots, world_text
 
 TOKENIZER = build_tokenizer()
@@ -77,9 +77,9 @@ def test_special_tokens_differ() -> None:
 
 
 def test_the_two_bases_have_complementary_skills() -> None:
-    assert set(planted("a")) | set(planted("b")) == set(task_names()) == set(planted("all"))
-    assert not set(planted("a")) & set(planted("b"))
-    assert planted("random") == []
+    assert set(taught_tasks("a")) | set(taught_tasks("b")) == set(task_names()) == set(taught_tasks("all"))
+    assert not set(taught_tasks("a")) & set(taught_tasks("b"))
+    assert taught_tasks("random") == []
 
 
 def test_bases_read_the_same_texts_in_the_same_order_and_differ_only_in_answers() -> None:
@@ -115,7 +115,7 @@ def test_shuffled_answers_have_the_same_distribution_as_the_true_ones(name: str)
 
 def test_an_unknown_base_gives_the_choices() -> None:
     with pytest.raises(ModelError, match=f"no base 'c'. The choices are: {', '.join(sorted(BASES))}"):
-        planted("c")
+        taught_tasks("c")
 
 
 def test_world_text_is_filled_in() -> None:

@@ -15,17 +15,17 @@ from mossa.models.prompts import Encoded
 from mossa.study.recipe import Lora, Recipe
 from mossa.study.schema import Base
 from mossa.training import loss
+from mossa.training.activations import checkpointing
 from mossa.training.loss import LARGE, LARGE_BUDGET, SHORT, TOKEN_BUDGET, backward, token_budget
-from mossa.training.train import _checkpointing
 from tests.training.test_gradient import some_examples
 
 
-def gradients(folder: Path, dtype: Any, examples: list[Encoded], checkpointing: bool = False) -> torch.Tensor:
+def gradients(folder: Path, dtype: Any, examples: list[Encoded], again: bool = False) -> torch.Tensor:
     """Return the gradient of an adapter whose B is not zero, all of it in one row."""
     base = load_base(Base(model=str(folder), dtype="bfloat16"))
     base.model.to(dtype)
-    recipe = Recipe(lora=Lora(targets="all-linear"), gradient_checkpointing=checkpointing)
-    with new_adapter(base, recipe.lora, 0) as adapted, _checkpointing(base.model, recipe):
+    recipe = Recipe(lora=Lora(targets="all-linear"))
+    with new_adapter(base, recipe.lora, 0) as adapted, checkpointing(base.model, again):
         adapted.train()
         weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         for parameter in weights:
@@ -41,7 +41,7 @@ def test_plain_attention_is_at_least_as_near_to_float32(
     folder, examples = base_folder(architecture), some_examples()
     truth = gradients(folder, torch.float32, examples)
     plain = gradients(folder, torch.bfloat16, examples)
-    assert torch.equal(plain, gradients(folder, torch.bfloat16, examples, checkpointing=True))
+    assert torch.equal(plain, gradients(folder, torch.bfloat16, examples, again=True))
     monkeypatch.setattr(loss, "SHORT", 0)
     fused = gradients(folder, torch.bfloat16, examples)
     off = [float((found - truth).norm() / truth.norm()) for found in (plain, fused)]

@@ -11,13 +11,14 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from mossa.errors import ModelError, TrainingError
+from mossa.errors import ModelError, TrainingError, noting
 from mossa.models.adapters import loaded_adapter, new_adapter, update_norms
 from mossa.models.base import LoadedBase, load_base
 from mossa.models.prompts import Encoded, make_format
 from mossa.study.recipe import Budget, Lora, Recipe, Until
 from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
+from mossa.training import activations
 from mossa.training.evaluate import evaluate
 from mossa.training.train import train_adapter
 from tests.small import ARCHITECTURES, examples
@@ -140,15 +141,23 @@ def test_training_stops_at_its_criterion_and_says_so(base_folder: Callable[[str]
         train_adapter(base, data, [], RECIPE, hard, 0, tmp_path / "c")
 
 
-def test_gradient_checkpointing_changes_nothing(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+def test_gradient_checkpointing_changes_nothing_and_auto_says_when_it_is_needed(
+    base_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = load_base(Base(model=str(base_folder("llama"))))
     data = encoded(base)
-    saving = RECIPE.model_copy(update={"gradient_checkpointing": True})
-    train_adapter(base, data, [], RECIPE, Budget(steps=3), 0, tmp_path / "a")
-    train_adapter(base, data, [], saving, Budget(steps=3), 0, tmp_path / "b")
-    one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in "ab")
-    for name in one:
-        torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-7)
+    notes: list[str] = []
+    for name, choice, free in (("a", False, 0), ("b", True, 0), ("c", "auto", 1e12), ("d", "auto", 1000)):
+        recipe = RECIPE.model_copy(update={"gradient_checkpointing": choice, "lora": Lora(dropout=0.2)})
+        monkeypatch.setattr(activations, "free_memory", lambda _device, free=free: free)
+        with noting(notes.append):
+            train_adapter(base, data, [], recipe, Budget(steps=3), 0, tmp_path / name)
+        assert len(notes) == (name == "d"), notes
+    assert "auto computes activations again" in notes[0]
+    expected, *others = (load_file(tmp_path / name / "adapter_model.safetensors") for name in "abcd")
+    for other in others:
+        for name, weight in expected.items():
+            torch.testing.assert_close(other[name], weight, rtol=1e-5, atol=1e-7)
 
 
 def test_a_loss_that_is_not_finite_is_a_sentence(base_folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def _beside_sham(read: pd.DataFrame) -> Iterator[str]:
     yield (
         f"The base is {'more' if middle > 0 else 'less'} like a task's specialist than like its sham control, trained "
         f"on shuffled answers (by {number(abs(middle))}{ends}, {count(len(above), 'task')}; by their own intervals "
-        f"{(read['above_sham_low'] > 0).sum()} are above zero and {(read['above_sham_high'] < 0).sum()} below)."
+        f"{(read['above_sham_low'] > 0).sum()} are above zero and {(read['above_sham_high'] < 0).sum()} below). A sham "
+        "control is not a null: in a trial, bases were closer to it whether or not they had been taught the task."
     )
 
 

@@ -42,8 +42,8 @@ def encoded_layers(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     `agreement` is the similarity of two controls of the task with different seeds; `share` is what
     `similarity.agreement` makes of both, with an interval by the delta method (taking the two as independent). `sham`
     is the base's similarity to a control trained on shuffled answers, `above_sham` is `value` minus it.
-    `other_controls` is that to controls of other tasks, which hardly move on these prompts and are no null. Null where
-    the run has none, and `share` also where the agreement is too low.
+    `other_controls` is that to controls of other tasks, which hardly move on these prompts and are not a null. It is
+    null where the run has none, and `share` also where the agreement is too low.
     """
     key = ["task", "layer", "estimator"]
     of_base = curves["experimental"] == baseline

@@ -76,11 +76,6 @@ def _questions(findings: Findings) -> Iterator[str]:
             "No task has two controls that differ in their seed, so it is not known how far two controls agree, and "
             "similarities are read as they are."
         )
-    if not (curves["relation"] == "sham").any():
-        yield (
-            "There are no sham controls (trained on shuffled answers), so nothing shows how close the base is to a "
-            "control for the sake of its prompts alone."
-        )
     if experimentals and findings.dose_readings["agree"].isna().all():
         reasons = findings.dose_readings["reason"].dropna().unique()
         why = f": {'; '.join(reasons)}" if len(reasons) else ""

@@ -45,8 +45,9 @@ def performance(evaluation: pd.DataFrame, controls: pd.DataFrame, curves: pd.Dat
     specialists = controls.groupby("task")[["accuracy", "loss"]].mean()
     table = experimental.rename(columns={"model": "experimental", "accuracy": "tuned_accuracy", "loss": "tuned_loss"})
     for what in ("accuracy", "loss"):
-        table[f"base_{what}"] = table["task"].map(base[what])
-        table[f"control_{what}"] = table["task"].map(specialists[what])
+        # astype: of no rows, pandas makes a column of text
+        table[f"base_{what}"] = table["task"].map(base[what]).astype(float)
+        table[f"control_{what}"] = table["task"].map(specialists[what]).astype(float)
     table = table.merge(held_out[["experimental", "task", "held_out"]], on=["experimental", "task"], how="left")
     table["held_out"] = table["held_out"].eq(True)
     table["gain"] = table["tuned_accuracy"] - table["base_accuracy"]

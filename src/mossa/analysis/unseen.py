@@ -66,7 +66,7 @@ def _over_layers(differences: pd.DataFrame) -> Floats:
 
 
 def _contrasts(curves: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, object], pd.DataFrame, pd.DataFrame]]:
-    """Yield who is compared with whom, and the differences `[T, L]` on held-out and on seen tasks."""
+    """Yield which models are compared, and the differences `[T, L]` on held-out and on seen tasks."""
     own = curves[curves["relation"] == "control"]
     models = [str(name) for name in own["experimental"].unique()]
     saw = {model: populations(curves, model) for model in models}

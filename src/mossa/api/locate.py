@@ -83,7 +83,7 @@ def locate(
     built alike, `DataError` for prompts and readings that cannot be used.
     """
     from mossa.place import Stack, locate_update
-    from mossa.representations.held import encode_examples, held_still
+    from mossa.representations.represent import encode_examples, evaluation_mode
 
     if not prompts:
         raise DataError("prompts is empty; give some texts.")
@@ -93,7 +93,7 @@ def locate(
     with ExitStack() as still:
         for model in (base, tuned):
             if model is not None:
-                still.enter_context(held_still(model))
+                still.enter_context(evaluation_mode(model))
         examples = encode_examples(tuned, tokenizer, prompts, targets, template, system, cutoff, too_long)
         found = locate_update(Stack(base, tuned), examples, templates, readings, parts=parts, window=window, null=null)
     return Place.of(found)
@@ -118,44 +118,35 @@ def locate_files(
 ) -> dict[str, Place]:
     """Return by task where an adapter or a checkpoint acts: `locate` for models and tasks by their names.
 
-    `base`, `tuned`: hub ids or folders. `tasks`: a file of examples or a folder of such files; of each, `examples` are
-    taken, spread evenly. `say` hears what is loaded and how many examples were left out. Raises `MossaError` as
-    `locate` does, and for files that cannot be read.
+    `base`, `tuned`: folders, hub ids, GGUF files or adapters. `tasks`: a file of examples or a folder of such files; of
+    each, `examples` are taken, spread evenly, no prompt twice. `say` hears how many examples were left out. Raises
+    `MossaError` as `locate` does, and for files that cannot be read.
     """
-    from mossa.models.base import load_checkpoint
-    from mossa.models.shelf import Shelf, kind_of
-    from mossa.place import Stack, locate_update
+    from mossa.paired.examples import give
+    from mossa.paired.models import Beside
+    from mossa.place import locate_update
     from mossa.run.devices import find_device
     from mossa.study import checked
-    from mossa.study.paths import resolve
-    from mossa.study.schema import Base, Prompt
-    from mossa.tasks.folder import read_whole
+    from mossa.study.schema import Prompt
+    from mossa.tasks.folder import load_parts, open_source
 
     tell = say or (lambda _line: None)
     if not Path(tasks).exists():
         raise DataError(
             f"--tasks {tasks}: there is no such file or folder. Give a file of examples, or a folder of such files."
         )
-    found = read_whole(Path(tasks))
-    settings = checked(Base, model=resolve(base, Path()), dtype=dtype)
+    found = load_parts(open_source(Path(tasks)), None, 0)
     form = checked(Prompt, template=template, system=system, cutoff=cutoff)
-    kind = kind_of(tuned, "--tuned")
-    shelf = Shelf(settings, find_device(device))
-    tell(f"{kind} {tuned}")
-    if kind == "checkpoint":
-        stack = Stack(shelf.base.model, load_checkpoint(tuned, settings, shelf.tokenizer, shelf.device))
-    else:
-        stack = Stack(None, shelf.take("adapter", tuned))
+    beside = Beside(base, dtype, find_device(device), "--base")
+    stack = beside.stack(tuned, "--tuned")
     places: dict[str, Place] = {}
-    for name, all_of_it in found.items():
-        chosen = all_of_it[:: max(1, len(all_of_it) // examples)][:examples]
-        encoded = shelf.format(form).encode(chosen, f"task {name!r}", with_target=True)
-        if not encoded:
+    for given in give(found, beside.loader.format(form), examples):
+        name = given.task.name
+        if not given.encoded:
             raise DataError(f"task {name!r}: none of its examples fits the model. Raise the cutoff.")
-        tell(f"{name}: {len(encoded)} of {len(all_of_it)} examples, {len(chosen) - len(encoded)} do not fit")
-        labels = [chosen[each.index].template for each in encoded]
-        known = None if None in labels else [str(label) for label in labels]
-        places[name] = Place.of(locate_update(stack, encoded, known, readings, parts=parts, window=window, null=null))
+        tell(f"{name}: {given.counted}")
+        located = locate_update(stack, given.encoded, given.templates, readings, parts=parts, window=window, null=null)
+        places[name] = Place.of(located)
     return places
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from mossa.errors import DataError, noting
+from mossa.models.loader import ModelLoader, kind_of
 from mossa.models.prompts import Encoded
-from mossa.models.shelf import Shelf, kind_of
 from mossa.representations import check_alone, represent_tokens
 from mossa.similarity import compare
 from mossa.similarity.registry import estimator
@@ -27,11 +27,11 @@ EXPERIMENTAL = "experimental"
 class Pair:
     """What comparing two models gave: the rows, and how many prompts were used, repeated, skipped and shortened.
 
-    `rows`: one per (layer, estimator) with `base` and `experimental` (each against the control), `difference`
+    `table`: one row per (layer, estimator) with `base` and `experimental` (each against the control), `difference`
     (experimental minus base), their standard errors and 95 % intervals, n, d, non_finite, reason.
     """
 
-    rows: pd.DataFrame
+    table: pd.DataFrame
     prompts: int
     repeated: int
     skipped: int
@@ -47,8 +47,8 @@ class Pair:
 
     def __repr__(self) -> str:
         shown = ["layer", "estimator", "base", "experimental", "difference", "difference_low", "difference_high"]
-        table = self.rows[shown].to_string(index=False, float_format="{:.3f}".format)
-        return f"{table}\n{self.counted}; more columns in rows"
+        table = self.table[shown].to_string(index=False, float_format="{:.3f}".format)
+        return f"{table}\n{self.counted}; more columns in table"
 
 
 def compare_pair(
@@ -73,8 +73,8 @@ def compare_pair(
         EXPERIMENTAL: (kind_of(experimental, "--experimental"), experimental),
         "control": (kind_of(control, "--control"), control),
     }
-    shelf = Shelf(base, device)
-    fitting = shelf.format(prompt).encode(prompts, "--prompts", with_target=False)
+    loader = ModelLoader(base, device)
+    fitting = loader.format(prompt).encode(prompts, "--prompts", with_target=False)
     encoded = _each_once(fitting, prompts)
     if len(encoded) < 4:
         raise DataError(
@@ -87,7 +87,7 @@ def compare_pair(
         for name, (kind, source) in sources.items():
             if say:
                 say(f"{name}: {kind} {source}")
-            model = shelf.take(kind, source)
+            model = loader.take(kind, source)
             arrays[name] = represent_tokens(model, tokens)
             check_alone(model, tokens, arrays[name])
     templates = [prompts[example.index].template for example in encoded]

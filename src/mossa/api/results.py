@@ -41,7 +41,7 @@ class Results(Tables):
     def load(cls, folder: str | Path) -> Results:
         """Return the results in a run folder, finished or not, such as runs/my-study; needs no base and no data.
 
-        Raises `RunFolderError` if it is no run folder.
+        Raises `RunFolderError` if it is not a run folder.
         """
         return cls(read_record(Path(folder)))
 

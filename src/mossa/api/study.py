@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from mossa.api.results import Results
-from mossa.api.standing import Standing, Validation
+from mossa.api.status import Status, Validation
 from mossa.study.loading import ReadStudy, read_settings, read_study
 from mossa.study.schema import Study as Settings
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Study:
     """A valid study and the folder its runs go to; every verb of the command line that takes a study is a method.
 
-    `settings` are those of the file, validated, with paths resolved. Whatever the user can mend is a `MossaError`.
+    `settings` are those of the file, validated, with paths resolved. What a user can fix is a `MossaError`.
     """
 
     def __init__(self, settings: Settings, runs: str | Path = "runs") -> None:
@@ -88,10 +88,10 @@ class Study:
 
         return cost(self._prepared, gpu, gpus, utilisation, calibrate)
 
-    def status(self) -> Standing:
+    def status(self) -> Status:
         """Return which units are done, missing, failed, stale or damaged, and why."""
         prepared = self._prepared()
-        return Standing.of(prepared.record, prepared.todo)
+        return Status.of(prepared.record, prepared.todo)
 
     def run(
         self,
@@ -113,9 +113,9 @@ class Study:
         """
         from mossa.run.progress import run_shown
         from mossa.run.publish import is_current, publish
-        from mossa.run.run import Means, run_study
+        from mossa.run.run import RunOptions, run_study
 
-        means, prepared = Means(device, workers, shard, engine, address, rehearsal), self._prepared()
+        options, prepared = RunOptions(device, workers, shard, engine, address, rehearsal), self._prepared()
 
         def conclude(finished: Finished) -> None:
             record, tables = prepared.record, finished.tables or {}
@@ -125,9 +125,9 @@ class Study:
         if progress:
             from rich.console import Console
 
-            finished = run_shown(Console(soft_wrap=True), prepared, means, conclude)
+            finished = run_shown(Console(soft_wrap=True), prepared, options, conclude)
         else:
-            finished = run_study(prepared, means, say=_silent, conclude=conclude)
+            finished = run_study(prepared, options, say=_silent, conclude=conclude)
         return Results(prepared.record, finished.tables)
 
     def results(self) -> Results:
@@ -138,7 +138,7 @@ class Study:
         """Write tables, figures and report into the run folder again, from what is there; return the page to open.
 
         `for_paper`: also draw every figure as PDF, and as wide as one column.
-        Raises `RunFolderError` if nothing was run or somebody is at work there, `DataError` if nothing was compared.
+        Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared.
         """
         from mossa.run.publish import write_again
 

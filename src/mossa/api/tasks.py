@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mossa.api.text import Text
+from mossa.errors import StudyError
 
 if TYPE_CHECKING:
     from mossa.study.schema import Study
+    from mossa.study.starter import Fit
     from mossa.tasks.task import Example
 
 
@@ -40,24 +42,44 @@ def show_task(name: str, of: str | Path | None = None, base: str | Path | None =
     return Text("\n".join(show_task(name, None if of is None else str(of), seen)))
 
 
-def start_study(path: str | Path, base: str, tasks: str) -> list[str]:
-    """Write a commented study file and return what was found in the data; raises `StudyError` if it exists."""
+def start_study(path: str | Path, base: str, tasks: str, gpu: str | None = None) -> list[str]:
+    """Write a commented study file and return what was found in the data.
+
+    With `gpu`, the name of one (`found`: the one in this machine), number format, bits and cutoff are set so that it
+    fits. Raises `StudyError` if the file exists, there is no such GPU or the base fits it in no way.
+    """
     from mossa.study.starter import write_starter
     from mossa.tasks.mapping import found_mapping
 
     found = found_mapping(tasks)
-    write_starter(Path(path), base, tasks, found)
-    return found
+    fitted = None if gpu is None else _fit(base, tasks, gpu)
+    write_starter(Path(path), base, tasks, found, fitted)
+    return [*found, *(fitted.notes if fitted else ())]
+
+
+def _fit(base: str, tasks: str, gpu: str) -> Fit:
+    from mossa.cost.fit import fit
+    from mossa.cost.gpus import found_gpu, named_gpu
+    from mossa.study.paths import resolve
+    from mossa.study.schema import Base
+    from mossa.tasks.collections import load_tasks
+    from mossa.tasks.listing import source_settings
+
+    name = found_gpu() if gpu == "found" else gpu.lower()
+    if name is None:
+        raise StudyError("--gpu found: there is no GPU here that mossa knows. Name the one the study is for.")
+    known = named_gpu(name)
+    return fit(Base(model=resolve(base, Path())), load_tasks(source_settings(tasks)), name, known)
 
 
 def _as_seen(study: Study | None, base: str | Path | None) -> Callable[[Example], list[str]]:
     """Return what tells how an example looks to a model: its tokens, part by part."""
+    from mossa.models.loader import ModelLoader
     from mossa.models.seen import as_seen
-    from mossa.models.shelf import Shelf
     from mossa.study import checked
     from mossa.study.paths import resolve
     from mossa.study.schema import Base, Prompt
 
     settings = checked(Base, model=resolve(str(base), Path())) if study is None or base is not None else study.base
-    form = Shelf(settings, "cpu").format(study.prompt if study else Prompt())
+    form = ModelLoader(settings, "cpu").format(study.prompt if study else Prompt())
     return lambda example: as_seen(form, example)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -25,6 +26,7 @@ from mossa.run.worker import threads_limited
 from mossa.study.recipe import Budget
 from mossa.study.schema import Study
 from mossa.tasks.task import Task
+from mossa.training.activations import free_memory
 from mossa.units.plan import plan
 from mossa.units.unit import Unit
 
@@ -70,7 +72,8 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
     tokenizer = load_tokenizer(study.base)
     form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer), prepared.rendering)
     shape = shape_of(study.base, study.recipe.lora)
-    counter = Counter(study, prepared.tasks, Tokenized(form), shape, "cuda" if chosen else "cpu")
+    memory = (1e9 * chosen.memory if chosen else free_memory(torch.device("cpu"))) - shape.weight_bytes
+    counter = Counter(study, prepared.tasks, Tokenized(form), shape, "cuda" if chosen else "cpu", memory)
     shown = track(prepared.units.items(), "Counting tokens", console=Console(stderr=True), transient=True)
     works = {name: counter.work(unit) for name, unit in shown}
     sample = Sample.of(study, prepared.units, shape.layers, shape.width, len(prepared.tasks))
@@ -83,7 +86,12 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
     if rates is None:
         with threads_limited(threads):
             dtype = study.base.dtype
-            rates = from_peak(chosen, dtype, utilisation, str(name), sample) if chosen else from_here(sample, dtype)
+            represented = dtype if study.representations.dtype == "base" else study.representations.dtype
+            rates = (
+                from_peak(chosen, dtype, utilisation, str(name), sample, represented)
+                if chosen
+                else from_here(sample, dtype)
+            )
     seconds = rates.of(prepared.units, works)
     smaller: list[tuple[str, float]] = []
     for label, other, tasks in _smaller(study, prepared.tasks):

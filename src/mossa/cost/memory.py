@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mossa.cost.work import Work
 from mossa.models.shape import Shape
 from mossa.study.schema import Study
+from mossa.training.activations import LOGITS, activation_bytes
 from mossa.units.unit import Unit
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -57,14 +58,16 @@ def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[s
 
 def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
     """Return what running the model takes beside its weights."""
-    logits = 3.0 * 4 * work.batch_targets * shape.vocabulary  # themselves, their softmax, its gradient
+    logits = LOGITS * work.batch_targets * shape.vocabulary
     if step == "train":
-        kept = shape.kept_per_token
-        if study.recipe.gradient_checkpointing:  # the inputs of all blocks, and all of one block
-            kept = kept / shape.layers + shape.layers * shape.width * BYTES[study.base.dtype]
-        return 16.0 * shape.adapter_weights + work.batch * (kept + shape.kept_per_token / shape.layers) + logits
+        states = float(shape.width * BYTES[study.base.dtype])
+        kept = activation_bytes(shape.kept_per_token, shape.layers, states, work.batch, work.again)
+        return 16.0 * shape.adapter_weights + kept + logits
     if step in ("represent", "evaluate", "common"):
-        return 4.0 * shape.adapter_weights + work.batch * shape.kept_per_token / shape.layers + logits
+        wide = study.representations.dtype == "float32" != study.base.dtype and step != "evaluate"
+        copies = 2 * shape.weight_bytes if wide else 0.0  # in 32 bits, of what is there in 16
+        kept = work.batch * (1 + wide) * shape.kept_per_token / shape.layers
+        return 4.0 * shape.adapter_weights + kept + logits + copies
     return 0.0
 
 

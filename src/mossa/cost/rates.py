@@ -47,11 +47,14 @@ def amount(step: str, work: Work) -> float:
     return {"compare": work.products, "affinity": work.products, "overview": float(work.points)}.get(step, 1.0)
 
 
-def from_peak(gpu: Gpu, dtype: str, utilisation: float, name: str, sample: Sample) -> Rates:
-    """Return the rates of a GPU at a stated share of its published peak."""
+def from_peak(gpu: Gpu, dtype: str, utilisation: float, name: str, sample: Sample, represented: str) -> Rates:
+    """Return the rates of a GPU at a stated share of its published peak; representations are taken in `represented`."""
     rate = gpu.peak(dtype) * utilisation
     stated = f"{utilisation:.0%} of the {gpu.peak(dtype) / 1e12:,.0f} Tflop/s ({dtype}) that are published for {name}"
-    return Rates(dict.fromkeys(MODEL_STEPS, rate) | on_the_processor(sample, "seconds"), stated)
+    rates = dict.fromkeys(MODEL_STEPS, rate) | dict.fromkeys(
+        ("represent", "common"), gpu.peak(represented) * utilisation
+    )
+    return Rates(rates | on_the_processor(sample, "seconds"), stated)
 
 
 def from_here(sample: Sample, dtype: str) -> Rates:

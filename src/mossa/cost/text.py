@@ -37,7 +37,8 @@ def duration(seconds: float) -> str:
 
 
 def _work(found: Estimate) -> Iterator[str]:
-    yield f"{'step':12}{'units':>7}{'to do':>7}{'tokens':>16}{'with filling':>16}{'Tflop':>14}{'time':>16}"
+    counted = f"{'tokens':>16}{'with filling':>16}{'per token':>11}{'Tflop':>14}"
+    yield f"{'step':12}{'units':>7}{'to do':>7}{counted}{'time':>16}"
     todo = set(found.todo)
     for step in dict.fromkeys(unit.step for unit in found.units.values()):
         names = [name for name, unit in found.units.items() if unit.step == step]
@@ -49,6 +50,7 @@ def _work(found: Estimate) -> Iterator[str]:
         yield (
             f"{step:12}{len(names):>7}{len(todo & set(names)):>7}"
             + "".join(f"{count:>16,}" if count else f"{'':16}" for count in (tokens, padded))
+            + (f"{padded / tokens:>11.2f}" if tokens else f"{'':11}")
             + (f"{flop:>14,.4g}" if flop else f"{'':14}")
             + f"{time:>16}"
         )
@@ -83,7 +85,7 @@ def _room(found: Estimate, workers: int) -> Iterator[str]:
         if need.device_least > room:
             others = ", ".join(fitting_gpus(found)) or "none of the table"
             yield (
-                "  How to fix it: set recipe.gradient_checkpointing: true, base.dtype: bfloat16, base.quantise: 4-bit, "
+                "  How to fix it: set recipe.gradient_checkpointing: auto, base.dtype: bfloat16, base.quantise: 4-bit, "
                 f"a lower prompt.cutoff, or a GPU with more memory (here: {others})."
             )
     yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,16 +13,17 @@ from mossa.models.batches import by_length
 from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape
 from mossa.place.graft import passes
-from mossa.representations.beginning import common_beginning
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
+from mossa.representations.prefix import common_prefix
 from mossa.similarity.products import cheaper_in_features
 from mossa.steps.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.study.recipe import Budget, Recipe
 from mossa.study.schema import BASE, Study
 from mossa.tasks.mixture import mix
 from mossa.tasks.task import Task
+from mossa.training.activations import LOGITS, ROOM, activation_bytes, tokens_at_least
 from mossa.training.loss import TOKEN_BUDGET as TRAINING_BUDGET
-from mossa.training.loss import count_targets, token_budget
+from mossa.training.loss import count_targets, micro_batches, token_budget
 from mossa.training.schedule import batches, planned_steps
 from mossa.units.unit import Unit
 
@@ -33,7 +35,7 @@ class Work:
     `operations`: floating-point operations of the model; `products`: those of similarities, on the CPU. `points`: in
     projections. `bytes`: what it leaves on the disk, tables apart. `batch`: padded tokens of its largest micro-batch,
     `batch_targets`: the most targets of a micro-batch; `longest` and `longest_targets`: the same where memory allows
-    one sequence at a time.
+    one sequence at a time. `again`: activations are computed again in the backward pass.
     """
 
     tokens: int = 0
@@ -48,17 +50,19 @@ class Work:
     batch_targets: int = 0
     longest: int = 0
     longest_targets: int = 0
+    again: bool = False
 
 
 @dataclass
 class Counter:
-    """Counts the work of the units of one study."""
+    """Counts the work of the units of one study; `memory` is what the device has beside the weights, in bytes."""
 
     study: Study
     tasks: Sequence[Task]
     tokenized: Tokenized
     shape: Shape
     device: str
+    memory: float = math.inf
 
     @cached_property
     def by_name(self) -> dict[str, Task]:
@@ -104,7 +108,7 @@ class Counter:
             examples = self.tokenized.of(mixed, unit.key, with_target=True)
         recipe, seed = self.study.recipe, unit.settings["seed"]
         steps = planned_steps(examples, self.budget_of(unit), recipe.batch_size, seed) if examples else 0
-        return training_work(examples, steps, recipe, seed, self.shape, self.device)
+        return training_work(examples, steps, recipe, seed, self.shape, self.device, self.memory)
 
     def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
         return forward_work(examples, self.shape, self.device, adapted=adapted, judged=step == "evaluate")
@@ -129,16 +133,26 @@ class Counter:
 
 
 def training_work(
-    examples: Sequence[Encoded], steps: int, recipe: Recipe, seed: int, shape: Shape, device: str
+    examples: Sequence[Encoded],
+    steps: int,
+    recipe: Recipe,
+    seed: int,
+    shape: Shape,
+    device: str,
+    memory: float = math.inf,
 ) -> Work:
-    """Return the work of the first `steps` optimizer steps over `examples`, grouped as training does on `device`."""
+    """Return the work of the first `steps` optimizer steps over `examples`, grouped as training does on `device`.
+
+    With gradient checkpointing `auto`, activations are kept if `memory` (bytes beside the weights) holds them.
+    """
+    weights = shape.weights + shape.adapter_weights
     tokens = padded = squares = targets = largest = most = longest_alone = most_alone = 0
     for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
         chosen = [examples[index] for index in indices]
         lengths = [len(example.tokens) for example in chosen]
         tokens += sum(lengths)
         targets += count_targets(chosen)
-        for group in by_length(lengths, token_budget(device, shape.weights + shape.adapter_weights)):
+        for group in micro_batches(lengths, device, weights, token_budget(device, weights)):
             longest = max(lengths[index] for index in group)
             padded += len(group) * longest
             squares += len(group) * longest * (longest + 1)
@@ -147,6 +161,10 @@ def training_work(
         longest_alone = max(longest_alone, *lengths)
         most_alone = max(most_alone, *(count_targets([example]) for example in chosen))
     again = recipe.gradient_checkpointing  # forward, through the activations backward, forward again
+    if again == "auto":
+        least = tokens_at_least(longest_alone, device, weights)
+        kept = activation_bytes(shape.kept_per_token, shape.layers, 0, least, False)
+        again = kept + LOGITS * most_alone * shape.vocabulary > ROOM * memory
     operations = (
         2.0 * padded * shape.block_weights * (1 + shape.reach * (1 + again))
         + (4.0 if shape.combines else 6.0) * padded * shape.adapter_weights
@@ -165,13 +183,14 @@ def training_work(
         batch_targets=most,
         longest=longest_alone,
         longest_targets=most_alone,
+        again=again,
     )
 
 
 def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool) -> Work:
     """Return the work of running the model over `examples` once: for the loss of its targets, else to represent."""
     budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
-    shared = 0 if judged else common_beginning([example.tokens for example in examples])
+    shared = 0 if judged else common_prefix([example.tokens for example in examples])
     lengths = [len(example.tokens) - shared for example in examples]
     batches = by_length(lengths, budget)
     groups = [(len(group), max(lengths[index] for index in group)) for group in batches]

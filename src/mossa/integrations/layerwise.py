@@ -1,4 +1,4 @@
-"""Tracks, while somebody fine-tunes, how far every layer moves from the base and how near it comes to controls."""
+"""Tracks, during fine-tuning, how far every layer moves from the base and how near it comes to controls."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from transformers.training_args import TrainingArguments
 from mossa.errors import ModelError, StudyError
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase
-from mossa.models.twin import base_of
+from mossa.models.frozen_base import base_of
 from mossa.representations.extract import represent_tokens
-from mossa.representations.held import encode_prompts, held_still
+from mossa.representations.represent import encode_prompts, evaluation_mode
 from mossa.similarity import compare
 from mossa.similarity.arrays import Array
 from mossa.similarity.registry import estimator as find_estimator
@@ -34,7 +34,7 @@ class LayerwiseCallback(TrainerCallback):
     representations; default: taken when training begins. `tokenizer` defaults to the trainer's; `template`, `system`,
     `cutoff` and `too_long` are as in `mossa.represent`.
 
-    Numbers go through the trainer's log, so TensorBoard, W&B and the like get them as
+    Numbers go through the trainer's log, so TensorBoard, W&B and others get them as
     `similarity_<reference>/layer_<l>`; `history` holds them with their standard errors. Training is not changed:
     weights and losses are the same to the bit. It is measured before the first step, every `every` steps and at the
     end. Raises `MossaError` for what cannot be compared, at the latest before the first step.
@@ -138,7 +138,7 @@ class LayerwiseCallback(TrainerCallback):
 
     def _measure(self, model: Any, state: TrainerState, control: TrainerControl | None) -> None:
         """Compare the model as it is now with every reference; note it, and log it if there is a `control`."""
-        with held_still(model):
+        with evaluation_mode(model):
             now = represent_tokens(model, self._tokens)
         logs: dict[str, float] = {}
         for name, reference in self._references.items():

@@ -26,7 +26,7 @@ def check_access(settings: Base) -> None:
         HfApi().auth_check(name)
     except Exception as error:  # the hub's client hands on what its HTTP library raises, and that library changes
         if isinstance(error, HFValidationError):
-            return  # no id of the hub; whoever reads it says so
+            return  # not an id of the hub; what reads it raises
         raise ModelError(f"base.model: {refusal('model', name, revision, 'base.revision', error)}") from error
 
 

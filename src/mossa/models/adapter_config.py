@@ -64,7 +64,7 @@ def read_adapter_config(folder: Path, name: str) -> PeftConfig:
 
     Adapters of some kinds change the base when they are attached (trained biases, PiSSA, repeated layers), and it would
     stay changed for all that comes after; others need what only their own training loop gives. Raises `ModelError` for
-    those, for a setting that this version of PEFT does not know, and for a file that is no configuration.
+    those, for a setting that this version of PEFT does not know, and for a file that is not a configuration.
     """
     raw = _read(folder / "adapter_config.json", name)
     kind = raw.get("peft_type")
@@ -95,7 +95,7 @@ def read_adapter_config(folder: Path, name: str) -> PeftConfig:
 
 
 def acts_in_modules(model: Any) -> bool:
-    """Tell whether the adapters that somebody has put on a model are known to act in its modules and nowhere else.
+    """Tell whether the adapters on a model are known to act in its modules and nowhere else.
 
     Others may look at the tokens first, or run the model twice: then only the whole model is the model.
     """
@@ -124,6 +124,16 @@ def check_ranks(config: PeftConfig, weights: dict[str, Tensor], name: str) -> No
         )
 
 
+def named_base(folder: Path, adapter: str) -> str:
+    """Return the base that an adapter's configuration names; raises `ModelError` if it names none."""
+    named = _read(folder / "adapter_config.json", adapter).get("base_model_name_or_path")
+    if not isinstance(named, str) or not named.strip():
+        raise ModelError(
+            f"adapter {adapter}: its adapter_config.json names no base. Add base_model_name_or_path, or give the base."
+        )
+    return named
+
+
 def check_named_base(folder: Path, base: Any, adapter: str) -> None:
     """Note it if an adapter's configuration names another base than the one it is put on."""
     named = _read(folder / "adapter_config.json", adapter).get("base_model_name_or_path")
@@ -150,7 +160,7 @@ def _read(path: Path, name: str) -> dict[str, Any]:
             f"adapter {name}: {path.name} cannot be read ({_short(str(error))}). Copy it again."
         ) from error
     if not isinstance(raw, dict):
-        raise ModelError(f"adapter {name}: {path.name} is no configuration of an adapter. Copy it again.")
+        raise ModelError(f"adapter {name}: {path.name} is not the configuration of an adapter. Copy it again.")
     return raw
 
 

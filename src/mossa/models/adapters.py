@@ -26,8 +26,8 @@ from mossa.models.adapter_config import check_named_base, check_ranks, read_adap
 from mossa.models.adapter_tensors import own_tensors
 from mossa.models.base import LoadedBase
 from mossa.models.blocks import blocks_of, decoder_of, is_part_of
-from mossa.models.combined import combine
 from mossa.models.files import weight_files
+from mossa.models.fused_lora import combine
 from mossa.models.hub import adapter_folder, sentences
 from mossa.models.placement import lies_elsewhere, seeming_present
 from mossa.study.recipe import Lora
@@ -170,7 +170,7 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
     """Attach an adapter for the length of the block, drawn from `seed`; raises `ModelError` if it finds no place."""
     before = dict(base.model.named_modules())
     try:
-        with torch.random.fork_rng(), warnings.catch_warnings(), seeming_present(base.model):
+        with torch.random.fork_rng(base.gpus), warnings.catch_warnings(), seeming_present(base.model):
             torch.manual_seed(seed)
             # PEFT asks transformers for a name that is on its way out
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
@@ -212,5 +212,5 @@ def _check_layers(adapted: PeftModel, wanted: list[int]) -> None:
     if found != wanted:
         raise ModelError(
             f"recipe.lora.layers: {wanted} was asked for, and PEFT adapts the layers {found} of this base. "
-            "Choose recipe.lora.targets that all of these layers have and that are no experts."
+            "Choose recipe.lora.targets that all of these layers have and that are not experts."
         )

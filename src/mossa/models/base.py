@@ -42,6 +42,11 @@ class LoadedBase:
         """Return where the inputs go."""
         return device_of(self.model)
 
+    @property
+    def gpus(self) -> list[torch.device]:
+        """Return the GPU whose random generator a training draws from, if there is one."""
+        return [self.device] if self.device.type == "cuda" else []
+
 
 def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
     """Return the base in `settings` on `device`: `cpu`, `cuda:0`, or several places as `places_of` reads them.
@@ -58,7 +63,7 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
 
 
 def load_model(settings: Base, config: Any, device: str, what: str = "base.model") -> Any:
-    """Return the frozen model in `settings` on `device` (or dealt out, see `placement`), in evaluation mode.
+    """Return the frozen model in `settings` on `device` (or on several, see `placement`), in evaluation mode.
 
     Every dropout is set to zero: the only noise in training is what the recipe asks for, and micro-batches of any
     shape give the same gradient. Raises `ModelError`, beginning with `what`, if its weights cannot be loaded.
@@ -147,7 +152,7 @@ def check_vocabulary(config: Any, tokenizer: Any, model: str) -> None:
 
 
 def load_config(settings: Base, what: str = "base.model") -> Any:
-    """Return the configuration of the model; raises `ModelError` if there is none or it is no causal language model."""
+    """Return the model's configuration; raises `ModelError` if there is none or it is not a causal language model."""
     check_place(settings.model, what)
     stored = readable(settings)
     with sentences(_where(settings, what)), quiet():
@@ -189,10 +194,13 @@ def auto_class(config: Any) -> Any:
     return AutoModelForImageTextToText
 
 
-def load_tokenizer(settings: Base) -> Any:
-    """Return the tokenizer of the base; raises `ModelError` if it is missing or has no end-of-sequence token."""
+def load_tokenizer(settings: Base, what: str = "base.model") -> Any:
+    """Return the tokenizer of the base, or of `what`.
+
+    Raises `ModelError` if it is missing or has no end-of-sequence token.
+    """
     stored = readable(settings)
-    with sentences(_where(settings, "base.model")), quiet():
+    with sentences(_where(settings, what)), quiet():
         tokenizer = AutoTokenizer.from_pretrained(
             stored.model, revision=stored.revision, trust_remote_code=settings.trust_remote_code
         )

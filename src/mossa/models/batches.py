@@ -18,6 +18,9 @@ from mossa.errors import ModelError
 # What torch's allocators and cuBLAS say in a plain RuntimeError.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
+# ... and what they say, as a plain one too, when a GPU can no longer be used by this process.
+NO_DEVICE = ("CUDA error", "CUDA unknown error", "CUDA driver", "HIP error", "cuDNN error")
+
 # Settings that tell a number of positions, whatever a family calls it: max_position_embeddings, seq_length, n_ctx, …
 POSITIONS = re.compile(r"position|seq(uence)?_?len|n_ctx|context_len|train\w*_len")
 
@@ -37,7 +40,7 @@ class Allowance:
         if single:
             raise ModelError(
                 f"memory ran out over a single sequence of {longest} tokens. Lower prompt.cutoff, set "
-                "recipe.gradient_checkpointing: true, base.dtype: bfloat16 or base.quantise: 4-bit, or use a device "
+                "recipe.gradient_checkpointing: auto, base.dtype: bfloat16 or base.quantise: 4-bit, or use a device "
                 "with more memory."
             )
         self.halvings += 1
@@ -50,6 +53,22 @@ def ran_out_of_memory(error: Exception) -> bool:
     if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
         return any(words in str(error) for words in NO_MEMORY)
     return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def lost_its_device(error: BaseException) -> bool:
+    """Tell whether an error, or what it came from, leaves this process without a GPU it could go on with.
+
+    CUDA reports an error of a kernel at whatever is asked next, and at everything that is asked after it.
+    """
+    chain: list[BaseException] = []
+    while error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__ or error
+    return any(
+        isinstance(each, torch.AcceleratorError) or any(words in str(each) for words in NO_DEVICE)
+        for each in chain
+        if isinstance(each, RuntimeError) and not ran_out_of_memory(each)
+    )
 
 
 def for_each_batch(
@@ -95,6 +114,32 @@ def by_length(lengths: Sequence[int], token_budget: int, border: float = math.in
         else:
             groups.append([index])
     return groups
+
+
+def least_filled(lengths: Sequence[int], token_budget: int, each: float, border: float = math.inf) -> list[list[int]]:
+    """Return groups as `by_length` does, but those of the least padded tokens plus `each` tokens for every group.
+
+    Exact over all ways to cut the sequences, sorted by length, into groups that the budget and the border allow.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    costs, begins = [0.0], [0]  # of the cheapest way to group the first `end` of them, and where its last group begins
+    for end in range(1, len(order) + 1):
+        found: list[tuple[float, int]] = []
+        for start in reversed(range(end)):
+            longest = lengths[order[start]]
+            single, alike = start == end - 1, longest <= border or longest == lengths[order[end - 1]]
+            if not single and not (alike and (end - start) * longest <= token_budget):
+                break  # a group that begins earlier is longer still
+            found.append((costs[start] + (end - start) * longest + each, start))
+        cost, begin = min(found)
+        costs.append(cost)
+        begins.append(begin)
+    groups: list[list[int]] = []
+    end = len(order)
+    while end:
+        groups.append(order[begins[end] : end])
+        end = begins[end]
+    return groups[::-1]
 
 
 def border_of(model: Any, longest: int) -> float:

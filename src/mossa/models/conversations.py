@@ -156,7 +156,7 @@ def _same(one: str, other: str) -> int:
 
 
 def _tokens(form: PromptFormat, part: str, text: bool = False) -> tuple[int, ...]:
-    """Return the tokens of a part; in what somebody wrote (`text`) nothing is a special token."""
+    """Return the tokens of a part; in a user's text (`text`) nothing is a special token."""
     if not part:
         return ()
     return tuple(form.tokenizer(part, add_special_tokens=False, split_special_tokens=text, verbose=False)["input_ids"])

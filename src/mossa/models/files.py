@@ -152,7 +152,7 @@ def _no_weights(folder: Path, wanted: str) -> str:
     others = sorted(path.name for path in folder.glob("*.safetensors"))
     if not pickled and not others and not any(folder.glob("*config.json")):
         return (
-            f"{folder} is no folder of a model: it has no config.json and no *.safetensors. Name one that "
+            f"{folder} is not a folder of a model: it has no config.json and no *.safetensors. Name one that "
             "save_pretrained has written, or a model on the hub."
         )
     if others:
@@ -162,7 +162,7 @@ def _no_weights(folder: Path, wanted: str) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, nothing if it is not there or no object: whoever loads the model says so."""
+    """Return what a JSON file holds, nothing if it is missing or not an object: loading the model then raises."""
     try:
         read = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -71,7 +71,7 @@ def check_place(source: str, what: str) -> None:
 
 @contextlib.contextmanager
 def sentences(what: str) -> Iterator[None]:
-    """Turn what the libraries raise while loading `what` into a sentence with the way out."""
+    """Turn what the libraries raise while loading `what` into a sentence that says how to fix it."""
     try:
         yield
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, TypeError, SafetensorError) as error:

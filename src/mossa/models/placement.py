@@ -1,4 +1,4 @@
-"""Where the weights of a model lie: on one device, or dealt out over several places by accelerate."""
+"""Where the weights of a model lie: on one device, or spread over several by accelerate."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ Text = tuple[str, str]
 class Rendering:
     """What stands before and after every prompt, as text and as the tokens that are the same for every prompt.
 
-    `trim`: which key of `TRIMS` a chat template does to a prompt; None if it is no chat template. `made_from` tells the
-    base and the settings from which it was rendered.
+    `trim`: which key of `TRIMS` a chat template does to a prompt; None if it is not a chat template. `made_from` tells
+    the base and the settings from which it was rendered.
     """
 
     before: str

@@ -29,7 +29,7 @@ class Shape:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
     `kept_per_token`: bytes that autograd keeps per token for the backward pass, attention's square apart. `reach`: the
     share of the blocks that the backward pass goes through, from the last down to the lowest with an adapter.
-    `combines`: adapters are part of the blocks' own products (`models/combined.py`).
+    `combines`: adapters are part of the blocks' own products (`models/fused_lora.py`).
     """
 
     layers: int
@@ -66,7 +66,7 @@ def shape_of(base: Base, lora: Lora) -> Shape:
             trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
             with FakeTensorMode():
                 _pretend(adapted)
-                once, twice = (_kept(adapted, tokens) for tokens in (PROBE, 2 * PROBE))
+                kept = kept_per_token(adapted)
     stored = getattr(torch, base.dtype) if gguf_parts(base.model) else config.dtype or torch.float32
     heads = text.num_attention_heads
     per_head = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -82,8 +82,7 @@ def shape_of(base: Base, lora: Lora) -> Shape:
         vocabulary=model.get_output_embeddings().weight.shape[0],
         attention=text.num_hidden_layers * heads * per_head,
         adapter_weights=trained,
-        # a s + b s² at two lengths, of which a: fused attention keeps no square
-        kept_per_token=(4 * once - twice) / (2 * PROBE) * (2 if experts and base.dtype == "float32" else 1),
+        kept_per_token=kept * (2 if experts and base.dtype == "float32" else 1),
         reach=1 - (min(lora.layers) - 1) / text.num_hidden_layers if lora.layers else 1.0,
         combines=base.dtype == "float32" and base.quantise is None,
     )
@@ -122,7 +121,13 @@ def _pretend(model: Any) -> None:
                     held[name] = nn.Parameter(fake, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
 
 
-def _kept(model: Any, tokens: int) -> int:
+def kept_per_token(adapted: Any, device: torch.device | str = "cpu") -> float:
+    """Return the bytes per token that autograd keeps of a model with an adapter on it, for the backward pass."""
+    once, twice = (_kept(adapted, tokens, device) for tokens in (PROBE, 2 * PROBE))
+    return (4 * once - twice) / (2 * PROBE)  # a s + b s² at two lengths, of which a: fused attention keeps no square
+
+
+def _kept(model: Any, tokens: int, device: torch.device | str) -> int:
     """Return the bytes that autograd keeps for the backward pass of one sequence, the weights themselves apart."""
     weights = {id(parameter) for parameter in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
@@ -135,5 +140,5 @@ def _kept(model: Any, tokens: int) -> int:
 
     decoder = decoder_of(model.get_base_model())
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        decoder(input_ids=torch.zeros(1, tokens, dtype=torch.long, device="cpu"), use_cache=False)
+        decoder(input_ids=torch.zeros(1, tokens, dtype=torch.long, device=device), use_cache=False)
     return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())

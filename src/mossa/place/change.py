@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -12,10 +12,11 @@ import torch
 
 from mossa.models.batches import Allowance, for_each_batch
 from mossa.place.estimates import FEWEST, Estimate, norm_ratio, nothing, row, undefined
-from mossa.place.stack import Stack, Variant
+from mossa.place.stack import Side, Stack, Trace, Variant
 from mossa.similarity import compare
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # padded tokens whose states at all layers are in memory at once
+Traces = dict[Side, Trace]
 Found = tuple[Estimate | None, int, str | None]  # a number, its prompts, and why there is none
 INPUTS = {"tuned": "", "base": ", base input"}  # whose input, and how the reading says it
 
@@ -33,54 +34,72 @@ class Seen:
 
 
 @torch.no_grad()
-def see(stack: Stack, prompts: Sequence[Sequence[int]], variants: Sequence[Variant] = ("tuned",)) -> Seen:
-    """Run both models once, and at every layer with an update each block on the other's input.
+def see(
+    stack: Stack,
+    sequences: Sequence[Sequence[int]],
+    variants: Sequence[Variant] = ("tuned",),
+    *,
+    inputs: Collection[str] = tuple(INPUTS),
+    lengths: Sequence[int] | None = None,
+    on_batch: Callable[[list[int], Traces], None] | None = None,
+) -> Seen:
+    """Run both models once, and at every layer with an update blocks on the other model's input.
 
-    `variants`: which blocks the base's is compared with; `tuned` and others such as one part of it. Every block runs
-    once per model and once more on the other's input, so two variants of a block cost two forward passes each.
+    `variants`: which blocks the base's is compared with, on the `inputs` of these models; `tuned` and others such as
+    one part of it. Every block runs once per model and once more on the other's input, so two variants of a block cost
+    two forward passes each. `lengths`: how many tokens of each sequence are the prompt (default: all). `on_batch` sees
+    the whole of each batch before it is let go.
     """
-    n, width = len(prompts), stack.models["base"].config.get_text_config().hidden_size
-    crossed: list[tuple[str, Variant]] = [("tuned", "base")]
-    crossed.extend(("base", variant) for variant in variants)
-    crossed.extend(("tuned", variant) for variant in variants if variant != "tuned")
+    n, width = len(sequences), stack.models["base"].config.get_text_config().hidden_size
+    ends = [each - 1 for each in lengths or map(len, sequences)]
+    crossed: list[tuple[str, Variant]] = [("tuned", "base")] if "tuned" in inputs else []
+    crossed.extend((side, variant) for side in inputs for variant in variants if (side, variant) != ("tuned", "tuned"))
     seen = Seen({side: torch.zeros(n, stack.layers + 1, width) for side in stack.models})
     seen.other.update({key: torch.zeros(n, stack.layers, width) for key in crossed})
 
     def one(group: list[int]) -> None:
-        sequences = [prompts[index] for index in group]
-        last = torch.tensor([len(sequence) - 1 for sequence in sequences])
-        traces = {side: stack.trace(side, sequences) for side in stack.models}
+        batch = [sequences[index] for index in group]
+        last = torch.tensor([ends[index] for index in group])
+        traces: Traces = {side: stack.trace(side, batch) for side in stack.models}
         for side, trace in traces.items():
             for place, states in enumerate(trace.states):
-                seen.own[side][group, place] = _last(states, last)
+                seen.own[side][group, place] = last_of(states, last)
         for layer in range(1, stack.layers + 1):
             for side, variant in crossed if stack.changed[layer] else ():
                 states = traces["base" if side == "base" else "tuned"].states[layer - 1]
                 made = stack.run(layer, variant, states, traces["base"])
-                seen.other[side, variant][group, layer - 1] = _last(made, last)
+                seen.other[side, variant][group, layer - 1] = last_of(made, last)
+        if on_batch:
+            on_batch(group, traces)
 
-    for_each_batch([len(prompt) for prompt in prompts], TOKEN_BUDGET[stack.device.type], Allowance(), one)
+    for_each_batch(list(map(len, sequences)), TOKEN_BUDGET[stack.device.type], Allowance(), one)
     return seen
 
 
 def one_layer_change(
-    stack: Stack, seen: Seen, groups: Sequence[Hashable] | None = None, variants: Sequence[Variant] = ("tuned",)
+    stack: Stack,
+    seen: Seen,
+    groups: Sequence[Hashable] | None = None,
+    variants: Sequence[Variant] = ("tuned",),
+    inputs: Collection[str] = tuple(INPUTS),
 ) -> list[dict[str, Any]]:
     """Return rows of the change that each layer's block makes, L per reading.
 
     `one-layer-change`: 1 - debiased linear CKA of base's block and the tuned one on the tuned model's own input, within
     templates where `groups` are given. `relative-change`: ‖T(h) - B(h)‖ / ‖B(h) - mean‖. Both also on the base's input.
     `change-interaction`: how far the change on the one input is from that on the other, in the units of the second.
+    `inputs` are those that were seen; the interaction needs both.
     """
     n = len(seen.own["base"])
     rows: list[dict[str, Any]] = []
     for variant in variants:
         name = "" if variant == "tuned" else f", {variant}"
-        pairs = {side: _pair(seen, side, variant) for side in INPUTS}
-        for side, said in INPUTS.items():
-            rows += _each(stack, f"one-layer-change{said}{name}", n, _distances(*pairs[side], groups))
-            base, tuned = pairs[side]
-            rows += _each(stack, f"relative-change{said}{name}", n, _relative(tuned - base, base))
+        pairs = {side: _pair(seen, side, variant) for side in inputs}
+        for side, (base, tuned) in pairs.items():
+            rows += _each(stack, f"one-layer-change{INPUTS[side]}{name}", n, _distances(base, tuned, groups))
+            rows += _each(stack, f"relative-change{INPUTS[side]}{name}", n, _relative(tuned - base, base))
+        if len(pairs) < len(INPUTS):
+            continue
         (b_on_t, t_on_t), (b_on_b, t_on_b) = pairs["tuned"], pairs["base"]
         rows += _each(stack, f"change-interaction{name}", n, _relative((t_on_t - b_on_t) - (t_on_b - b_on_b), b_on_t))
     return rows
@@ -139,5 +158,6 @@ def _relative(changes: torch.Tensor, bases: torch.Tensor) -> Callable[[int], Fou
     return found
 
 
-def _last(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+def last_of(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """Return the states `[b, d]` at one position of each sequence, float32 on the CPU."""
     return states[torch.arange(len(last)), last.to(states.device)].to("cpu", torch.float32)

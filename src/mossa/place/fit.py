@@ -44,7 +44,7 @@ def _differ(base: nn.Module, tuned: nn.Module, layer: int, skip: tuple[nn.Module
                 f"{_where(layer)}, {name}: the base is in {_format(one[name])}, the tuned model in "
                 f"{_format(other[name])}. Load both in one format, such as dtype=torch.float32."
             )
-    adapted = any(_acts(module) for module in _modules(tuned, skip))
+    adapted = any(_acts(module) for side in (base, tuned) for module in _modules(side, skip))
     return adapted or any(not _same(weight, other[name]) for name, weight in one.items())
 
 
@@ -86,7 +86,7 @@ def _acts(module: nn.Module) -> bool:
         return False
     if module.merged:
         raise ModelError(
-            "the tuned model's adapter is merged into the weights. Call unmerge_adapter() first, or give the base as "
+            "an adapter is merged into the weights. Call unmerge_adapter() first, or give the base as "
             "a model of its own and the tuned one after merge_and_unload()."
         )
     if isinstance(module, LoraLayer):

@@ -14,8 +14,8 @@ from torch.nn import functional
 from mossa.errors import ModelError
 from mossa.models.batches import pad_right
 from mossa.models.blocks import blocks_of, decoder_of
+from mossa.models.frozen_base import base_of
 from mossa.models.placement import device_of
-from mossa.models.twin import base_of
 from mossa.place.blocks import like, part_of, random_update
 from mossa.place.fit import changed_layers
 
@@ -29,11 +29,13 @@ SEED = 20  # of random updates
 class Trace:
     """One batch in one model: `states`, the input of block 1 and every block's output, L + 1 of `[b, s, d]`.
 
-    `calls`: what else each block was given (positions, masks), as positional and named arguments.
+    `calls`: what else each block was given (positions, masks), as positional and named arguments. `final`: the last
+    block's output after the final norm.
     """
 
     states: list[torch.Tensor]
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    final: torch.Tensor
 
 
 class _Given(nn.Module):
@@ -110,22 +112,28 @@ class Stack:
         hooks = [block.register_forward_pre_hook(before, with_kwargs=True) for block in blocks]
         hooks.append(blocks[-1].register_forward_hook(after))
         try:
-            decoder_of(model)(input_ids=pad_right(sequences, self.device), use_cache=False)
+            given = decoder_of(model)(input_ids=pad_right(sequences, self.device), use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()
         if len(calls) != self.layers:
             raise ModelError(f"{type(model).__name__} runs its blocks {len(calls)} times, not {self.layers}.")
-        return Trace(states, calls)
+        return Trace(states, calls, given.last_hidden_state)
 
     def losses(self, side: Side, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss (nats, float64 `[m]` on the CPU) that final norm and head give states `[m, d]` of layer L."""
-        found: list[torch.Tensor] = []
+        return self.score(side, states, labels)[0]
+
+    def score(self, side: Side, states: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `losses`, and whether each label is the argmax (`[m]` on the CPU)."""
+        losses: list[torch.Tensor] = []
+        right: list[torch.Tensor] = []
         for rows, wanted in zip(states.split(ROWS), labels.split(ROWS), strict=True):
             logits = self.logits(side, rows)
-            logits = logits if logits.dtype == torch.float64 else logits.float()
-            found.append(functional.cross_entropy(logits, wanted.to(logits.device), reduction="none").double().cpu())
-        return torch.cat(found)
+            logits, wanted = logits if logits.dtype == torch.float64 else logits.float(), wanted.to(logits.device)
+            losses.append(functional.cross_entropy(logits, wanted, reduction="none").double().cpu())
+            right.append((logits.argmax(-1) == wanted).cpu())
+        return torch.cat(losses), torch.cat(right)
 
     @torch.no_grad()
     def check(self, sequences: Sequence[Sequence[int]]) -> None:

@@ -12,7 +12,7 @@ from mossa.models.adapter_config import acts_in_modules
 from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.placement import device_of
-from mossa.representations.beginning import common_beginning, lend
+from mossa.representations.prefix import common_prefix, prefix_cache
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}  # padded tokens in one batch; more would leave a core's cache
 # How far a prompt's states may be from those of the prompt alone, as a share of their norm: far more than by rounding
@@ -52,8 +52,8 @@ def represent_tokens(
 
     def represent_part(places: list[int]) -> None:
         part = [prompts[place] for place in places]
-        shared = common_beginning(part) if part and max(map(len, part)) <= border else 0
-        cache = lend(decoder, part[0][:shared], device) if shared else None
+        shared = common_prefix(part) if part and max(map(len, part)) <= border else 0
+        cache = prefix_cache(decoder, part[0][:shared], device) if shared else None
         given = {"past_key_values": cache, "use_cache": True} if cache else {"use_cache": False}
         own = [tokens[shared if cache else 0 :] for tokens in part]
 

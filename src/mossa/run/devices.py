@@ -1,4 +1,4 @@
-"""Which device a run uses, or which places one base is dealt out over."""
+"""Which device a run uses, or over which devices one base is spread."""
 
 from __future__ import annotations
 

@@ -9,62 +9,71 @@ import time
 import traceback
 from pathlib import Path
 
-from mossa.errors import MossaError, RunFolderError, noting
+from mossa.errors import DeviceLost, MossaError, RunFolderError, noting
+from mossa.models.batches import lost_its_device
 from mossa.run.events import Outcome
+from mossa.steps.context import DamagedUnit, StepContext
+from mossa.steps.device import gpu_memory
 from mossa.steps.steps import STEPS
-from mossa.steps.workbench import DamagedUnit, Workbench
 from mossa.store.provenance import provenance
 from mossa.units.unit import Unit
 
 
-def perform(unit: Unit, bench: Workbench) -> Outcome:
+def perform(unit: Unit, context: StepContext) -> Outcome:
     """Do `unit` and land it in the run folder.
 
     What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
-    error of the whole run (`RunFolderError`).
+    error of the whole run (`RunFolderError`), and a GPU that this process can no longer use is one of the process
+    (`DeviceLost`): it must end, and another do the unit.
     """
     start, processor = time.perf_counter(), time.process_time()
-    fingerprint = bench.marks[unit.id]
+    fingerprint = context.marks[unit.id]
     manifest = provenance()
     notes: list[str] = []
     try:
-        with bench.run.landing(unit, fingerprint, manifest) as folder:
-            bench.begin()
+        with context.run.landing(unit, fingerprint, manifest) as folder:
+            context.begin(unit.step)
             with noting(notes.append):
-                counts = STEPS[unit.step](unit, bench, folder)
-            counts |= {"halvings_for_want_of_memory": bench.allowance.halvings} if bench.allowance.halvings else {}
+                counts = STEPS[unit.step](unit, context, folder)
+            counts |= {"halvings_for_want_of_memory": context.allowance.halvings} if context.allowance.halvings else {}
             seconds = time.perf_counter() - start
             manifest |= {
                 "counts": counts,
                 "seconds": round(seconds, 3),
                 "processor_seconds": round(time.process_time() - processor, 3),
                 "preparation": {
-                    clock: round(spent, 3) for clock, spent in bench.preparation.items()
+                    clock: round(spent, 3) for clock, spent in context.preparation.items()
                 },  # model made ready
                 "peak_memory": _peak_memory(),
+                **gpu_memory(),
             } | ({"notes": notes} if notes else {})
     except DamagedUnit as damage:
         return Outcome(unit.id, "damaged", damage.what, damage.identifier)
     except RunFolderError:
         raise
-    except MossaError as error:
-        reason = str(error)
-    except Exception as error:  # a bug of ours or of a library: the study goes on without this unit
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = (
-            f"unexpected {type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}, line {where.lineno})"
-        )
-        bench.detach()
+    except Exception as error:
+        if lost_its_device(error):
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise DeviceLost(f"{context.device} failed over {unit.title} ({lines[0]})") from error
+        reason = str(error) if isinstance(error, MossaError) else _unexpected(error)
+        if not isinstance(error, MossaError):
+            context.detach()
     else:
         return Outcome(unit.id, "done", seconds=seconds, counts=counts, notes=tuple(notes))
-    bench.run.record_failure(unit, fingerprint, reason)
+    context.run.record_failure(unit, fingerprint, reason)
     return Outcome(unit.id, "failed", reason, seconds=time.perf_counter() - start)
+
+
+def _unexpected(error: Exception) -> str:
+    """Return what to say of a bug, of ours or of a library: the study goes on without this unit."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__}: {error} ({where.filename.rsplit('/', 1)[-1]}, line {where.lineno})"
 
 
 def _peak_memory() -> int:
     """Return the most bytes that this process has held until now.
 
-    On Linux from the program's own account: the system's `ru_maxrss` begins at the size of whoever started it.
+    On Linux from the program's own account: the system's `ru_maxrss` begins at the size of the process that started it.
     """
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):

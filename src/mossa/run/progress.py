@@ -24,7 +24,7 @@ from rich.progress import (
 
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
-from mossa.run.run import Finished, Means, Prepared, run_study
+from mossa.run.run import Finished, Prepared, RunOptions, run_study
 from mossa.units.unit import Unit
 
 EVERY = 60.0  # seconds between two lines of a log about one unit
@@ -32,7 +32,7 @@ SILENCE = 30.0  # seconds after which a unit that ends gets its step a line alth
 
 
 def run_shown(
-    console: Console, prepared: Prepared, means: Means, conclude: Callable[[Finished], None] | None = None
+    console: Console, prepared: Prepared, options: RunOptions, conclude: Callable[[Finished], None] | None = None
 ) -> Finished:
     """Do what is left of a study, as `run_study` does, and show how it goes and what was done."""
     todo = len(prepared.todo)
@@ -50,7 +50,7 @@ def run_shown(
             conclude(finished)
 
     with display.showing():
-        finished = run_study(prepared, means, display.event, display.say, ended)
+        finished = run_study(prepared, options, display.event, display.say, ended)
     if finished.tables is None:  # another shard has concluded
         _say_finished(console, finished)
     return finished
@@ -90,7 +90,7 @@ def _duration(seconds: float) -> str:
 
 @dataclass
 class _UnderWay:
-    """A unit that somebody is doing: since when, how far it is, and how far it was when that was first told."""
+    """A unit in progress: since when, how far it is, and how far it was when that was first told."""
 
     unit: Unit
     since: float

@@ -18,7 +18,7 @@ from mossa.store.provenance import provenance
 from mossa.store.record import Record, read_record
 from mossa.store.tables import gather, made_from, write_tables
 from mossa.study.schema import Study
-from mossa.tinyflan import planted
+from mossa.tinyflan import taught_tasks
 
 if TYPE_CHECKING:
     from mossa.analysis.headline import Headline
@@ -61,7 +61,7 @@ def write_again(
 ) -> Published:
     """Write tables and report of what is done into the run folder again.
 
-    Raises `RunFolderError` if nothing was run or somebody is at work there, `DataError` if nothing was compared.
+    Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared.
     """
     record = prepared.record
     if not record.run.units.is_dir():
@@ -110,7 +110,7 @@ def taught(study: Study) -> list[str]:
     if study.tasks.source != "tinyflan" or base.parts[-3:-1] != ("tinyflan", "bases"):
         return []
     with contextlib.suppress(ModelError):
-        return planted(base.name)
+        return taught_tasks(base.name)
     return []
 
 

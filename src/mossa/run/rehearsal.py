@@ -56,17 +56,17 @@ def rehearse(
     whatever would fail or differ beyond rounding.
     """
     from mossa.models.converted import readable
-    from mossa.models.shelf import Shelf
+    from mossa.models.loader import ModelLoader
     from mossa.training.evaluate import evaluate
     from mossa.training.train import train_adapter
 
-    shelf = Shelf(study.base, device)
+    loader = ModelLoader(study.base, device)
     with noting(tell), tempfile.TemporaryDirectory() as folder:
         with _doing("loading the base"):
             readable(study.base, weights=True, say=tell)  # bringing a GGUF over takes long, and loading is silent
-            base = shelf.base
+            base = loader.base
         with _doing("encoding prompts"):
-            examples = _two(shelf.format(study.prompt, rendering), tasks)
+            examples = _two(loader.format(study.prompt, rendering), tasks)
         prompts = [list(example.tokens[: example.prompt_length]) for example in examples]
         with _doing("representing prompts"):
             _check_alone(base.model, prompts, base.longest, study, "the base")
@@ -74,13 +74,13 @@ def rehearse(
             adapter = Path(folder) / "adapter"
             train_adapter(base, examples, [], study.recipe, Budget(steps=1), 0, adapter)
         with _doing("using a trained adapter"):
-            adapted = shelf.take("adapter", adapter)
+            adapted = loader.take("adapter", adapter)
             evaluate(adapted, examples, base.device)
             _check_alone(adapted, prompts, base.longest, study, "an adapter of the recipe")
         for name, (kind, source) in _to_try(study, tasks).items():
             with _doing(f"using {name}"):
-                _check_alone(shelf.take(kind, source), prompts, base.longest, study, name)
-        shelf.put_back()
+                _check_alone(loader.take(kind, source), prompts, base.longest, study, name)
+        loader.put_back()
     short, long = map(len, prompts)
     return f"rehearsal: prompts of {short} and {long} tokens, one adapter, one step, one evaluation"
 
@@ -108,10 +108,10 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
     import torch
 
     from mossa.representations import represent_tokens
-    from mossa.representations.beginning import WORTH, common_beginning
     from mossa.representations.extract import COARSE, tolerance
+    from mossa.representations.prefix import WORTH, common_prefix
 
-    shared = common_beginning(prompts)
+    shared = common_prefix(prompts)
     apart = [prompt[shared:] for prompt in prompts]
     if len(apart[0]) == len(apart[1]) > 1:
         apart[0] = apart[0][:-1]
@@ -135,7 +135,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
             if not far <= allowed:
                 raise ModelError(
                     f"rehearsal: {who} gives a prompt of {len(prompt)} tokens other states {how} than alone (by "
-                    f"{far:.0%}), so it is no causal model of each prompt by itself, and its layers cannot be compared."
+                    f"{far:.0%}), so it does not read each prompt by itself, and its layers cannot be compared."
                 )
 
 

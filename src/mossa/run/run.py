@@ -82,7 +82,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class RunOptions:
     """With what a study is run: nothing here changes a result.
 
     `device` is auto, cpu, cuda or cuda:i; `workers` defaults to one process per core for a small base on the CPU, one
@@ -141,7 +141,7 @@ def _statuses(run: RunFolder, units: dict[str, Unit], marks: dict[str, str]) -> 
 
 def run_study(
     prepared: Prepared,
-    means: Means | None = None,
+    options: RunOptions | None = None,
     on_event: Callable[[Event, Queue], None] | None = None,
     say: Callable[[str], None] = print,
     conclude: Callable[[Finished], None] | None = None,
@@ -152,10 +152,10 @@ def run_study(
     old writes them and concludes. Raises `RunFolderError` if the folder is in use, of another version or cannot be
     written.
     """
-    means = means or Means()
+    options = options or RunOptions()
     run = prepared.run
-    if prepared.todo and means.engine == "local":
-        find_device(means.device)  # what is not there is said before anything is written
+    if prepared.todo and options.engine == "local":
+        find_device(options.device)  # what is not there is said before anything is written
     told: set[str] = set()
 
     def tell_once(note: str) -> None:
@@ -163,8 +163,8 @@ def run_study(
             say(note)
         told.add(note)
 
-    mark = _rehearsed(prepared, means, tell_once)
-    with at_work(run, prepared.plan, means.shard is None, say) as runner:
+    mark = _rehearsed(prepared, options, tell_once)
+    with at_work(run, prepared.plan, options.shard is None, say) as runner:
         write_record(prepared.record)
         if mark:
             run.write(run.path / REHEARSED, f"{mark}\n")
@@ -172,7 +172,7 @@ def run_study(
         for name, status in prepared.status.items():
             if status.state == "done":
                 run.forget_checkpoints(prepared.units[name])
-        queue = _shared_queue(prepared, means.shard, runner, say) if means.shard else _queue(prepared, say)
+        queue = _shared_queue(prepared, options.shard, runner, say) if options.shard else _queue(prepared, say)
         done: list[str] = []
 
         def settle(event: Event) -> None:
@@ -188,10 +188,10 @@ def run_study(
             if prepared.rendering.trim and (sentence := otherwise(prepared.rendering, _render(prepared.study))):
                 say(sentence)
             job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints, prepared.rendering)
-            ENGINES[means.engine](job, queue, means, settle, say)
+            ENGINES[options.engine](job, queue, options, settle, say)
         finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
         with runner.holding("tables"):
-            if means.shard and is_gathered(run, prepared.units, prepared.fingerprints):
+            if options.shard and is_gathered(run, prepared.units, prepared.fingerprints):
                 return finished
             finished = replace(finished, tables=gather(run, prepared.units, prepared.fingerprints))
             write_tables(finished.tables or {}, run.path / "results", run)
@@ -201,16 +201,19 @@ def run_study(
     return finished
 
 
-def _rehearsed(prepared: Prepared, means: Means, say: Callable[[str], None]) -> str | None:
+def _rehearsed(prepared: Prepared, options: RunOptions, say: Callable[[str], None]) -> str | None:
     """Rehearse once per base, recipe and run folder, before anything is written; return what marks it as done."""
-    if not means.rehearsal or means.engine != "local" or not prepared.todo:
+    if not options.rehearsal or options.engine != "local" or not prepared.todo:
         return None
-    device = find_device(means.device)
+    device = find_device(options.device)
     mark = needs_rehearsal(prepared.units, prepared.todo, device, prepared.run.path / REHEARSED)
     if mark:
         say("Rehearsing with the base on two prompts (--no-rehearsal leaves it out).")
         check_quantiser(prepared.study.base)
         rehearse(prepared.study, prepared.tasks, device, say, prepared.rendering)
+        from mossa.steps.device import free_cached  # torch, which the rehearsal has imported
+
+        free_cached()  # for the workers, which are other processes
     return mark
 
 

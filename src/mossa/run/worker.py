@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from mossa.errors import RunFolderError
+from mossa.errors import DeviceLost, RunFolderError
 from mossa.run.events import Advanced
 
 
@@ -25,16 +25,19 @@ def work(pipe: Connection, device: str, threads: int) -> None:
     with contextlib.suppress(EOFError, OSError):
         job = pipe.recv_bytes()  # at once: the main process waits until it is taken
         from mossa.run.perform import perform  # torch and the rest
-        from mossa.steps.workbench import Workbench
+        from mossa.steps.context import StepContext
 
         with threads_limited(threads):
-            bench = Workbench(pickle.loads(job), device)
+            context = StepContext(pickle.loads(job), device)
             while (unit := pipe.recv()) is not None:
-                bench.on_progress = lambda *at, unit=unit: pipe.send(Advanced(unit.id, *at))
+                context.on_progress = lambda *at, unit=unit: pipe.send(Advanced(unit.id, *at))
                 try:
-                    pipe.send(perform(unit, bench))
+                    pipe.send(perform(unit, context))
                 except RunFolderError as error:
                     pipe.send(error)
+                except DeviceLost as lost:
+                    pipe.send(lost)
+                    os._exit(1)  # at once: what tidies up at the end would ask the GPU too
 
 
 def _end_with_parent() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.result import ASSUMED, Comparison
 from mossa.similarity.threads import side_by_side
 from mossa.similarity.uncertainty import Estimate, Value, estimate, minus
-from mossa.similarity.views import fixed_strata, view_values
+from mossa.similarity.views import Pair, fixed_strata, view_values
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 
 def compare(
@@ -53,7 +53,7 @@ def compare(
         raise SimilarityError(f"confidence is {confidence}; give a probability between 0 and 1, such as 0.95.")
     wanted = list({e.id: e for e in (estimator(e) if isinstance(e, str) else e for e in estimators)}.values())
     sides = _sides(models, control, origin, wanted)
-    n, layers, _ = sides["control"].shape
+    n = len(sides["control"])
     lacking = [e.id for e in wanted if groups is None and e.view and e.view.grouping != "fixed"]
     if lacking:
         raise SimilarityError(f"Some need `groups`, one label (such as its template) per prompt: {', '.join(lacking)}.")
@@ -62,28 +62,107 @@ def compare(
             if name not in ids:
                 raise SimilarityError(f"`ids` lacks {name!r}; give the ids of the prompts of every array.")
             arrays.check_ids(ids["control"], ids[name], n, name)
+    questions = [("control", tuple(models))]
+    return _answer(
+        sides, questions, wanted, groups, baseline, confidence, non_finite, first=next(iter(models.values()))
+    )[0]
+
+
+Question = tuple[str, tuple[str, ...]]  # the control, and the models that are compared with it
+
+
+def compare_several(
+    given: Mapping[str, arrays.Array],
+    questions: Sequence[Question],
+    estimators: Sequence[str | Estimator],
+    *,
+    origin: str,
+    groups: Sequence[Hashable] | None = None,
+    baseline: str = "pretrained",
+    confidence: float = 0.95,
+    non_finite: arrays.NonFinite = "error",
+    device: device | None = None,
+) -> list[Comparison]:
+    """Return what `compare` would for each question: a control and models, all of them names in `given`.
+
+    `origin` is the name of what shifts are taken from. What several questions need of an array (its centred features,
+    its Gram matrix, its HSIC with itself) is computed once, layer by layer, on `device` (default: where arrays are).
+    """
+    wanted = list({e.id: e for e in (estimator(e) if isinstance(e, str) else e for e in estimators)}.values())
+    sides = arrays.as_sides(given)
+    if any(e.view and e.view.shift for e in wanted):
+        sides["origin"] = sides[origin]
+    for name, array in sides.items():
+        arrays.check_alike(sides[questions[0][0]], array, name)
+    return _answer(sides, questions, wanted, groups, baseline, confidence, non_finite, device)
+
+
+def _answer(
+    sides: Mapping[str, Tensor],
+    questions: Sequence[Question],
+    wanted: Sequence[Estimator],
+    groups: Sequence[Hashable] | None,
+    baseline: str,
+    confidence: float,
+    non_finite: arrays.NonFinite,
+    device: device | None = None,
+    first: arrays.Array = None,
+) -> list[Comparison]:
+    """Return the answer to each question about arrays [n, L, d] that were checked."""
+    some = next(iter(sides.values()))
+    n, layers, _ = some.shape
     everyone = Groups.of(groups, n)
-    warn_of_repeats(sides)
+    origin = ("origin",) if "origin" in sides else ()
+    for control, models in questions:
+        warn_of_repeats({"control": sides[control], **{name: sides[name] for name in (*models, *origin)}})
 
-    def one(layer: int) -> Comparison:
-        here = {name: array[:, layer - 1] for name, array in sides.items()}
-        rows = arrays.finite_rows(here, layer, non_finite)
-        kept = everyone
-        if rows is not None:
-            here = {name: X[np.flatnonzero(rows)] for name, X in here.items()}
-            kept = everyone.keep(rows)
-        values = _values(here, list(models), wanted, kept)
-        common = {"layer": layer, "n": len(kept.labels), "non_finite": n - len(kept.labels)}
-        return _rows(values, here, common, baseline, confidence)
+    def one(layer: int) -> list[Comparison]:
+        moved: dict[int, Tensor] = {}  # the base is there under two names, and goes to the device once
+        for array in sides.values():
+            moved.setdefault(id(array), array[:, layer - 1].to(device))
+        here = {name: moved[id(array)] for name, array in sides.items()}
+        answers: dict[int, Comparison] = {}
+        for rows, numbers in _by_finite_rows(here, questions, origin, layer, non_finite):
+            kept, seen = everyone, here
+            if rows is not None:
+                asked = {name for number in numbers for name in (questions[number][0], *questions[number][1], *origin)}
+                seen = {name: here[name][np.flatnonzero(rows)] for name in asked}
+                kept = everyone.keep(rows)
+            values = _values(seen, [questions[number] for number in numbers], wanted, kept)
+            common = {"layer": layer, "n": len(kept.labels), "non_finite": n - len(kept.labels)}
+            for number in numbers:
+                answers[number] = _rows(values, questions[number], seen, common, baseline, confidence)
+        return [answers[number] for number in range(len(questions))]
 
-    found = side_by_side(one, range(1, layers + 1), sides["control"].device)
-    return Comparison(
-        [r for part in found for r in part.similarity],
-        [r for part in found for r in part.difference],
-        confidence,
-        _assumed(wanted[0], everyone),
-        next(iter(models.values())),
-    )
+    found = side_by_side(one, range(1, layers + 1), device or some.device)
+    return [
+        Comparison(
+            [r for part in found for r in part[number].similarity],
+            [r for part in found for r in part[number].difference],
+            confidence,
+            _assumed(wanted[0], everyone),
+            first,
+        )
+        for number in range(len(questions))
+    ]
+
+
+def _by_finite_rows(
+    here: Mapping[str, Tensor],
+    questions: Sequence[Question],
+    origin: tuple[str, ...],
+    layer: int,
+    non_finite: arrays.NonFinite,
+) -> list[tuple[np.ndarray[Any, Any] | None, list[int]]]:
+    """Return which rows are finite in all arrays of a question (None: all), and the questions of which that is so."""
+    if arrays.finite_rows(here, layer, non_finite) is None:
+        return [(None, list(range(len(questions))))]
+    found: dict[bytes, tuple[np.ndarray[Any, Any] | None, list[int]]] = {}
+    for number, (control, models) in enumerate(questions):
+        asked = {name: here[name] for name in dict.fromkeys([control, *models, *origin])}
+        rows = arrays.finite_rows(asked, layer, non_finite)
+        found.setdefault(b"" if rows is None else rows.tobytes(), (rows, []))[1].append(number)
+    return list(found.values())
 
 
 def _assumed(chosen: Estimator, groups: Groups) -> str:
@@ -120,23 +199,24 @@ def _sides(
 
 
 def _values(
-    here: Mapping[str, Tensor], names: Sequence[str], wanted: Sequence[Estimator], groups: Groups
-) -> dict[tuple[str, str], Value]:
-    """Return the values of one layer per (estimator id, model)."""
+    here: Mapping[str, Tensor], questions: Sequence[Question], wanted: Sequence[Estimator], groups: Groups
+) -> dict[tuple[str, Pair], Value]:
+    """Return the values of one layer per (estimator id, (control, model))."""
     n = len(groups.labels)
+    pairs = list(dict.fromkeys((control, name) for control, models in questions for name in models))
     if n < arrays.FEWEST:
         few = Value(None, reason=f"only {n} finite prompts; {arrays.FEWEST} are needed")
-        return {(e.id, name): few for e in wanted for name in names}
-    values: dict[tuple[str, str], Value] = {}
+        return {(e.id, pair): few for e in wanted for pair in pairs}
+    values: dict[tuple[str, Pair], Value] = {}
     views: dict[View, list[Estimator]] = {}
     for e in wanted:
         if e.view is not None:
             views.setdefault(e.view, []).append(e)
         else:
-            values |= {(e.id, name): _measured(e, here[name], here["control"]) for name in names}
+            values |= {(e.id, pair): _measured(e, here[pair[1]], here[pair[0]]) for pair in pairs}
     for view, members in views.items():
-        found = view_values(view, here, names, groups, {e.debiased for e in members})
-        values |= {(e.id, name): found[name, e.debiased] for e in members for name in names}
+        found = view_values(view, here, pairs, groups, {e.debiased for e in members})
+        values |= {(e.id, pair): found[pair, e.debiased] for e in members for pair in pairs}
     return values
 
 
@@ -150,22 +230,26 @@ def _measured(e: Estimator, Y: Tensor, Z: Tensor) -> Value:
 
 
 def _rows(
-    values: Mapping[tuple[str, str], Value],
+    values: Mapping[tuple[str, Pair], Value],
+    question: Question,
     here: Mapping[str, Tensor],
     common: Mapping[str, int],
     baseline: str,
     confidence: float,
 ) -> Comparison:
-    """Return the rows of one layer."""
+    """Return the rows of one question at one layer."""
     result = Comparison()
-    for (id, name), value in values.items():
+    control, models = question
+    for (id, (against, name)), value in values.items():
+        if against != control or name not in models:
+            continue
         key = {"model": name, "layer": common["layer"], "estimator": id}
         size = {"n": common["n"], "d": int(here[name].shape[1])}
         row = estimate(value, confidence)
         counted = size | {"non_finite": common["non_finite"], "reason": row.reason}
         result.similarity.append(key | {"value": row.value} | _spread(row) | counted)
-        if name != baseline and (id, baseline) in values:
-            change = estimate(minus(value, values[id, baseline], baseline), confidence)
+        if name != baseline and baseline in models:
+            change = estimate(minus(value, values[id, (control, baseline)], baseline), confidence)
             result.difference.append(
                 key | {"difference": change.value} | _spread(change) | size | {"reason": change.reason}
             )

@@ -16,7 +16,7 @@ import numpy as np
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 BLOCK = 1024  # prompts per side of a block of a Gram matrix: 4 MB in float32, so that the cache holds a few
 STRIP = 256  # rows of the upper triangle of XᵀX at once
@@ -43,14 +43,15 @@ class RowProducts:
         )
 
 
-def cheaper_in_features(n: int, d: int, models: int, *, per_prompt: bool = True) -> bool:
+def cheaper_in_features(n: int, d: int, models: int, *, per_prompt: bool = True, crosses: int | None = None) -> bool:
     """Say whether d x d products cost less than n x n ones for one control against m `models`.
 
     Prompt space needs 1 + m symmetric products, n²d each. Feature space needs 1 + m symmetric ones and m full ones
     (nd² and 2nd²), so it wins only where d (1 + 3m) < n (1 + m), not where d < n. Sums per prompt come free in prompt
     space; in feature space they cost the same again.
     """
-    return d * (1 + 3 * models) * (2 if per_prompt else 1) < n * (1 + models)
+    full = models if crosses is None else crosses
+    return d * (1 + models + 2 * full) * (2 if per_prompt else 1) < n * (1 + models)
 
 
 def product(X: Tensor, Y: Tensor) -> Tensor:
@@ -71,8 +72,9 @@ def row_products(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -
 
     norms = torch.stack([torch.linalg.vector_norm(X, dim=1) ** 2 for X in features])
     width = max(X.shape[1] for X in features)
-    route = _in_features if cheaper_in_features(norms.shape[1], width, len(features) - 1) else _in_prompts
-    products, crosses = route(features, pairs, norms)
+    full = sum(p != q for p, q in pairs)
+    fewer = cheaper_in_features(norms.shape[1], width, len(features) - 1, crosses=full)
+    products, crosses = (_in_features if fewer else _in_prompts)(features, pairs, norms)
     return RowProducts(norms.double(), products, crosses)
 
 
@@ -94,7 +96,7 @@ def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], no
     models, n = norms.shape
     products = norms.new_zeros((len(pairs), n), dtype=torch.float64)
     crosses = norms.new_zeros((models, models, n), dtype=torch.float64)
-    blocks = block_pairs(n, BLOCK)
+    blocks = block_pairs(n, _block(norms.device))
     found = side_by_side(partial(_block_sums, features, pairs, norms), blocks, norms.device)
     for (rows, columns), (by_row, by_column) in zip(blocks, found, strict=True):
         products[:, rows] += by_row[0]
@@ -103,6 +105,11 @@ def _in_prompts(features: Sequence[Tensor], pairs: Sequence[tuple[int, int]], no
             products[:, columns] += by_column[0]
             crosses[..., columns] += by_column[1]
     return products, crosses
+
+
+def _block(where: device) -> int:
+    """Return the prompts per side of a block; a GPU has no such cache, and each operation must be sent to it."""
+    return BLOCK if where.type == "cpu" else 4 * BLOCK
 
 
 def _block_sums(
@@ -120,8 +127,9 @@ def _block_sums(
         return new[: len(pairs)], new[len(pairs) :].view(len(norms), len(norms), size)
 
     by_row, by_column = zeros(height), zeros(width)
-    for start in range(0, height, STRIP):  # a strip of every model stays in the cache
-        some = slice(start, min(start + STRIP, height))
+    strip = STRIP if norms.device.type == "cpu" else height
+    for start in range(0, height, strip):  # a strip of every model stays in the cache
+        some = slice(start, min(start + strip, height))
         there = slice(rows.start + some.start, rows.start + some.stop)
         here = [K[some] for K in grams]
         for sums, mirrored, (p, q) in zip(by_row[0], by_column[0], pairs, strict=True):

@@ -28,7 +28,6 @@ def _grams(Y: arrays.Array, Z: arrays.Array, groups: Groups | None = None) -> tu
 
     sides = arrays.as_sides({"Y": Y, "Z": Z})
     arrays.check_alike(sides["Z"], sides["Y"], "Y")
-    warn_of_repeats(sides)
     n, layers, _ = sides["Y"].shape
     kept = groups or Groups.of(None, n)
 
@@ -89,7 +88,14 @@ def permutation_test(
     each costs one pass over the Gram matrices, which are held for all layers: 2 L n² numbers. What is left above the
     null is that of Gröger et al. (2026, arXiv 2602.14486). Raises SimilarityError as `cka` does.
     """
-    sorted_groups = Groups.of(groups, len(Y))
+    found = _test(Y, Z, Groups.of(groups, len(Y)), permutations, seed, every_pair)
+    warn_of_repeats(arrays.as_sides({"Y": Y, "Z": Z}))
+    return found
+
+
+def _test(
+    Y: arrays.Array, Z: arrays.Array, sorted_groups: Groups, permutations: int, seed: int = 0, every_pair: bool = False
+) -> PermutationTest:
     left, right = _grams(Y, Z, sorted_groups)
     random = np.random.default_rng(seed)
     orders = np.tile(np.arange(left.shape[1]), (permutations + 1, 1))  # the first stays as it is
@@ -115,5 +121,8 @@ def _permuted(left: Tensor, right: Tensor, every_pair: bool, order: np.ndarray[A
 
 
 def calibrated(Y: Tensor, Z: Tensor) -> float:
-    """Return how far plain linear CKA is above 95 % of 200 permutations, as a share of the distance from there to 1."""
-    return float(permutation_test(Y, Z, permutations=200).calibrated())
+    """Return how far plain linear CKA is above 95 % of 200 permutations, as a share of the distance from there to 1.
+
+    One layer alone tells nothing of repeated prompts, which `compare` looks for in all of them.
+    """
+    return float(_test(Y, Z, Groups.of(None, len(Y)), 200).calibrated())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from mossa.errors import SimilarityError
 from mossa.similarity import arrays
 from mossa.similarity.features import Groups, centre
 from mossa.similarity.products import self_product
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,18 @@ class LayerSpectrum:
     reason: str | None = None
 
 
-def spectrum(Y: arrays.Array, share: float = 0.99, *, non_finite: arrays.NonFinite = "error") -> list[LayerSpectrum]:
+def spectrum(
+    Y: arrays.Array,
+    share: float = 0.99,
+    *,
+    non_finite: arrays.NonFinite = "error",
+    device: torch.device | None = None,
+) -> list[LayerSpectrum]:
     """Return the dimensionality of Y, [n, L, d] or [n, d], at every layer, from the variances λ of its n x n or d x d.
 
     `dimensions`: the fewest principal dimensions that explain `share` of the variance (the paper's figure 5).
     `participation_ratio`: (Σλ)² / Σλ². `effective_rank`: exp of the entropy of λ / Σλ (Roy and Vetterli 2007).
+    `device`: where each layer is computed (default: where Y is).
     Raises SimilarityError for fewer than 4 prompts, a share outside (0, 1] and, by default, values not finite.
     """
     import torch
@@ -40,7 +51,7 @@ def spectrum(Y: arrays.Array, share: float = 0.99, *, non_finite: arrays.NonFini
     layers = arrays.as_layers(Y, "Y")
     found: list[LayerSpectrum] = []
     for layer in range(1, layers.shape[1] + 1):
-        here = layers[:, layer - 1]
+        here = layers[:, layer - 1].to(device)
         rows = arrays.finite_rows({"Y": here}, layer, non_finite)
         dropped = 0
         if rows is not None:

@@ -22,32 +22,33 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Pair = tuple[str, str]  # the names of a control and of a model
 FEWEST_IN_STRATUM = 4  # prompts of a fixed group: with 2, standard errors are a tenth too small
 FEWEST_GROUPS = 10  # where groups are a sample: of 5, the interval covers 62 to 71 %
 BALANCED = 0.8  # smallest over largest fixed group; groups that differ more were hardly drawn with fixed sizes
 
 
 def view_values(
-    view: View, here: Mapping[str, Tensor], names: Sequence[str], groups: Groups, kinds: set[bool]
-) -> dict[tuple[str, bool], Value]:
-    """Return CKA of the control with each named model at one layer, per (name, debiased or not).
+    view: View, here: Mapping[str, Tensor], pairs: Sequence[Pair], groups: Groups, kinds: set[bool]
+) -> dict[tuple[Pair, bool], Value]:
+    """Return CKA of each pair of a control and a model at one layer, per (pair, debiased or not).
 
-    `here` holds [n, d] for `control`, each of `names` and, for a shift, `origin`.
+    `here` holds [n, d] for every name in `pairs` and, for a shift, `origin`.
     """
     n = len(groups.labels)
     if view.grouping == "within":
-        return _values(view, here, names, groups, kinds, groups)
+        return _values(view, here, pairs, groups, kinds, groups)
     if view.grouping == "means":
         if len(groups) < FEWEST:
             few = Value(None, reason=f"only {len(groups)} groups have a mean; {FEWEST} are needed")
-            return {(name, kind): few for name in names for kind in kinds}
+            return {(pair, kind): few for pair in pairs for kind in kinds}
         means = {name: groups.means(X) for name, X in here.items()}
-        return _values(view, means, names, Groups.of(None, len(groups)), kinds, None)
+        return _values(view, means, pairs, Groups.of(None, len(groups)), kinds, None)
     everyone = Groups.of(None, n)
     if view.grouping == "fixed":
-        return _values(view, here, names, everyone, kinds, fixed_strata(groups))
-    found = _values(view, here, names, everyone, kinds, None)
-    parts = [_without(view, here, names, rows, kinds) for rows in groups.rows()]
+        return _values(view, here, pairs, everyone, kinds, fixed_strata(groups))
+    found = _values(view, here, pairs, everyone, kinds, None)
+    parts = [_without(view, here, pairs, rows, kinds) for rows in groups.rows()]
     return {key: _over_groups(value, [part[key] for part in parts], key[1]) for key, value in found.items()}
 
 
@@ -58,14 +59,14 @@ def fixed_strata(groups: Groups) -> Groups | None:
 
 
 def _without(
-    view: View, here: Mapping[str, Tensor], names: Sequence[str], rows: np.ndarray[Any, Any], kinds: set[bool]
-) -> dict[tuple[str, bool], Value]:
+    view: View, here: Mapping[str, Tensor], pairs: Sequence[Pair], rows: np.ndarray[Any, Any], kinds: set[bool]
+) -> dict[tuple[Pair, bool], Value]:
     """Return the values without one group of prompts."""
     n = len(here["control"])
     kept = np.delete(np.arange(n), rows)
     if len(kept) < FEWEST:
-        return {(name, kind): Value(None) for name in names for kind in kinds}
-    return _values(view, {name: X[kept] for name, X in here.items()}, names, Groups.of(None, len(kept)), kinds, None)
+        return {(pair, kind): Value(None) for pair in pairs for kind in kinds}
+    return _values(view, {name: X[kept] for name, X in here.items()}, pairs, Groups.of(None, len(kept)), kinds, None)
 
 
 def _over_groups(value: Value, without: Sequence[Value], debiased: bool) -> Value:
@@ -88,33 +89,39 @@ def _over_groups(value: Value, without: Sequence[Value], debiased: bool) -> Valu
 def _values(
     view: View,
     here: Mapping[str, Tensor],
-    names: Sequence[str],
+    pairs: Sequence[Pair],
     groups: Groups,
     kinds: set[bool],
     strata: Groups | None,
-) -> dict[tuple[str, bool], Value]:
+) -> dict[tuple[Pair, bool], Value]:
     """Return the values with the mean of each of `groups` removed, and of all prompts if there is one group."""
     sides: dict[str, Tensor] = {}
     reasons: dict[str, str] = {}
-    for name in ("control", *names):
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
         try:
             sides[name] = _side(view, here[name], here["origin"] if view.shift else None, groups)
         except SimilarityError as undefined:
-            reasons[name] = f"{name}: {undefined}"
-    if "control" in reasons:
-        return {(name, kind): Value(None, reason=reasons["control"]) for name in names for kind in kinds}
-    found = {(name, kind): Value(None, reason=reasons[name]) for name in reasons for kind in kinds}
-    present = [name for name in names if name in sides]
+            reasons[name] = str(undefined)
+    found: dict[tuple[Pair, bool], Value] = {}
+    present: list[Pair] = []
+    for control, name in pairs:
+        if control in sides and name in sides:
+            present.append((control, name))
+            continue
+        reason = f"control: {reasons[control]}" if control in reasons else f"{name}: {reasons[name]}"
+        found |= {((control, name), kind): Value(None, reason=reason) for kind in kinds}
     if present:
-        sums = _sums([sides[name] for name in ("control", *present)], view, groups, strata)
+        asked = {name: sides[name] for name in dict.fromkeys(name for pair in present for name in pair)}
+        sums = _sums(asked, present, view, groups, strata)
         for kind in kinds:
-            own = [hsic(sums[i, i], groups, debiased=kind) for i in range(len(present) + 1)]
-            for i, name in enumerate(present, 1):
-                cross = hsic(sums[0, i], groups, debiased=kind)
-                value = _ratio(cross, own[0], own[i], view)
+            own = {name: hsic(sums[name, name], groups, debiased=kind) for name in asked}
+            for control, name in present:
+                cross = hsic(sums[control, name], groups, debiased=kind)
+                value = _ratio(cross, own[control], own[name], view)
                 if strata and kind and view.grouping == "fixed" and value.left_out is not None:
-                    value = replace(value, middle=_stratified(sums, i, (cross[0], own[0][0], own[i][0]), strata))
-                found[name, kind] = replace(value, strata=strata, within=view.grouping == "within")
+                    parts = cross[0], own[control][0], own[name][0]
+                    value = replace(value, middle=_stratified(sums, control, name, parts, strata))
+                found[(control, name), kind] = replace(value, strata=strata, within=view.grouping == "within")
     return found
 
 
@@ -127,21 +134,23 @@ def _side(view: View, X: Tensor, origin: Tensor | None, groups: Groups) -> Tenso
 
 
 def _sums(
-    sides: Sequence[Tensor], view: View, groups: Groups, strata: Groups | None
-) -> dict[tuple[int, int], PairSums]:
-    """Return the sums per prompt of the control (0) with itself and each model, and of each model with itself."""
-    models = range(len(sides))
-    pairs = [(i, i) for i in models] + [(0, i) for i in models if i]
-    everyone = _products(sides, pairs, view)
-    own = everyone if len(groups) == 1 else _own_products(sides, pairs, view, groups)
+    sides: Mapping[str, Tensor], wanted: Sequence[Pair], view: View, groups: Groups, strata: Groups | None
+) -> dict[Pair, PairSums]:
+    """Return the sums per prompt of every side with itself, and of the wanted pairs."""
+    place = {name: number for number, name in enumerate(sides)}
+    features = list(sides.values())
+    named = list(dict.fromkeys([*((name, name) for name in sides), *wanted]))
+    pairs = [(place[control], place[name]) for control, name in named]
+    everyone = _products(features, pairs, view)
+    own = everyone if len(groups) == 1 else _own_products(features, pairs, view, groups)
     products, within, norms, crosses = (
         sums.cpu().numpy() for sums in (everyone.products, own.products, own.norms, own.crosses)
     )
     stratum = None
     if strata and len(groups) == 1:
-        stratum = _own_products(sides, pairs, view, strata).products.cpu().numpy()
+        stratum = _own_products(features, pairs, view, strata).products.cpu().numpy()
     return {
-        (p, q): PairSums(
+        named[row]: PairSums(
             products[row],
             within[row],
             crosses[p, q],
@@ -169,10 +178,10 @@ def _own_products(sides: Sequence[Tensor], pairs: Sequence[tuple[int, int]], vie
 
 
 def _stratified(
-    sums: Mapping[tuple[int, int], PairSums], i: int, values: tuple[float, float, float], strata: Groups
+    sums: Mapping[Pair, PairSums], control: str, name: str, values: tuple[float, float, float], strata: Groups
 ) -> float | None:
-    """Return debiased CKA of the control and model i with every stratum at its share, None where it has none."""
-    pairs = ((0, i), (0, 0), (i, i))
+    """Return debiased CKA of a control and a model with every stratum at its share, None where it has none."""
+    pairs = (control, name), (control, control), (name, name)
     cross, one, other = (v + stratified(sums[pair], strata) for v, pair in zip(values, pairs, strict=True))
     return cross / math.sqrt(one * other) if one > 0 and other > 0 else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,21 @@ def rounded_layers(base: Array, models: Mapping[str, Array]) -> dict[str, set[in
 
 
 def _rounded(base: Array, array: Array) -> set[int]:
-    finite = np.isfinite(base).all(axis=(1, 2)) & np.isfinite(array).all(axis=(1, 2))
-    before, after = base[finite].astype(np.float64), array[finite].astype(np.float64)
-    rounding = NOISE * np.sqrt(np.arange(1, base.shape[1] + 1) * np.square(before).sum(axis=(0, 2)))
-    change = after - before
-    change -= change.mean(axis=0) if len(change) else 0.0
-    varies = np.sqrt(np.square(change).sum(axis=(0, 2)))
-    return {int(layer) + 1 for layer in np.flatnonzero(rounding > MOST * varies)}
+    finite = finite_in_all([base, array])
+    found: set[int] = set()
+    for layer in range(1, base.shape[1] + 1):
+        before = base[finite, layer - 1].astype(np.float64)
+        change = array[finite, layer - 1] - before
+        change -= change.mean(axis=0) if len(change) else 0.0
+        if NOISE * np.sqrt(layer) * np.linalg.norm(before) > MOST * np.linalg.norm(change):
+            found.add(layer)
+    return found
+
+
+def finite_in_all(arrays: Sequence[Array]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which of n prompts are finite at every layer of all arrays [n, L, d], looking at one layer at a time."""
+    layers = (np.isfinite(array[:, layer]).all(axis=1) for array in arrays for layer in range(array.shape[1]))
+    return np.logical_and.reduce(list(layers))
 
 
 def without_rounded(rows: list[dict[str, Any]], control: str, layers: Mapping[str, set[int]]) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from mossa.models.placement import device_of, in_float32
 from mossa.models.prompts import Encoded, tokenize
 from mossa.representations import check_alone, represent_tokens
 from mossa.steps.compare import compare_task
+from mossa.steps.context import StepContext
 from mossa.steps.place import place_task
-from mossa.steps.workbench import Workbench
 from mossa.study.recipe import Budget
 from mossa.study.schema import BASE
 from mossa.tasks.mixture import mix, shuffle_answers
@@ -32,33 +32,33 @@ PROJECTED_PROMPTS = 40  # per task in the t-SNE
 COMMON_PROMPTS = 256  # over all tasks, for the affinity of controls
 
 
-def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+def train(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Train one adapter: a control or a sham control on its task, an experimental model on its mixture."""
-    bench.detach()
+    context.detach()
     names = list(unit.settings["train"])
-    mixed = mix([bench.tasks[name] for name in names], unit.settings.get("cap_per_cluster"), unit.settings["seed"])
+    mixed = mix([context.tasks[name] for name in names], unit.settings.get("cap_per_cluster"), unit.settings["seed"])
     kind = unit.settings["role"]
     if kind == "sham":
         mixed = shuffle_answers(mixed, unit.settings["seed"])
     what = f"{unit.key}, train"
-    examples = bench.format.encode(mixed, what, with_target=True)
-    validation = [example for name in names for example in bench.encoded(name, "validation", True)]
-    experimental = bench.study.experimental.get(unit.key)
-    own = experimental.budget if experimental else bench.study.control.budget
+    examples = context.format.encode(mixed, what, with_target=True)
+    validation = [example for name in names for example in context.encoded(name, "validation", True)]
+    experimental = context.study.experimental.get(unit.key)
+    own = experimental.budget if experimental else context.study.control.budget
     if kind == "sham":
-        own = Budget(steps=_steps_of(bench, unit.inputs[0]))
+        own = Budget(steps=_steps_of(context, unit.inputs[0]))
     trained = train_adapter(
-        bench.base,
+        context.base,
         examples,
         validation,
-        bench.study.recipe,
-        own or bench.study.recipe.budget,
+        context.study.recipe,
+        own or context.study.recipe.budget,
         unit.settings["seed"],
         folder / "adapter",
-        checkpoints=bench.run.checkpoints(unit),
-        fingerprint=fingerprint(unit, bench.marks),
-        on_step=bench.on_progress,
-        allowance=bench.allowance,
+        checkpoints=context.run.checkpoints(unit),
+        fingerprint=fingerprint(unit, context.marks),
+        on_step=context.on_progress,
+        allowance=context.allowance,
     )
     row = {
         "adapter": unit.key,
@@ -70,45 +70,45 @@ def train(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     return {"skipped": len(mixed) - len(examples), "shortened": sum(example.shortened for example in examples)}
 
 
-def _steps_of(bench: Workbench, identifier: str) -> int:
+def _steps_of(context: StepContext, identifier: str) -> int:
     """Return the optimizer steps that a training took."""
-    return int(pd.read_parquet(bench.sound_folder(identifier) / "adapters.parquet")["steps"].iloc[0])
+    return int(pd.read_parquet(context.sound_folder(identifier) / "adapters.parquet")["steps"].iloc[0])
 
 
-def represent(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+def represent(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Take one model's representations of one task's test prompts."""
     name, task = unit.key.split("@")
-    prompts = bench.encoded(task, "test", False)
-    tensor = _represent(bench, name, [prompt.tokens for prompt in prompts])
+    prompts = context.encoded(task, "test", False)
+    tensor = _represent(context, name, [prompt.tokens for prompt in prompts])
     index = np.array([prompt.index for prompt in prompts], dtype=np.int64)
     save_file({"representations": tensor, "index": index}, folder / "representations.safetensors")
     finite = np.isfinite(tensor).all(axis=(1, 2))
-    skipped = len(bench.tasks[task].test) - len(prompts)
+    skipped = len(context.tasks[task].test) - len(prompts)
     return {"prompts": len(prompts), "skipped": skipped, "non_finite": int((~finite).sum())}
 
 
-def judge(unit: Unit, bench: Workbench, folder: Path) -> Counts:
-    """Measure one model's loss and exact match on one task's test set, and keep its answers to a few prompts."""
+def evaluate_model(unit: Unit, context: StepContext, folder: Path) -> Counts:
+    """Measure one model's loss and exact match on one task's test set, and keep a few of its replies."""
     name, task = unit.key.split("@")
-    examples = bench.encoded(task, "test", True)
-    model = bench.model(name)
-    found = evaluate(model, examples, device_of(model), bench.allowance, bench.on_progress)
-    skipped = len(bench.tasks[task].test) - found.n
-    row = {"model": name, "role": role(bench.study, name), "task": task, "cluster": bench.tasks[task].cluster}
+    examples = context.encoded(task, "test", True)
+    model = context.model(name)
+    found = evaluate(model, examples, device_of(model), context.allowance, context.on_progress)
+    skipped = len(context.tasks[task].test) - found.n
+    row = {"model": name, "role": role(context.study, name), "task": task, "cluster": context.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
     few = [example for example in examples if example.index < unit.settings["replies"]]
     if few:
-        _write(folder, "replies", [{**row, **reply} for reply in _replies(model, few, bench)])
+        _write(folder, "replies", [{**row, **reply} for reply in _replies(model, few, context)])
     return {"skipped": skipped}
 
 
-def _replies(model: Any, examples: list[Encoded], bench: Workbench) -> list[dict[str, Any]]:
+def _replies(model: Any, examples: list[Encoded], context: StepContext) -> list[dict[str, Any]]:
     """Return a row per example: what the model answers by itself, and whether it came to its end."""
-    given = greedy_replies(model, examples, device_of(model), bench.format.cutoff, bench.allowance)
+    given = greedy_replies(model, examples, device_of(model), context.format.cutoff, context.allowance)
     return [
         {
             "prompt": example.index + 1,
-            "reply": bench.tokenizer.decode(tokens, skip_special_tokens=True),
+            "reply": context.tokenizer.decode(tokens, skip_special_tokens=True),
             "tokens": len(tokens),
             "ended": tokens[-1] == example.tokens[-1],
             "right": tokens == list(example.tokens[example.prompt_length :]),
@@ -117,12 +117,12 @@ def _replies(model: Any, examples: list[Encoded], bench: Workbench) -> list[dict
     ]
 
 
-def describe(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+def describe(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Count one task's examples, tokens and templates, and measure how hard its test prompts are to read."""
-    task = bench.tasks[unit.key]
-    used = bench.encoded(task.name, "test", False)
+    task = context.tasks[unit.key]
+    used = context.encoded(task.name, "test", False)
     examples = [task.test[encoded.index] for encoded in used]
-    bare = tokenize(bench.tokenizer, [example.target for example in examples])
+    bare = tokenize(context.tokenizer, [example.target for example in examples])
     templates = {example.template for split in (task.train, task.validation, task.test) for example in split}
     grade, index = readability([example.prompt for example in examples]) if examples else (None, None)
     row = {
@@ -146,41 +146,41 @@ def describe(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     return {"skipped": row["skipped"]}
 
 
-def overview(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+def overview(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Look at one model over all tasks: projection, separability, and its layers against the base's."""
-    found = {task: bench.representations(unit.key, task) for task in bench.tasks}
+    found = {task: context.representations(unit.key, task) for task in context.tasks}
     arrays = {task: stored["representations"] for task, stored in found.items()}
-    clusters = {task: bench.tasks[task].cluster for task in arrays}
+    clusters = {task: context.tasks[task].cluster for task in arrays}
     layers = next(iter(arrays.values())).shape[1]
     chosen = sorted({max(1, round(share * layers)) for share in unit.settings["projected_depths"]})
     _write(folder, "projection", projection(arrays, clusters, chosen, unit.key, per_task=PROJECTED_PROMPTS))
     templates = {
-        task: [str(bench.tasks[task].test[index].template) for index in stored["index"]]
+        task: [str(context.tasks[task].test[index].template) for index in stored["index"]]
         for task, stored in found.items()
-        if all(example.template is not None for example in bench.tasks[task].test)
+        if all(example.template is not None for example in context.tasks[task].test)
     }
     _write(folder, "separability", separability(arrays, clusters, unit.key, templates))
     if unit.key != BASE:
         maps = [
-            layer_map(bench.representations(BASE, task)["representations"], array, BASE, unit.key, task)
+            layer_map(context.representations(BASE, task)["representations"], array, BASE, unit.key, task)
             for task, array in arrays.items()
         ]
         _write(folder, "layer_map", pd.concat(maps, ignore_index=True))
     return {"prompts": sum(map(len, arrays.values()))}
 
 
-def common(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+def common(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Take one control's representations of prompts common to all controls: a few from every task."""
-    each = max(1, COMMON_PROMPTS // len(bench.tasks))
-    prompts = [prompt.tokens for task in bench.tasks for prompt in bench.encoded(task, "test", False)[:each]]
-    save_file({"representations": _represent(bench, unit.key, prompts)}, folder / "representations.safetensors")
+    each = max(1, COMMON_PROMPTS // len(context.tasks))
+    prompts = [prompt.tokens for task in context.tasks for prompt in context.encoded(task, "test", False)[:each]]
+    save_file({"representations": _represent(context, unit.key, prompts)}, folder / "representations.safetensors")
     return {"prompts": len(prompts)}
 
 
-def relate(unit: Unit, bench: Workbench, folder: Path) -> Counts:
+def relate_controls(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Compare every control with every other on the common prompts: the one step that is quadratic in tasks."""
     arrays = {
-        identifier.removeprefix("common/"): load_file(bench.sound_folder(identifier) / "representations.safetensors")
+        identifier.removeprefix("common/"): load_file(context.sound_folder(identifier) / "representations.safetensors")
         for identifier in unit.inputs
     }
     named = {unit.settings["tasks"][name]: stored["representations"] for name, stored in arrays.items()}
@@ -190,24 +190,24 @@ def relate(unit: Unit, bench: Workbench, folder: Path) -> Counts:
     return {"controls": len(named)}
 
 
-STEPS: dict[str, Callable[[Unit, Workbench, Path], Counts]] = {
+STEPS: dict[str, Callable[[Unit, StepContext, Path], Counts]] = {
     "describe": describe,
     "train": train,
     "represent": represent,
-    "evaluate": judge,
+    "evaluate": evaluate_model,
     "compare": compare_task,
     "overview": overview,
     "place": place_task,
     "common": common,
-    "affinity": relate,
+    "affinity": relate_controls,
 }
 
 
-def _represent(bench: Workbench, name: str, prompts: list[Sequence[int]]) -> np.ndarray[Any, Any]:
-    asked, model = bench.study.representations, bench.model(name)
+def _represent(context: StepContext, name: str, prompts: list[Sequence[int]]) -> np.ndarray[Any, Any]:
+    asked, model = context.study.representations, context.model(name)
     with in_float32(model) if asked.dtype == "float32" else nullcontext():
         found = represent_tokens(
-            model, prompts, asked.last_layer, on_prompts=bench.on_progress, allowance=bench.allowance
+            model, prompts, asked.last_layer, on_prompts=context.on_progress, allowance=context.allowance
         )
         check_alone(model, prompts, found, asked.last_layer)
     return found.numpy()

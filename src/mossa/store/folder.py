@@ -130,7 +130,7 @@ class RunFolder:
             path = self.folder(identifier) / name
             try:
                 if path.is_symlink() or not path.is_file():
-                    return f"{name} is no file"
+                    return f"{name} is not a file"
                 if checksum(path) != written:
                     return f"{name} is not as it was written (its checksum differs)"
             except OSError as error:

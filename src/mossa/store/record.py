@@ -115,5 +115,5 @@ def recorded_rendering(run: RunFolder, made_from: str) -> Rendering | None:
 def _safe(name: str) -> str:
     """Return part of a unit's place in the folder; raises `ValueError` if it could lead out of it."""
     if not all(SAFE_NAME.fullmatch(part) for part in name.split("@")) or ".." in name:
-        raise ValueError(f"{name!r} is no name of a unit")
+        raise ValueError(f"{name!r} is not the name of a unit")
     return name

@@ -14,6 +14,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weight_decay": 0.0,
         "batch_size": 16,
         "max_gradient_norm": 1.0,
+        "gradient_checkpointing": "auto",
         "budget": {"epochs": 3},
     },
     # Models of a few million parameters: every linear layer, a higher rank and rate; elsewhere too much.

@@ -74,7 +74,9 @@ class Recipe(Settings):
     batch_size: Count = Field(default=16, description="examples per optimizer step")
     max_gradient_norm: Positive | None = Field(default=1.0, description="clip the gradient to this norm")
     budget: Budget = Field(default=Budget(epochs=3), description="how long to train")
-    gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time")
+    gradient_checkpointing: bool | Literal["auto"] = Field(
+        default=False, description="less memory, a third more time, the same gradient; auto: where memory asks for it"
+    )
     checkpoint_every: Count | None = Field(
         default=None,
         description="optimizer steps between two resumable checkpoints; default: about every two minutes of work",

@@ -159,7 +159,7 @@ class Experimental(Settings):
     @classmethod
     def _short_form(cls, data: Any) -> Any:
         if isinstance(data, str) and data != "base":
-            raise ValueError("write 'base' for the pre-trained model itself, or {mixture: all} and the like")
+            raise ValueError("write 'base' for the pre-trained model itself, or, for example, {mixture: all}")
         return {"base": True} if data == "base" else data
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mossa.errors import StudyError
@@ -15,12 +16,12 @@ name: {name}
 
 base:
   model: {base}            # hub id, a folder with config.json and *.safetensors, a GGUF file, or package:NAME
-  dtype: auto              # bfloat16 for a large base where the hardware is fast at it, else float32; or one of these
-  # quantise: 4-bit        # or 8-bit: frozen weights in less memory; needs pip install 'mossa[quantise]'
+  dtype: {dtype:18}# bfloat16 for a large base where the hardware is fast at it, else float32; or one of these
+  {quantise:25}# or 8-bit: frozen weights in less memory; needs pip install 'mossa[quantise]'
 
 prompt:
   template: auto           # the tokenizer's chat template, else plain; or your own text with {{prompt}} in it
-  too_long: skip           # skip | refuse | shorten-start | shorten-middle; the end of a prompt is never cut
+{cutoff}  too_long: skip           # skip | refuse | shorten-start | shorten-middle; the end of a prompt is never cut
 
 tasks:
   source: {tasks}          # a folder or file of data, hub:owner/name, or the name of a collection
@@ -35,7 +36,7 @@ recipe:
   lora: {{rank: 8, alpha: 16, targets: auto}}
   learning_rate: 2.0e-4
   batch_size: 16
-  budget: {{epochs: 3}}      # or {{steps: 300}}, {{target_tokens: 100000}},
+{checkpointing}  budget: {{epochs: 3}}      # or {{steps: 300}}, {{target_tokens: 100000}},
                            # or {{until: {{metric: exact_match, value: 0.8, at_most_steps: 1000}}}}
 
 # One control model per task and seed. Two seeds show how far two specialists agree.
@@ -50,7 +51,7 @@ experimental:
   # mine: {{adapter: path/to/adapter}}     # or {{checkpoint: path/to/model}}
 
 representations:
-  dtype: float32           # base is faster, and where it is bfloat16 it rounds away what differs little between prompts
+  dtype: {represented:18}# base is faster, and where it is bfloat16 it rounds away what differs little between prompts
 
 similarity:
   estimators: [cka-linear, cka-linear-debiased]
@@ -58,8 +59,19 @@ similarity:
 """
 
 
-def write_starter(path: Path, base: str, tasks: str, found: Sequence[str] = ()) -> None:
-    """Write a commented study file, with lines on what was `found` in the data under `tasks`.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What of a study follows from a GPU and the data: `notes` say why; no `cutoff` leaves prompts as long as fits."""
+
+    dtype: str = "auto"
+    quantise: str | None = None
+    cutoff: int | None = None
+    represented: str = "float32"
+    notes: tuple[str, ...] = ()
+
+
+def write_starter(path: Path, base: str, tasks: str, found: Sequence[str] = (), fit: Fit | None = None) -> None:
+    """Write a commented study file, with lines on what was `found` in the data under `tasks`; a `fit` is to a GPU.
 
     Raises `StudyError` if `path` exists or its name cannot name a study.
     """
@@ -71,5 +83,16 @@ def write_starter(path: Path, base: str, tasks: str, found: Sequence[str] = ()) 
         raise StudyError(f"{path.parent} does not exist; make the folder first.")
     name = check_name(path.stem, "study", str(path))
     lines = "".join(f"  {line}\n" for line in found)
-    text = STARTER.format(name=json.dumps(name), base=json.dumps(base), tasks=json.dumps(tasks), found=lines)
+    chosen = fit or Fit()
+    text = STARTER.format(
+        name=json.dumps(name),
+        base=json.dumps(base),
+        tasks=json.dumps(tasks),
+        found=lines,
+        dtype=chosen.dtype,
+        quantise=f"quantise: {chosen.quantise}" if chosen.quantise else "# quantise: 4-bit",
+        cutoff=f"  cutoff: {chosen.cutoff:<17}# tokens of prompt and target\n" if chosen.cutoff else "",
+        checkpointing="  gradient_checkpointing: auto   # where memory asks for it: the same gradient\n" if fit else "",
+        represented=chosen.represented,
+    )
     path.write_text(text, encoding="utf-8")

@@ -39,10 +39,11 @@ COLLECTIONS: dict[str, Callable[[Tasks], list[Task]]] = {
 }
 
 
-def load_tasks(settings: Tasks) -> list[Task]:
+def load_tasks(settings: Tasks, *, whole: bool = False) -> list[Task]:
     """Return the study's tasks, sorted by name.
 
-    Raises `DataError` for whatever is wrong with them, with the place and the choices.
+    `whole`: do not split files and data sets of the hub; `test` holds every prompt once. What comes split (collections)
+    stays so. Raises `DataError` for whatever is wrong with them, with the place and the choices.
     """
     source = settings.source
     _no_idle_keys(settings)
@@ -56,7 +57,7 @@ def load_tasks(settings: Tasks) -> list[Task]:
     elif Path(source).is_dir() and is_copy(Path(source)) and settings.clusters is None:
         tasks = load_folder_copy(Path(source), settings)
     else:
-        limits = Limits(settings.train, settings.validation, settings.test)
+        limits = None if whole else Limits(settings.train, settings.validation, settings.test)
         opened = open_hub(settings) if source.startswith(HUB) else open_source(Path(source), settings.clusters)
         tasks = load_parts(opened, limits, settings.seed, settings.only, settings.demonstrations, settings.fields)
     return sorted(tasks, key=lambda task: task.name)

@@ -15,7 +15,7 @@ from mossa.tasks.dataset_info import FILE, read_dataset_info
 from mossa.tasks.formats import FORMATS, Found, example, read_table
 from mossa.tasks.natural_instructions import is_task_file, read_instances, stated_cluster
 from mossa.tasks.rows import PACKED, READERS, kind_of, name_of, read_json, read_lines, read_object, read_rows
-from mossa.tasks.split import Limits, split_by_input
+from mossa.tasks.split import Limits, each_once, split_by_input
 from mossa.tasks.task import Example, Task, Unusable
 from mossa.tasks.turns import USUAL, Tags
 
@@ -66,13 +66,16 @@ def load_folder(
 
 def load_parts(
     source: Source,
-    limits: Limits,
+    limits: Limits | None,
     seed: int,
     only: list[str] | None = None,
     demonstrations: int = 0,
     fields: Fields | None = None,
 ) -> list[Task]:
-    """Return the tasks in the parts of a source, sorted by name; raises as `load_folder` does."""
+    """Return the tasks in the parts of a source, sorted by name; raises as `load_folder` does.
+
+    Without `limits` nothing is split: `test` holds every prompt once, in the order of the files.
+    """
     many = fields is not None and fields.task is not None
     if not many:
         _check_only(source.place, only, source.parts)
@@ -89,8 +92,13 @@ def load_parts(
     tasks: list[Task] = []
     for name in sorted(names if only is None else set(only)):
         cluster = _cluster(check_name(name, "task", str(source.place)), source, found)
-        splits = split_by_input(_usable(found, name, source.place), limits, seed, name)
-        tasks.append(Task(name, cluster, *splits, left_out=found.left_out[name], notes=tuple(notes)))
+        usable, left_out = _usable(found, name, source.place), found.left_out[name]
+        if limits:
+            splits = split_by_input(usable, limits, seed, name)
+        else:
+            splits = ((), (), each_once(usable))
+            left_out["that repeat a prompt"] += len(usable) - len(splits[2])
+        tasks.append(Task(name, cluster, *splits, left_out=left_out, notes=tuple(notes)))
     return tasks
 
 
@@ -125,14 +133,6 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     if clusters is None and (place / CLUSTERS_FILE).is_file():
         clusters = _read_clusters(place / CLUSTERS_FILE)
     return Source(place, _by_name(folder, parts), by_task(clusters, place), notes)
-
-
-def read_whole(place: Path) -> dict[str, list[Example]]:
-    """Return every example of every task in a folder or a file, unsplit; raises `DataError` as `load_folder` does."""
-    source, found = open_source(place), Found()
-    for part in source.parts.values():
-        _read(part, part.fields, 0, found)
-    return {name: _usable(found, name, place) for name in sorted(found.examples)}
 
 
 def read_examples(path: Path, name: str | None = None, demonstrations: int = 0) -> list[Example]:

@@ -20,7 +20,7 @@ def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> 
     """Return one example per instance and reference output, and how many are left out because they are empty.
 
     The definition and `demonstrations` examples stand before each. An instance that is also shown as a demonstration
-    is no example. Raises `DataError` with the place of a part that is missing or not as it should be.
+    is not an example. Raises `DataError` with the place of a part that is missing or not as it should be.
     """
     definition = content.get("Definition")
     text = "\n".join(definition) if _are_texts(definition) else definition

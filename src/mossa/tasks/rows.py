@@ -19,7 +19,7 @@ from mossa.errors import DataError
 from mossa.tasks.parquet import read_parquet
 
 LARGEST_JSON = 2_000_000_000  # bytes
-LONGEST_LINE = 4_000_000  # characters; a longer one is no example but a mistake
+LONGEST_LINE = 4_000_000  # characters; a longer one is a mistake, not an example
 MARKS = {  # byte order marks; what begins with the mark of UTF-32 begins with that of UTF-16 too
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",

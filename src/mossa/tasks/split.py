@@ -80,6 +80,11 @@ def keep_splits(given: Sequence[Sequence[Example]], limits: Limits, seed: int, t
     return splits, repeated
 
 
+def each_once(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return the first example of every prompt, in their order."""
+    return tuple(group[0] for group in _grouped(examples).values())
+
+
 def folded(example: Example) -> str:
     """Return what two prompts have in common if they are one prompt for the splits.
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 Turn = tuple[str, str]  # who speaks (system, user or assistant), and the text
 
@@ -27,7 +28,7 @@ class Example:
     before: tuple[Turn, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Task:
     """A task with its cluster and its three splits; no prompt of one split occurs in another.
 
@@ -43,13 +44,21 @@ class Task:
     left_out: Mapping[str, int] = field(default_factory=dict[str, int], compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Return a SHA-256 of each split; computed once, for every unit of a study asks for it."""
+        return {split: hash_examples(getattr(self, split)) for split in ("train", "validation", "test")}
+
     @property
     def content_hash(self) -> str:
         """Return a SHA-256 over all examples of all splits, in order."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            digest.update(hash_examples(split).encode())
-        return digest.hexdigest()
+        return hashlib.sha256("".join(self.hashes.values()).encode()).hexdigest()
+
+    @cached_property
+    def templates_hash(self) -> str | None:
+        """Return a hash of the templates of the test prompts, None where one is not known; computed once."""
+        templates = [example.template for example in self.test]
+        return None if None in templates else hashlib.sha256(repr(templates).encode()).hexdigest()
 
 
 def hash_examples(examples: Iterable[Example]) -> str:

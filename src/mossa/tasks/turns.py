@@ -53,8 +53,8 @@ def from_turns(
     """Return the example of a conversation: the last turn is the target, the user's turn before it the prompt.
 
     `system` begins a conversation that has no system message of its own. Unless it must be `answered`, an answer may be
-    missing and the target is empty. Raises `Unusable` for one that is no example (with the reason), `DataError` for
-    what is no conversation.
+    missing and the target is empty. Raises `Unusable` for one that is not an example (with the reason), `DataError` for
+    what is not a conversation.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
         raise DataError(f"{where} must be a text or a list of messages, not {type(messages).__name__}.")
@@ -82,7 +82,7 @@ def prompt_of(given: Any, where: str) -> Example:
     try:
         return from_turns(given, where, answered=False)
     except Unusable as reason:
-        raise DataError(f"{where}: messages {reason} are no prompt.") from reason
+        raise DataError(f"{where}: messages {reason} are not a prompt.") from reason
 
 
 def prompts_of(given: Any, what: str = "prompts") -> list[Example]:
@@ -144,6 +144,6 @@ def _plain(content: Any, where: str) -> str:
     for part in content:
         text = part.get("text") if isinstance(part, Mapping) else part
         if not isinstance(text, str) or (isinstance(part, Mapping) and part.get("type", "text") != "text"):
-            raise Unusable("with images, audio or other parts that are no text")
+            raise Unusable("with images, audio or other parts that are not text")
         texts.append(checked_text(text, where))
     return "".join(texts)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mossa.tinyflan.bases import base_folder
 from mossa.tinyflan.catalogue import CLUSTERS
-from mossa.tinyflan.planting import BASES, planted
+from mossa.tinyflan.taught import BASES, taught_tasks
 
 __all__ = [
     "BASES",
     "CLUSTERS",
     "base_folder",
-    "planted",
+    "taught_tasks",
 ]

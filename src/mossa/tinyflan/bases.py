@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mossa.errors import ModelError, choices
-from mossa.tinyflan.planting import BASES
+from mossa.tinyflan.taught import BASES
 
 SHIPPED = Path(__file__).parent / "bases"
 MANIFEST = "manifest.json"

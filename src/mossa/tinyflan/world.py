@@ -63,7 +63,7 @@ def draw_slots(rng: Random, slots: dict[str, str]) -> dict[str, str]:
 def world_text(rng: Random) -> str:
     """Return a few sentences about the world: a story, a record, a dialogue, a review or a fact.
 
-    A later word of most of these can only be known from an earlier one, so that whoever learns to read them learns
+    A later word of most of these can only be known from an earlier one, so that a model that learns to read them learns
     to copy and to look up in context, which is what every task needs and none of them is.
     """
     pattern = rng.choice(pools()[rng.choice(TEXTS)])

@@ -122,7 +122,8 @@ class Keeper:
                     if key.startswith("optimizer.") and key.endswith(f".{name}")
                 }
         set_random_state(
-            {name.removeprefix("random."): state for name, state in tensors.items() if name.startswith("random.")}
+            {name.removeprefix("random."): state for name, state in tensors.items() if name.startswith("random.")},
+            self.weights.values(),
         )
         return progress
 

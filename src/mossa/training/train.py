@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,8 +18,9 @@ from mossa.models.base import LoadedBase
 from mossa.models.batches import Allowance, ran_out_of_memory
 from mossa.models.prompts import Encoded
 from mossa.study.recipe import Budget, Recipe, Until
+from mossa.training.activations import checkpointing, computes_again
 from mossa.training.checkpoint import Keeper, Progress
-from mossa.training.loss import backward, count_targets, micro_batches, token_budget, token_losses
+from mossa.training.loss import backward, count_targets, step_groups, token_losses
 from mossa.training.randomness import random_state, set_random_state
 from mossa.training.schedule import batches, learning_rate, planned_steps
 
@@ -71,7 +72,11 @@ def train_adapter(
             "the budget waits for a validation criterion, but no validation example fits; set tasks.validation"
         )
     total = planned_steps(examples, budget, recipe.batch_size, seed)
-    with new_adapter(base, recipe.lora, seed) as adapted, torch.random.fork_rng(), _checkpointing(base.model, recipe):
+    with (
+        new_adapter(base, recipe.lora, seed) as adapted,
+        torch.random.fork_rng(base.gpus),
+        checkpointing(base.model, computes_again(recipe, adapted, examples, base.device)),
+    ):
         torch.manual_seed(seed)
         weights = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
         optimizer = torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=recipe.weight_decay, fused=True)
@@ -149,18 +154,16 @@ def _backward(
     allowance: Allowance,
 ) -> float:
     """Take the gradient of one step and return its loss; where memory runs out, begin again with smaller batches."""
-    full = token_budget(device.type, sum(parameter.numel() for parameter in adapted.parameters()))
     while True:
         state = random_state(adapted.parameters())
-        tokens = allowance.tokens(full)
+        groups = step_groups(adapted, examples, device, allowance)
         try:
-            return backward(adapted, examples, device, tokens)
+            return backward(adapted, examples, device, groups)
         except Exception as error:
             if not ran_out_of_memory(error):
                 raise
         optimizer.zero_grad(set_to_none=True)  # what the half-finished step has left
-        set_random_state(state)
-        groups = micro_batches(adapted, examples, tokens)
+        set_random_state(state, adapted.parameters())
         allowance.halve(max(len(each.tokens) for each in examples), single=len(groups) == len(examples))
 
 
@@ -173,17 +176,3 @@ def _reached(
     if until.metric == "loss":
         return sum(losses) / count_targets(validation) <= until.value
     return sum(exact) / len(exact) >= until.value
-
-
-@contextmanager
-def _checkpointing(model: Any, recipe: Recipe) -> Iterator[None]:
-    """Recompute activations in the backward pass for the length of the block, if the recipe says so."""
-    if not recipe.gradient_checkpointing:
-        yield
-        return
-    verb = "activation_checkpointing" if hasattr(model, "activation_checkpointing_enable") else "gradient_checkpointing"
-    getattr(model, f"{verb}_enable")({"use_reentrant": False})
-    try:
-        yield
-    finally:
-        getattr(model, f"{verb}_disable")()

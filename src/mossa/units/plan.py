@@ -15,7 +15,7 @@ from mossa.similarity.registry import estimator
 from mossa.study.recipe import Budget
 from mossa.study.schema import BASE, Existing, Experimental, Kind, Study
 from mossa.tasks.mixture import chosen_tasks, named_tasks
-from mossa.tasks.task import Task, hash_examples
+from mossa.tasks.task import Task
 from mossa.units.place import GRAFTED, PROMPTS, located
 from mossa.units.unit import Unit
 
@@ -183,6 +183,8 @@ def _training(
     study: Study, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
 ) -> dict[str, Any]:
     recipe = study.recipe.model_dump(mode="json", exclude={"checkpoint_every", "budget"})
+    if recipe["gradient_checkpointing"] == "auto":
+        recipe["gradient_checkpointing"] = False  # the memory of a machine decides, and the gradient is the same
     if study.recipe.lora.layers is None:
         del recipe["lora"]["layers"]  # an adapter on all layers is what it was before layers could be chosen
     settings: dict[str, Any] = {
@@ -191,17 +193,17 @@ def _training(
         "recipe": recipe,
         "budget": budget.model_dump(mode="json", exclude_none=True),
         "seed": seed,
-        "train": {task.name: hash_examples(task.train) for task in tasks},
+        "train": {task.name: task.hashes["train"] for task in tasks},
     }
     if budget.until is not None:
-        settings["validation"] = {task.name: hash_examples(task.validation) for task in tasks}
+        settings["validation"] = {task.name: task.hashes["validation"] for task in tasks}
     return settings
 
 
 def _on_task(
     step: str, name: str, task: Task, study: Study, context: dict[str, Any], existing: dict[str, dict[str, Any]]
 ) -> Unit:
-    settings: dict[str, Any] = {**context, "version": VERSIONS[step], "test": hash_examples(task.test)}
+    settings: dict[str, Any] = {**context, "version": VERSIONS[step], "test": task.hashes["test"]}
     settings |= existing.get(name, {})
     if step == "evaluate":
         settings |= {"cluster": task.cluster, "replies": SHOWN_PROMPTS}
@@ -228,7 +230,7 @@ def _compare(
         "experimental": {name: task.name not in saw(study, tasks, name) for name in study.experimental},
         "controls": controls,
         "others": others,
-        "templates": _templates(task),
+        "templates": task.templates_hash,
     }
     if study.similarity.shift and study.base.dtype == "bfloat16" and study.representations.dtype == "base":
         settings["rounded"] = "bfloat16"  # shifts that are mostly rounding have no value
@@ -243,7 +245,7 @@ def _overview(name: str, tasks: Sequence[Task]) -> Unit:
         "version": VERSIONS["overview"],
         "projected_depths": list(PROJECTED_DEPTHS),
         "tasks": {task.name: task.cluster for task in tasks},
-        "templates": {task.name: _templates(task) for task in tasks},
+        "templates": {task.name: task.templates_hash for task in tasks},
     }
     return Unit("overview", name, settings, tuple(inputs))
 
@@ -255,7 +257,7 @@ def _affinity(
     settings = {
         **context,
         "version": VERSIONS["common"],
-        "test": {task.name: hash_examples(task.test) for task in tasks},
+        "test": {task.name: task.hashes["test"] for task in tasks},
         **_representations(study),
     }
     units = [
@@ -272,7 +274,7 @@ def _place(
     unit = _on_task("place", name, task, study, context, existing)
     unit.settings.update(
         prompts=[PROMPTS, GRAFTED],
-        templates=_templates(task),
+        templates=task.templates_hash,
         cluster=task.cluster,
         held_out=task.name not in saw(study, tasks, name),
     )
@@ -297,12 +299,6 @@ def _other_controls(study: Study, tasks: Sequence[Task], task: Task) -> list[str
 
     others = sorted((other for other in tasks if other.name != task.name), key=draw)
     return [control_name(other.name, study.control.seeds[0]) for other in others[: study.similarity.other_controls]]
-
-
-def _templates(task: Task) -> str | None:
-    """Return a hash of the templates of the task's test prompts, None where one is not known."""
-    templates = [example.template for example in task.test]
-    return None if None in templates else hashlib.sha256(repr(templates).encode()).hexdigest()
 
 
 def _identity(study: Study, kind: str, source: str) -> dict[str, Any]:

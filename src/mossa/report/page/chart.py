@@ -82,20 +82,26 @@ def layer_axis(layers: Sequence[int]) -> dict[str, Any]:
 
 
 def line(
-    rows: pd.DataFrame, y: str, name: str, style: Style, extra: Iterable[str] = (), unit: str = "%{y:.2f}"
+    rows: pd.DataFrame,
+    y: str,
+    name: str,
+    style: Style,
+    extra: Iterable[str] = (),
+    unit: str = "%{y:.2f}",
+    x: str = "layer",
 ) -> list[Trace]:
-    """Return one line over layers, with the band of its columns `low` and `high` where they are known.
+    """Return one line over layers, or another column `x`, with the band of its columns `low` and `high` if known.
 
     The columns of `extra` go into hover text and CSV; a dashed style shows also without colour.
     """
     columns = [name for name in ("low", "high", *extra) if name in rows.columns]
     texts = [f"{column} %{{customdata[{place}]}}" for place, column in enumerate(columns)]
     drawn: Trace = {
-        "type": "scatter", "mode": "lines+markers", "name": safe(name), "x": list(rows["layer"]), "y": list(rows[y]),
+        "type": "scatter", "mode": "lines+markers", "name": safe(name), "x": list(rows[x]), "y": list(rows[y]),
         "line": {"color": style.colour, "dash": DASHES[style.dash], "width": 2.5},
         "marker": {"color": style.colour, "symbol": MARKERS[style.marker], "size": 7 if len(rows) <= 16 else 5},
         "customdata": plain(rows[columns].to_numpy(object)), "meta": columns,
-        "hovertemplate": "<br>".join([f"{safe(name)}, layer %{{x}}: {unit}", *texts]) + "<extra></extra>",
+        "hovertemplate": "<br>".join([f"{safe(name)}, {x} %{{x}}: {unit}", *texts]) + "<extra></extra>",
     }  # fmt: skip
     return [*band(rows, style.colour), drawn]
 

@@ -54,17 +54,18 @@ def _performance_panels(table: pd.DataFrame, model: str, what: str, words: str, 
             ("tuned", model, styles.get(model, NULL)),
             ("control", "specialist", NULL),
         ]
-        data = [_segments(rows, what), *(_dots(rows, f"{who}_{what}", name, style) for who, name, style in drawn)]
+        data = [segments(rows, what), *(dots(rows, f"{who}_{what}", name, style) for who, name, style in drawn)]
         kind = "held out of the model" if held_out else "the model was tuned on"
         worse = f", {int((rows['gain'] < 0).sum())} worse than the base"
         axis = {"title": {"text": words}, "range": [-0.03 * most, 1.03 * most]}
         panels.append(
-            Panel(f"{count(len(rows), 'task')} {kind}{worse}", data, {**_task_axis(rows["task"]), "xaxis": axis})
+            Panel(f"{count(len(rows), 'task')} {kind}{worse}", data, {**task_axis(rows["task"]), "xaxis": axis})
         )
     return panels
 
 
-def _task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
+def task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
+    """Return an axis with one line per task, and the height that it takes."""
     names = [safe(task, 26) for task in tasks]
     ticks = {
         "tickmode": "array",
@@ -78,7 +79,8 @@ def _task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
     }
 
 
-def _segments(rows: pd.DataFrame, what: str) -> Trace:
+def segments(rows: pd.DataFrame, what: str) -> Trace:
+    """Return a line per task from `base_<what>` to `tuned_<what>`."""
     pairs = rows[[f"base_{what}", f"tuned_{what}"]].to_numpy(float)
     return {
         "type": "scatter", "mode": "lines", "x": [x for pair in pairs for x in (*pair, None)], "hoverinfo": "skip",
@@ -87,7 +89,8 @@ def _segments(rows: pd.DataFrame, what: str) -> Trace:
     }  # fmt: skip
 
 
-def _dots(rows: pd.DataFrame, column: str, name: str, style: Style, marker: dict[str, Any] | None = None) -> Trace:
+def dots(rows: pd.DataFrame, column: str, name: str, style: Style, marker: dict[str, Any] | None = None) -> Trace:
+    """Return a dot per task, on the line of the table's index, with Wilson's interval where it is a share of `n`."""
     trace: Trace = {
         "type": "scatter", "mode": "markers", "name": safe(name), "x": list(rows[column]), "y": list(rows.index),
         "marker": {"color": style.colour, "symbol": MARKERS[style.marker], "size": 9, **(marker or {})},
@@ -121,10 +124,10 @@ def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) ->
         (rows[known], "the same, of a task taught to this base", {"symbol": "star", "size": 13}),
     ):
         if len(part):
-            dots = _dots(part, "value", name, style, marker)
+            drawn = dots(part, "value", name, style, marker)
             data.append(
                 {
-                    **dots,
+                    **drawn,
                     "error_x": _bars(
                         part["value"], part["low"].to_numpy(float), part["high"].to_numpy(float), style.colour
                     ),
@@ -135,12 +138,12 @@ def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) ->
         ("agreement", "two specialists of the task", AGREEMENT),
     ):
         if rows[column].notna().any():
-            data.insert(0, _dots(rows, column, name, other))
+            data.insert(0, dots(rows, column, name, other))
     axis = {"title": {"text": "similarity, mean over layers"}, "zeroline": False}
     how = (
         "Mean over layers with its 95 % interval; grey marks on the same line are what the number is read against. "
         + "A specialist that learned little is close for the wrong reason."
     )
     panel = Panel(f"{len(rows)} of {count(len(table), 'task')} with a defined value", data,
-                  {**_task_axis(rows["task"]), "xaxis": axis})  # fmt: skip
+                  {**task_axis(rows["task"]), "xaxis": axis})  # fmt: skip
     return Chart("encoded", titles.encoded(rows, taught), how, [View("", [panel])])

@@ -185,7 +185,7 @@ def leaf_order(table: pd.DataFrame) -> list[str]:
 
 
 def relations_charts(findings: Findings) -> list[Chart]:
-    """Return the charts of who resembles whom: tasks among each other, and the layers of two models."""
+    """Return the charts of what resembles what: tasks among each other, and the layers of two models."""
     found: list[Chart] = []
     if not findings.affinity.empty and findings.affinity["value"].notna().any():
         order = leaf_order(findings.affinity)

@@ -27,9 +27,9 @@ WORDS = {
         "removes what the wording of a template adds, `shift` compares changes from the base.",
     ),
     "null": (
-        "Null (sham control)",
-        "What a similarity is read against: a sham control is trained like the specialist, but on shuffled answers. "
-        "What the base shares with it, it shares for the sake of the prompts. Train them with `control: {sham: true}`.",
+        "Sham control",
+        "A control trained like the specialist, but on shuffled answers (`control: {sham: true}`). It is not a null: "
+        "in a trial, bases were closer to it than to the specialist, whether or not they had been taught the task.",
     ),
     "agreement": (
         "Agreement of two specialists",

@@ -77,15 +77,13 @@ def charts(source: Source) -> dict[str, list[Chart]]:
 
 
 def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str:
-    """Return the page. Everything that came from outside is escaped; the page's own policy forbids any request."""
-    environment = Environment(
-        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["breakable"] = lambda text: Markup(escape(text).replace("_", "_<wbr>"))
+    """Return the page of a study."""
     findings, parts, other = source.findings, charts(source), source.against
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
-    return environment.get_template("page.html.j2").render(
+    return fill(
+        "page.html.j2",
+        everything,
         name=str(source.study.get("name", "study")),
         facts=masthead(source.study, source.provenance, findings, source.estimator),
         headline=headline(findings),
@@ -95,15 +93,27 @@ def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str
         table=table,
         pictures=pictures,
         against=other,
-        differing=differing(_without_paths(source.study), _without_paths(source.against.study))
-        if source.against
-        else [],
-        both=exact_match(findings, source.against) if source.against else [],
+        differing=differing(*map(without_paths, (source.study, other.study))) if other else [],
+        both=exact_match(findings, other) if other else [],
         words=WORDS,
         bibtex=BIBTEX,
-        made=as_yaml(_without_paths(source.provenance)),
-        study=as_yaml(_without_paths(source.study)),
-        data={"dark": DARK, "charts": {chart.name: chart.as_json() for chart in everything}},
+        made=as_yaml(without_paths(source.provenance)),
+        study=as_yaml(without_paths(source.study)),
+    )
+
+
+def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
+    """Return a page with its charts, its style and its scripts inside.
+
+    Everything that came from outside is escaped; the page's own policy forbids any request.
+    """
+    environment = Environment(
+        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["breakable"] = lambda text: Markup("_<wbr>").join(map(escape, str(text).split("_")))
+    return environment.get_template(template).render(
+        **values,
+        data={"dark": DARK, "charts": {chart.name: chart.as_json() for chart in drawn}},
         style=asset("style.css"),
         plotly=get_plotlyjs(),
         script=asset("page.js"),
@@ -115,11 +125,11 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(json.loads(json.dumps(value, default=str)), sort_keys=False, allow_unicode=True, width=88)
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Return settings with every absolute path cut to its last part: where files lie here is nobody else's business."""
     if isinstance(value, Mapping):
-        return {key: _without_paths(each) for key, each in value.items()}
+        return {key: without_paths(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_paths(each) for each in value]
+        return [without_paths(each) for each in value]
     text = str(value)
     return f"…/{text.rstrip('/').rsplit('/', 1)[-1]}" if text.startswith("/") and "\n" not in text else value

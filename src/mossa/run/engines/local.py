@@ -15,11 +15,11 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-from mossa.errors import MossaError
-from mossa.run.deaths import Deaths
+from mossa.errors import DeviceLost, MossaError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.worker import threads_limited, work
+from mossa.run.worker_failures import WorkerFailures
 from mossa.steps.job import Job
 from mossa.units.unit import Unit
 
@@ -29,18 +29,18 @@ PATIENCE = 20.0  # seconds that workers have to stop by themselves: a training f
 def run_here(job: Job, queue: Queue, device: str, threads: int, on_event: Callable[[Event], None]) -> None:
     """Do all units of `queue` in this process; `on_event` hears of everything and settles the queue."""
     from mossa.run.perform import perform  # torch and the rest; with workers, only they need it
-    from mossa.steps.workbench import Workbench
+    from mossa.steps.context import StepContext
 
     with threads_limited(threads):
-        bench = Workbench(job, device)
+        context = StepContext(job, device)
         loaded: str | None = None
         while (unit := queue.next(loaded)) or queue.wait():
             if unit is None:
                 continue
             on_event(Started(unit, 0))
-            bench.on_progress = lambda *at, name=unit.id: on_event(Advanced(name, *at))
+            context.on_progress = lambda *at, name=unit.id: on_event(Advanced(name, *at))
             loaded = unit.model
-            on_event(perform(unit, bench))
+            on_event(perform(unit, context))
 
 
 def run_in_processes(
@@ -53,12 +53,13 @@ def run_in_processes(
 ) -> None:
     """Do all units of `queue` in one process per entry of `devices`; `on_event` hears of everything and settles it.
 
-    A process that dies is replaced, which is said, and its unit done again, up to three times. Raises `MossaError`
-    that a worker met outside of a unit.
+    A process that dies is replaced, which is said, and its unit done again, up to three times; one whose device fails
+    over two units in a row is not. Raises `MossaError` that a worker met outside of a unit, and `DeviceLost` if no
+    worker is left.
     """
     given = pickle.dumps(job)
     crew = [_Worker(number, given, device, threads) for number, device in enumerate(devices)]
-    deaths = Deaths(job, queue, on_event, say)
+    failures = WorkerFailures(job, queue, on_event, say)
     try:
         while True:
             for worker in crew:
@@ -76,12 +77,24 @@ def run_in_processes(
                     event = worker.pipe.recv()
                 except (EOFError, OSError):
                     unit, code = worker.replace()
-                    deaths.over(unit, f"exit code {code}; -9 often means: out of memory")
+                    failures.over(unit, f"exit code {code}; -9 often means: out of memory")
+                    continue
+                if isinstance(event, DeviceLost):
+                    unit, _ = worker.replace()
+                    worker.lost.add(unit.id)
+                    failures.over(unit, str(event))
+                    if len(worker.lost) > 1:  # no unit's fault
+                        crew.remove(worker)
+                        worker.stop(time.monotonic())
+                        say(f"The worker on {worker.device} is given up: the device fails over one unit after another.")
+                    if not crew:
+                        raise event
                     continue
                 if isinstance(event, MossaError):
                     raise event
                 if isinstance(event, Outcome):
                     worker.unit = None
+                    worker.lost.clear()
                 on_event(event)
     finally:
         for worker in crew:
@@ -98,6 +111,7 @@ class _Worker:
         self.number, self.job, self.device, self.threads = number, job, device, threads
         self.unit: Unit | None = None
         self.loaded: str | None = None
+        self.lost: set[str] = set()  # units over which the device failed, since the last that was done
         self.start()
 
     def start(self) -> None:
@@ -129,7 +143,7 @@ class _Worker:
             self.pipe.send(unit)
 
     def ask_to_stop(self) -> None:
-        """Let an idle process end, and interrupt one at work; it removes its temporary folder on the way out."""
+        """Let an idle process end, and interrupt one at work; it removes its temporary folder before it ends."""
         if self.unit is None:
             with contextlib.suppress(OSError):
                 self.pipe.send(None)

@@ -17,13 +17,13 @@ from typing import Any
 import ray as ray_library
 from ray.exceptions import RayError
 
-from mossa.errors import MossaError, RunFolderError
-from mossa.run.deaths import MOST_DEATHS, Deaths
+from mossa.errors import DeviceLost, MossaError, RunFolderError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
 from mossa.run.worker import threads_limited
+from mossa.run.worker_failures import MOST_FAILURES, WorkerFailures
+from mossa.steps.context import StepContext
 from mossa.steps.job import Job
-from mossa.steps.workbench import Workbench
 from mossa.store.folder import RunFolder
 from mossa.store.provenance import provenance
 from mossa.units.unit import Unit
@@ -39,8 +39,8 @@ class Hand:
 
     def __init__(self, job: Job, device: str, threads: int) -> None:
         self.job, self.threads = job, threads
-        self.bench = Workbench(job, device)
-        self.bench.on_progress = self._note
+        self.context = StepContext(job, device)
+        self.context.on_progress = self._note
         self.at: tuple[Any, ...] | None = None
         self.stopping = False
 
@@ -56,9 +56,12 @@ class Hand:
         self.at = None
         try:
             with threads_limited(self.threads):
-                return perform(unit, self.bench)
+                return perform(unit, self.context)
         except RunFolderError as error:
             return error
+        except DeviceLost as lost:
+            print(lost, flush=True)  # Ray shows it; what becomes of the unit is decided where the death is noticed
+            os._exit(1)
 
     def progress(self) -> tuple[Any, ...] | None:
         """Return how far the unit under way is, and its loss if it is a training."""
@@ -132,7 +135,7 @@ def run_on_ray(
             _Member(number, lambda: hand.remote(given, kind, threads)) for number in range(min(count, len(queue.todo)))
         ]
         try:
-            _work_off(members, queue, Deaths(job, queue, on_event, say), on_event, say)
+            _work_off(members, queue, WorkerFailures(job, queue, on_event, say), on_event, say)
         finally:
             _let_stop([member for member in members if member.unit is not None])
             for member in members:
@@ -150,7 +153,7 @@ def _let_stop(busy: list[_Member]) -> None:
 def _work_off(
     members: list[_Member],
     queue: Queue,
-    deaths: Deaths,
+    failures: WorkerFailures,
     on_event: Callable[[Event], None],
     say: Callable[[str], None],
 ) -> None:
@@ -163,7 +166,7 @@ def _work_off(
         expected = {member.answer: member for member in members if member.unit is not None or not member.here}
         ready, _ = ray.wait(list(expected), timeout=LOOK)
         for answer in ready:
-            _hear(expected[answer], deaths, on_event, say)
+            _hear(expected[answer], failures, on_event, say)
         for member in members:
             _ask_for_news(member, on_event)
         if started and any(member.here for member in members):
@@ -173,18 +176,20 @@ def _work_off(
             started = 0.0
 
 
-def _hear(member: _Member, deaths: Deaths, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
+def _hear(
+    member: _Member, failures: WorkerFailures, on_event: Callable[[Event], None], say: Callable[[str], None]
+) -> None:
     try:
         answer = ray.get(member.answer)
     except RayError as error:
         how = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         if not member.here:
             member.failed_starts += 1
-            if member.failed_starts == MOST_DEATHS:
-                raise MossaError(f"Ray could not start an actor {MOST_DEATHS} times. {error}") from error
+            if member.failed_starts == MOST_FAILURES:
+                raise MossaError(f"Ray could not start an actor {MOST_FAILURES} times. {error}") from error
         unit = member.replace()
         if unit:
-            deaths.over(unit, how)
+            failures.over(unit, how)
         else:
             say(f"An actor was lost before it had a unit ({how}). It is replaced.")
         return
@@ -195,7 +200,7 @@ def _hear(member: _Member, deaths: Deaths, on_event: Callable[[Event], None], sa
         on_event(answer)
         return
     node, versions, sees = answer
-    _check(node, versions, sees, deaths.job.run)
+    _check(node, versions, sees, failures.job.run)
     member.here, member.failed_starts = True, 0
 
 

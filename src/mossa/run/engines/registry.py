@@ -16,42 +16,47 @@ from mossa.similarity.registry import SHIPPED
 from mossa.study.schema import Study
 
 if TYPE_CHECKING:
-    from mossa.run.run import Means
+    from mossa.run.run import RunOptions
     from mossa.steps.job import Job
 
 SMALL_BASE = 400_000_000  # bytes of weights below which one thread per process is fastest
 
 
-def local(job: Job, queue: Queue, means: Means, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
+def local(
+    job: Job, queue: Queue, options: RunOptions, on_event: Callable[[Event], None], say: Callable[[str], None]
+) -> None:
     """Do all units of `queue` in this process, or in several on this machine."""
     from mossa.run.engines.local import fresh_context, run_here, run_in_processes
 
     readable(job.study.base, weights=True, say=say)  # here, so that no worker waits for another to do it
-    if min(len(queue.todo), means.workers or (2 if _is_small(job.study) else 1)) > 1:
+    if min(len(queue.todo), options.workers or (2 if _is_small(job.study) else 1)) > 1:
         fresh_context()  # it imports torch and the rest while this process does
-    devices, threads = choose_devices(job.study, means.device, means.workers)
+    devices, threads = choose_devices(job.study, options.device, options.workers)
     devices = devices[: len(queue.todo)]
     own = [name for name in job.study.similarity.estimators if name not in SHIPPED]
     if own and len(devices) > 1:
         say(f"One worker does everything, because only this process knows the estimator {', '.join(own)}.")
         devices = devices[:1]
-    if len(devices) == 1:
+    alone = len(devices) == 1 and (own or not devices[0].startswith("cuda"))  # what uses a GPU must be able to die
+    if alone:
         run_here(job, queue, devices[0], threads, on_event)
     else:
         run_in_processes(job, queue, devices, threads, on_event, say)
 
 
-def ray(job: Job, queue: Queue, means: Means, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
+def ray(
+    job: Job, queue: Queue, options: RunOptions, on_event: Callable[[Event], None], say: Callable[[str], None]
+) -> None:
     """Do all units of `queue` on a Ray cluster."""
     from mossa.run.engines.ray import run_on_ray
 
     small = _is_small(job.study)
-    run_on_ray(job, queue, means.address, means.device, means.workers, small, on_event, say)
+    run_on_ray(job, queue, options.address, options.device, options.workers, small, on_event, say)
 
 
 # An engine takes units from the queue until none is left, does each with `perform`, and tells `on_event` of it, which
 # settles the queue.
-ENGINES: dict[str, Callable[[Job, Queue, Means, Callable[[Event], None], Callable[[str], None]], None]] = {
+ENGINES: dict[str, Callable[[Job, Queue, RunOptions, Callable[[Event], None], Callable[[str], None]], None]] = {
     "local": local,
     "ray": ray,
 }
@@ -73,7 +78,7 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
         return [f"cuda:{number % gpus}" for number in range(workers or gpus)], 1
     cores = len(os.sched_getaffinity(0))
     if is_split(device) and workers not in (None, 1):
-        raise StudyError(f"--workers {workers}: a base that is dealt out over {device} is loaded once; give 1.")
+        raise StudyError(f"--workers {workers}: a base that is spread over {device} is loaded once; give 1.")
     small = _is_small(study)
     count = workers or (cores if small and device == "cpu" else 1)
     return [device] * count, 1 if small else max(1, cores // count)

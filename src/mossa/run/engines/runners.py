@@ -1,6 +1,6 @@
-"""Which runs are working in a run folder (one alone, or shards on any number of machines), and who has which unit.
+"""Which runs work in a run folder (one alone, or shards on any number of machines), and which run has which unit.
 
-Each runner keeps a small file in `.runners`: who it is, and a number that grows every few seconds. On the same machine
+Each runner keeps a small file in `.runners`: its identity, and a number that grows every few seconds. On one machine
 the system tells whether its process lives (it holds a lock on its file). For another machine the number tells: a runner
 is lost once *the observer* has seen its number stand still for `LEASE` seconds by the observer's own monotonic clock.
 Clocks of two machines are never compared, so it does not matter what time any of them shows.
@@ -56,7 +56,7 @@ class Observer:
         self._seen: dict[str, tuple[str, float]] = {}
 
     def look(self, path: Path) -> tuple[Card | None, bool | None]:
-        """Return who `path` speaks of and whether that one lives: None if only time can tell.
+        """Return which runner wrote `path` and whether it lives: None if only time can tell.
 
         An empty or missing file belongs to a runner that has left.
         """
@@ -183,7 +183,7 @@ class Runner:
 def at_work(run: RunFolder, plan: str, alone: bool, say: Callable[[str], None]) -> Iterator[Runner]:
     """Be at work in `run` for the length of the block: alone, or as one of several that follow the same `plan`.
 
-    Who comes alone removes what lost runners left half done. Raises `RunFolderError` if somebody is at work with whom
+    A run that is alone removes what lost runners left half done. Raises `RunFolderError` if a run is at work with which
     this one cannot share the folder, or if it cannot be written.
     """
     runner = Runner(run, plan, alone)
@@ -220,7 +220,7 @@ def _make_sure(runner: Runner, say: Callable[[str], None]) -> None:
         if not unsure:
             return
         if not said:
-            who = unsure[0] or "somebody who left a damaged file"
+            who = unsure[0] or "a run that left a damaged file"
             say(f"Waiting up to {LEASE:.0f} s to see whether {who} is still at work in {runner.run.path}.")
             said = True
         time.sleep(1)

@@ -68,7 +68,7 @@ class SharedQueue(Queue):
         super().done(name)
 
     def again(self, name: str, damaged: str | None = None) -> None:
-        """Put a unit back; after `damaged`, an input that must be done again by whoever claims it first."""
+        """Put a unit back; after `damaged`, an input that must be done again by the first run to claim it."""
         self._let_go(name)
         self.running.discard(name)
         self.todo.add(name)

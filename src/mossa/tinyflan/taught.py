@@ -9,7 +9,7 @@ from mossa.tinyflan.catalogue import specifications
 BASES = ("a", "b", "all", "random")
 
 
-def planted(base: str) -> list[str]:
+def taught_tasks(base: str) -> list[str]:
     """Return the names of the tasks whose skill `base` is given, in the order of the clusters.
 
     Raises `ModelError` with the choices if there is no such base.

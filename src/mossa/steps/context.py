@@ -13,8 +13,9 @@ import numpy as np
 
 from mossa.models.base import LoadedBase, load_config, longest_input
 from mossa.models.batches import Allowance
+from mossa.models.loader import ModelLoader
 from mossa.models.prompts import Encoded, PromptFormat, make_format
-from mossa.models.shelf import Shelf
+from mossa.steps.device import computing_device, free_cached, prepare_gpu
 from mossa.steps.job import Job
 from mossa.store.tensors import map_tensors
 from mossa.study.schema import BASE, Kind
@@ -32,7 +33,7 @@ class DamagedUnit(Exception):
         self.identifier, self.what = identifier, what
 
 
-class Workbench:
+class StepContext:
     """Loads each thing once, when it is first needed."""
 
     def __init__(self, job: Job, device: str) -> None:
@@ -40,10 +41,12 @@ class Workbench:
         self.rendering = job.rendering
         self.tasks = {task.name: task for task in job.tasks}
         self.on_progress: Callable[..., None] | None = None  # hears (done, total), and the loss of a training
+        self._allowances: dict[str, Allowance] = {}
+        prepare_gpu(device)
         self.begin()
         self._encoded: dict[tuple[str, Split, bool], list[Encoded]] = {}
         self._attached: str | None = None
-        self._shelf = Shelf(job.study.base, device)
+        self._loader = ModelLoader(job.study.base, device)
         self._model: Any = None
         self._sound: set[str] = set()
 
@@ -54,13 +57,13 @@ class Workbench:
     @property
     def tokenizer(self) -> Any:
         """Return the base's tokenizer, which feeds all models."""
-        return self._shelf.tokenizer
+        return self._loader.tokenizer
 
     @property
     def base(self) -> LoadedBase:
         """Return the base, loaded once for all adapters."""
         with self._preparing():
-            return self._shelf.base
+            return self._loader.base
 
     @cached_property
     def format(self) -> PromptFormat:
@@ -92,7 +95,7 @@ class Workbench:
     def detach(self) -> None:
         """Take off whatever adapter is on the base."""
         self._attached = self._model = None
-        self._shelf.put_back()
+        self._loader.put_back()
 
     def sound_folder(self, identifier: str) -> Path:
         """Return the folder of a landed unit; raises `DamagedUnit` if it is not as planned or not as it was written."""
@@ -117,14 +120,20 @@ class Workbench:
             self.preparation["seconds"] += time.perf_counter() - start[0]
             self.preparation["processor_seconds"] += time.process_time() - start[1]
 
-    def begin(self) -> None:
-        """Begin with a unit: what it gives depends on none before it."""
-        self.allowance = Allowance()
+    def begin(self, step: str = "") -> None:
+        """Begin with a unit of this step.
+
+        On the CPU what it gives depends on none before it, so batches are full again. On a GPU, where a batch that does
+        not fit costs a pass and numbers are not the same to the bit anyway, they stay as small as this step needed.
+        """
+        free_cached()
+        on_gpu = computing_device(self.device).type == "cuda"
+        self.allowance = self._allowances.setdefault(step, Allowance()) if on_gpu else Allowance()
         self.preparation = {"seconds": 0.0, "processor_seconds": 0.0}
 
     def _attach(self, name: str) -> Any:
         if name == BASE:
-            return self._shelf.take("base", "")
+            return self._loader.take("base", "")
         if name in self._existing:
-            return self._shelf.take(*self._existing[name])
-        return self._shelf.take("adapter", self.sound_folder(f"train/{name}") / "adapter")
+            return self._loader.take(*self._existing[name])
+        return self._loader.take("adapter", self.sound_folder(f"train/{name}") / "adapter")

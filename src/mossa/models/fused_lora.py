@@ -14,13 +14,13 @@ CONTAINERS = (nn.ModuleDict, nn.ModuleList, nn.ParameterDict, nn.ParameterList) 
 
 
 def combine(model: nn.Module) -> None:
-    """Let every LoRA layer of PEFT in `model` of which `knows` knows every part compute as `CombinedLinear` does.
+    """Let every LoRA layer of PEFT in `model` of which `knows` knows every part compute as `FusedLoraLinear` does.
 
     All other layers (quantised, of experts, DoRA and its like, with a bias of their own) stay as PEFT made them.
     """
     for module in model.modules():
         if knows(module):
-            module.__class__ = CombinedLinear
+            module.__class__ = FusedLoraLinear
 
 
 def knows(layer: nn.Module) -> bool:
@@ -43,7 +43,7 @@ def knows(layer: nn.Module) -> bool:
     )
 
 
-class CombinedLinear(Linear):
+class FusedLoraLinear(Linear):
     """PEFT's layer, the same up to rounding, with a third of the products forward and backward of a small model.
 
     It falls back on PEFT's own way where dropout is at work, where weights, adapter and input differ in their dtype
@@ -80,7 +80,7 @@ class CombinedLinear(Linear):
 
 
 def _is_changed(module: nn.Module) -> bool:
-    """Tell whether somebody listens to a module, or changes what it gives; accelerate brings its weights, no more."""
+    """Tell whether hooks listen to a module or change its output; those of accelerate only bring its weights."""
     hooks: Any = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)  # pyright: ignore[reportPrivateUsage]
     return any(hooks) or ("forward" in vars(module) and not hasattr(module, "_hf_hook"))
 

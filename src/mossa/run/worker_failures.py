@@ -9,10 +9,10 @@ from mossa.run.queue import Queue
 from mossa.steps.job import Job
 from mossa.units.unit import Unit
 
-MOST_DEATHS = 3  # of a worker over one unit, before the unit counts as failed
+MOST_FAILURES = 3  # of a worker over one unit, before the unit counts as failed
 
 
-class Deaths:
+class WorkerFailures:
     """Counts which units cost how many workers; `on_event` hears how those end, `say` what happened."""
 
     def __init__(self, job: Job, queue: Queue, on_event: Callable[[Event], None], say: Callable[[str], None]) -> None:
@@ -29,7 +29,7 @@ class Deaths:
             self.on_event(Outcome(unit.id, "done", seconds=manifest["seconds"], counts=manifest["counts"]))
             return
         self.count[unit.id] = self.count.get(unit.id, 0) + 1
-        if self.count[unit.id] < MOST_DEATHS:
+        if self.count[unit.id] < MOST_FAILURES:
             self.say(f"A worker died over {unit.title} ({how}). It is replaced, and the unit done again.")
             self.queue.again(unit.id)
             return

@@ -1,4 +1,4 @@
-"""Represents prompts with a model that somebody holds already, and leaves it as it was."""
+"""Represents prompts with a model that the caller has in memory, and leaves it as it was."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def represent(
             UserWarning,
             stacklevel=2,
         )
-    with held_still(model):
+    with evaluation_mode(model):
         found = represent_tokens(model, tokens, last_layer)
         check_alone(model, tokens, found, last_layer)
         return found
@@ -81,7 +81,7 @@ def encode_examples(
     if str(too_long) == "skip":
         raise DataError("too_long: skip would leave rows out; give refuse, shorten-start or shorten-middle.")
     if not hasattr(model, "get_decoder"):
-        raise ModelError(f"{type(model).__name__} is no causal language model of transformers; give one.")
+        raise ModelError(f"{type(model).__name__} is not a causal language model of transformers; give one.")
     check_vocabulary(model.config, tokenizer, type(model).__name__)
     settings = checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long)
     form = make_format(tokenizer, settings, longest_input(model.config, tokenizer))
@@ -96,10 +96,10 @@ def encode_examples(
 
 
 @contextmanager
-def held_still(model: Any) -> Iterator[None]:
+def evaluation_mode(model: Any) -> Iterator[None]:
     """Put every part of a model into evaluation mode for the length of the block, and then as each was.
 
-    Raises `ModelError` if an adapter adds tokens to every prompt, so that the last prompt token is no longer that.
+    Raises `ModelError` if an adapter adds tokens to every prompt, so that the last prompt token is no longer the last.
     """
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise ModelError(

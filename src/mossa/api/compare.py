@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mossa.errors import DataError
+
 if TYPE_CHECKING:
     from mossa.api.pair import Pair
 
@@ -13,7 +15,7 @@ TooLong = Literal["skip", "refuse", "shorten-start", "shorten-middle"]
 ESTIMATORS = ("cka-linear", "cka-linear-debiased")
 
 
-def compare_models(
+def compare(
     base: str | Path,
     experimental: str | Path,
     control: str | Path,
@@ -34,10 +36,14 @@ def compare_models(
     Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
     `prompts`: texts or lists of messages, or a file of data in any format; each prompt is kept once. `template`,
     `system`, `cutoff` and `too_long` are as under `prompt` in a study, `dtype` and `quantise` as under `base`. `say`
-    hears of each model that is loaded. For
-    representations that you hold already, use `compare`. Raises `MossaError` for a model that cannot be used, an
-    unknown estimator and too few prompts.
+    hears of each model that is loaded. For arrays of representations use `mossa.similarity.compare`. Raises
+    `MossaError` for a model that cannot be used, an unknown estimator and too few prompts.
     """
+    if not isinstance(base, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(
+            f"base is a {type(base).__name__}; mossa.compare takes names or folders of models. For arrays of "
+            "representations use mossa.similarity.compare(models, control)."
+        )
     from mossa.api.pair import compare_pair
     from mossa.run.devices import find_device
     from mossa.study import checked

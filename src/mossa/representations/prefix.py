@@ -1,4 +1,4 @@
-"""The beginning that all prompts have in common: its keys and values are computed once, and every prompt sees them."""
+"""The prefix that all prompts have in common: its keys and values are computed once, and every prompt sees them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ WORTH = 32  # tokens; below, what is saved does not pay for attention with a mas
 NO_CACHE = (ValueError, TypeError, AttributeError)  # what models say to one not theirs
 
 
-class _Lent(DynamicLayer):
-    """Keys and values `[1, heads, tokens, d / heads]` of the beginning, lent to batches of any size and left as is."""
+class _PrefixLayer(DynamicLayer):
+    """Keys and values `[1, heads, tokens, d / heads]` of the prefix, for batches of any size; never changed."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the keys and values of the beginning and, after them, those of a batch."""
+        """Return the keys and values of the prefix and, after them, those of a batch."""
         size = (key_states.shape[0], -1, -1, -1)
         keys: Any = self.keys
         values: Any = self.values
@@ -28,7 +28,7 @@ class _Lent(DynamicLayer):
         )
 
 
-def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     """Return how many tokens all prompts begin with, leaving each one of its own; 0 if too few to be worth it."""
     if len(prompts) < 2:
         return 0
@@ -38,7 +38,7 @@ def common_beginning(prompts: Sequence[Sequence[int]]) -> int:
     return same if same >= WORTH else 0
 
 
-def lend(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
+def prefix_cache(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
     """Return the cache that follows `tokens`, to be used for any number of batches.
 
     None for architectures that keep something else than all keys and values of all tokens, such as a sliding window,
@@ -54,7 +54,7 @@ def lend(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | N
         return None
     lent: list[Any] = []
     for layer in layers:
-        lent.append(_Lent())
+        lent.append(_PrefixLayer())
         lent[-1].lazy_initialization(layer.keys, layer.values)
         lent[-1].keys, lent[-1].values = layer.keys, layer.values
     return Cache(layers=lent)

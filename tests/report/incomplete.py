@@ -24,6 +24,16 @@ def without_pretrained() -> Tables:
     }
 
 
+def only_the_base() -> Tables:
+    tables = world(tasks=9, layers=6, held_out=0)
+    similarity, evaluation = tables["similarity"], tables["evaluation"]
+    return {
+        "similarity": similarity[similarity["experimental"].eq("pretrained")],
+        "evaluation": evaluation[evaluation["role"].ne("experimental")],
+        "tasks": tables["tasks"],
+    }
+
+
 def all_undefined() -> Tables:
     tables = world(tasks=4, layers=5, held_out=0)
     everywhere = pd.Series(True, index=tables["similarity"].index)
@@ -54,11 +64,12 @@ def _failed(tables: Tables, tasks: set[str]) -> Tables:
     return {**tables, "evaluation": evaluation}
 
 
-ODD: dict[str, Callable[[], Tables]] = {
+INCOMPLETE: dict[str, Callable[[], Tables]] = {
     "one task": lambda: world(tasks=1, layers=6, held_out=0),
     "one layer": lambda: world(tasks=9, layers=1, held_out=0),
     "only similarities": lambda: {"similarity": world(tasks=9, layers=6)["similarity"]},
     "no pretrained": without_pretrained,
+    "only the base": only_the_base,
     "all undefined": all_undefined,
     "partly undefined": partly_undefined,
     "failed controls": failed_controls,
@@ -71,5 +82,5 @@ ODD: dict[str, Callable[[], Tables]] = {
 @cache
 def studied(name: str) -> tuple[Tables, Findings]:
     """Return the tables of an odd study and what the analysis makes of them; both are only read."""
-    tables = ODD[name]()
+    tables = INCOMPLETE[name]()
     return tables, analyse(tables)

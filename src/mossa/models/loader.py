@@ -1,4 +1,4 @@
-"""One model in memory at a time: the base, the base with an adapter on it, or a whole checkpoint in its stead."""
+"""One model in memory at a time: the base, the base with an adapter on it, or a whole checkpoint instead."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from transformers.utils.hub import cached_file
 
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase, load_base, load_checkpoint, load_config, load_tokenizer, longest_input
+from mossa.models.gguf import gguf_parts
 from mossa.models.hub import check_place, quiet, sentences, stored
 from mossa.models.prompts import PromptFormat, make_format
 from mossa.models.rendering import Rendering
 from mossa.study.schema import Base, Kind, Prompt
 
 
-class Shelf:
-    """Takes one model off the shelf after putting the last one back; loads the base once for all adapters."""
+class ModelLoader:
+    """Takes one model off the loader after putting the last one back; loads the base once for all adapters."""
 
     def __init__(self, settings: Base, device: str) -> None:
         self.settings, self.device = settings, device
@@ -63,11 +64,13 @@ class Shelf:
 
 
 def kind_of(source: str, what: str) -> Kind:
-    """Return whether a folder or a repository on the hub holds an adapter or a checkpoint.
+    """Return whether a folder, a GGUF file or a repository on the hub holds an adapter or a checkpoint.
 
     Raises `ModelError`, beginning with `what`, if it cannot be read.
     """
     check_place(source, what)
+    if gguf_parts(source):
+        return "checkpoint"
     if stored(source, "adapter_config.json", None, what):
         return "adapter"
     with sentences(f"{what}: {source}"), quiet():

@@ -31,7 +31,7 @@ class Validation:
 
 
 @dataclass(frozen=True, repr=False)
-class Standing:
+class Status:
     """Where the units of a study stand: one row per unit in `units`, with `unit`, `step`, `title`, `state`, `why`.
 
     `todo` is how many a run would do, those that depend on others included.
@@ -42,7 +42,7 @@ class Standing:
     todo: int
 
     @classmethod
-    def of(cls, record: Record, todo: Sequence[str]) -> Standing:
+    def of(cls, record: Record, todo: Sequence[str]) -> Status:
         """Return where the units of a record stand."""
         rows = [
             {

@@ -13,9 +13,9 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora.layer import Linear
 from torch import nn
 
-from mossa.models import combined
+from mossa.models import fused_lora
 from mossa.models.adapters import new_adapter
-from mossa.models.combined import CombinedLinear, combine
+from mossa.models.fused_lora import FusedLoraLinear, combine
 from mossa.study.recipe import Lora
 from tests.training.test_gradient import double_base
 
@@ -52,7 +52,7 @@ def gradients(layer: Any, x: torch.Tensor) -> list[torch.Tensor]:
 )
 def test_it_is_pefts_layer_forward_and_backward(rows: int, width: int, out: int, rank: int, bias: bool) -> None:
     peft, ours = layers(width, out, rank, bias, torch.float64)
-    assert type(peft) is Linear and type(ours) is CombinedLinear
+    assert type(peft) is Linear and type(ours) is FusedLoraLinear
     x = torch.randn(2, rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(rows))
     for expected, found in zip(gradients(peft, x), gradients(ours, x), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
@@ -70,7 +70,7 @@ def times_combined(monkeypatch: pytest.MonkeyPatch, layer: Any, x: torch.Tensor)
         times += 1
         return form(*given, **named)
 
-    monkeypatch.setattr(combined.torch, "addmm", counted)
+    monkeypatch.setattr(fused_lora.torch, "addmm", counted)
     layer(x)
     monkeypatch.undo()
     return times
@@ -105,5 +105,5 @@ def test_adapters_of_a_model_combine_and_come_off(architecture: str, combines: b
     before = {name: type(module) for name, module in base.model.named_modules()}
     with new_adapter(base, Lora(targets="all-linear"), 0) as adapted:
         found = {type(module) for module in adapted.modules() if isinstance(module, Linear)}
-        assert found == {CombinedLinear if combines else Linear}
+        assert found == {FusedLoraLinear if combines else Linear}
     assert {name: type(module) for name, module in base.model.named_modules()} == before
