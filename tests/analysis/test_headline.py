@@ -89,8 +89,9 @@ def check_numbers(tables: dict[str, pd.DataFrame], findings: Findings) -> list[l
     alike = tables["similarity"].query("relation == 'ceiling' and estimator == @findings.estimator")
     alike = alike.groupby("task")["value"].mean()
     span = f"from {number(alike.min())} to {number(alike.max())}"
-    read = findings.encoded[findings.encoded["estimator"].eq(findings.estimator)]
-    rivals = [correlation(read["value"], read[name], "spearman") for name in RIVALS if read[name].notna().any()]
+    read = findings.encoded[findings.encoded["estimator"].eq(findings.estimator)].select_dtypes("number")
+    pairs = [read[["value", name]].dropna().to_numpy(float).T for name in RIVALS if name in read]
+    rivals: list[dict[str, Any]] = [correlation(*pair, "spearman") for pair in pairs if pair.size]
     sure = [each for each in rivals if each["reason"] is None and not each["low"] <= 0 <= each["high"]]
     agree = findings.dose_readings.dropna(subset=["agree"])
     return [

@@ -31,7 +31,7 @@ def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[
     """Return (setting, here, there) of every setting in which two studies differ, their names apart."""
     one, other = (dict(_flat(study)) for study in (ours, theirs))
     keys = [key for key in dict.fromkeys([*one, *other]) if key != "name" and one.get(key) != other.get(key)]
-    return [(key, *(_said(study.get(key)) for study in (one, other))) for key in keys]
+    return [(key, _said(one.get(key)), _said(other.get(key))) for key in keys]
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

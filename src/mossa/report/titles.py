@@ -45,17 +45,20 @@ def most_apart(rows: pd.DataFrame, where: str = "") -> str:
     tasks = count(rows.loc[rows["value"].notna(), "task"].nunique(), "task")
     if not spread.any():
         return f"Similarity to the specialists, {tasks}"
-    layer = spread.idxmax()
-    words = listed(f"{model} {number(value)}" for model, value in medians.loc[layer].sort_values().items())
+    place = int(np.argmax(spread.to_numpy(float)))
+    layer = medians.index[place]
+    words = listed(f"{model} {number(value)}" for model, value in medians.iloc[place].sort_values().items())
     return f"The models differ most {where}at layer {layer}: {words} (medians, {tasks})"
 
 
 def clusters(rows: pd.DataFrame) -> str:
     """Say in which cluster and at which layer the medians of the models differ most."""
-    spread = pd.Series({name: _medians(part)[1].max() for name, part in rows.groupby("cluster")}).fillna(0.0)
-    if not spread.any():
+    spread = {str(name): _medians(part)[1].max() for name, part in rows.groupby("cluster")}
+    known = [name for name, value in spread.items() if value > 0]
+    if not known:
         return "Similarity to the specialists, per cluster"
-    return most_apart(rows[rows["cluster"].eq(spread.idxmax())], f"on {spread.idxmax()} ")
+    most = max(known, key=lambda name: spread[name])
+    return most_apart(rows[rows["cluster"].eq(most)], f"on {most} ")
 
 
 def _medians(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
@@ -70,7 +73,7 @@ def heatmap(rows: pd.DataFrame) -> str:
     known = rows[rows["value"].notna() & rows["experimental"].ne(CEILING)]
     if known.empty:
         return "Similarity of every task at every layer"
-    least = known.loc[known["value"].idxmin()]
+    least = known.iloc[int(np.argmin(known["value"].to_numpy(float)))]
     where = f"{least['experimental']} on {least['task']} at layer {least['layer']}"
     return f"Every task at every layer; least like its specialist: {where} ({number(least['value'])})"
 

@@ -149,7 +149,12 @@ def legend_below(axes: Axes, note: str = "") -> None:
         inches = root(axes).get_figwidth() - 0.5
         labels = [textwrap.fill(label, int((inches - 0.8) / 0.055)) for label in labels]
         columns = legend_columns(labels, inches)
-        place = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0}
+        place: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (0, 0),
+            "bbox_transform": below,
+            "borderaxespad": 0,
+        }
         axes.legend(handles, labels, ncols=columns, **place)
         lines = -(-sum(label.count("\n") + 1 for label in labels) // columns)
     write_note(axes, note, 33 + 12 * lines)
