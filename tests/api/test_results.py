@@ -161,9 +161,9 @@ def test_sections_that_cannot_be_told_say_why(results: mossa.Results) -> None:
 def test_every_figure_can_be_had(large: mossa.Results) -> None:
     plot = large.plot
     names = [name for name in dir(plot) if not name.startswith("_")]
-    assert len(names) == 12
+    assert names == ["correlates", "dimensionality", "encoded", "layers", "projection", "unseen"]
     for name in names:
-        figure = getattr(plot, name)("sft") if name == "sections" else getattr(plot, name)()
+        figure = getattr(plot, name)()
         assert isinstance(figure, Figure) and figure.axes, name
     clusters = plot.layers(by="cluster")
     titles = " ".join(axes.get_title(loc="left") for axes in clusters.axes).replace("\n", " ")
