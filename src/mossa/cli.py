@@ -140,6 +140,9 @@ def report(
     runs: Runs = Path("runs"),
     format: Annotated[Literal["html", "md"], typer.Option(help="a page, or a text for a README")] = "html",
     against: Annotated[Path | None, typer.Option(help="folder of another run to compare with, such as runs/b")] = None,
+    for_paper: Annotated[
+        bool, typer.Option("--for-paper", help="also draw every figure as PDF, and as wide as one column")
+    ] = False,
 ) -> None:
     """Write figures, tables and the report again from what is there, also beside another run."""
     from mossa.run.publish import write_again
@@ -149,7 +152,9 @@ def report(
     prepared, how_to_run = _prepared(study, overrides, runs), run_command(study, overrides)
     if against and format == "md":
         raise StudyError("--against draws on the page: leave out --format md.")
-    written = write_again(prepared, format, lambda line: console.print(line, highlight=False), how_to_run, against)
+    written = write_again(
+        prepared, format, lambda line: console.print(line, highlight=False), how_to_run, against, for_paper
+    )
     say_headline(console, written)
 
 

@@ -1,7 +1,9 @@
 """The headline: every number in it stands in a table, it compares models on the same tasks, it says when not."""
 
 import re
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,11 @@ import pytest
 from scipy import stats
 
 from mossa.analysis import Findings, analyse
+from mossa.analysis.answers import RIVALS
 from mossa.analysis.common import TUNED, common_tasks
+from mossa.analysis.correlates import correlation
 from mossa.analysis.headline import headline
+from mossa.analysis.over_tasks import interval
 from mossa.analysis.performance import newcombe
 from mossa.analysis.wording import layers_in_words, listed, number, signed
 from tests.analysis.synthetic import steps
@@ -47,6 +52,77 @@ def test_every_number_of_the_headline_stands_in_a_table(seed: int) -> None:
     decimals = [each for sentence in sentences for each in DECIMAL.findall(sentence)]
     assert len(decimals) >= 8
     assert set(decimals) <= in_tables(findings)
+
+
+def change_numbers(findings: Findings, model: str, group: str) -> list[str]:
+    """Return the parts of a sentence on a change that hold its numbers, from the table alone."""
+    table = findings.common_change
+    own = table[table["estimator"].eq(findings.estimator) & table["group"].eq(group) & table["experimental"].eq(model)]
+    clustered = bool(own["cluster_q_value"].notna().any())
+    sure = own["cluster_q_value" if clustered else "q_value"].lt(0.05)
+    parts = [f"on {own['tasks'].iloc[0]} tasks"]
+    for rows in (own[sure & own["median"].gt(0)], own[sure & own["median"].lt(0)]):
+        if len(rows):
+            by_size = rows.reindex(rows["median"].abs().sort_values().index)
+            least, most = by_size.iloc[0], by_size.iloc[-1]
+            known = pd.notna(most["widest_low"])
+            ends = f" [{number(most['widest_low'])}, {number(most['widest_high'])}]" if known else ""
+            span = f"({signed(least['median'])} to {signed(most['median'])}{ends} at layer {most['layer']})"
+            parts.append(f"in {layers_in_words(list(rows['layer']))} {span}")
+    parts += [f"in {layers_in_words(list(own.loc[~sure, 'layer']))}"] if (~sure).any() else []
+    return parts + ([f"means of {own['clusters'].max():.0f} clusters"] if clustered else [])
+
+
+def scores(tables: dict[str, pd.DataFrame], model: str, held_out: bool) -> str:
+    """Return how a model's exact match is told on its held-out or its tuned tasks, from the raw tables."""
+    rows = tables["similarity"].query("experimental == @model and held_out == @held_out")
+    accuracy = tables["evaluation"].set_index(["task", "model"])["accuracy"].unstack().loc[rows["task"].unique()]
+    kind, worse = "held-out" if held_out else "tuned", int((accuracy[model] < accuracy["pretrained"]).sum())
+    base, tuned = (number(accuracy[name].mean()) for name in ("pretrained", model))
+    return f"{base} → {tuned} on {len(accuracy)} {kind} tasks ({worse} worse)"
+
+
+def check_numbers(tables: dict[str, pd.DataFrame], findings: Findings) -> list[list[str]]:
+    """Return the parts with numbers of the four sentences on whether to believe the headline."""
+    accuracy = tables["evaluation"].query("role == 'control'")["accuracy"]
+    low, high = number(accuracy.min()), number(accuracy.max())
+    alike = tables["similarity"].query("relation == 'ceiling' and estimator == @findings.estimator")
+    alike = alike.groupby("task")["value"].mean()
+    span = f"from {number(alike.min())} to {number(alike.max())}"
+    read = findings.encoded[findings.encoded["estimator"].eq(findings.estimator)].select_dtypes("number")
+    pairs = [read[["value", name]].dropna().to_numpy(float).T for name in RIVALS if name in read]
+    rivals: list[dict[str, Any]] = [correlation(*pair, "spearman") for pair in pairs if pair.size]
+    sure = [each for each in rivals if each["reason"] is None and not each["low"] <= 0 <= each["high"]]
+    agree = findings.dose_readings.dropna(subset=["agree"])
+    return [
+        [f"{len(accuracy)} specialists", f"at {low if low == high else f'{low} to {high}'} exact"],
+        [f"{number(alike.median())} (median of {len(alike)} tasks, {span})"],
+        [f"{signed(each['correlation'])} [{number(each['low'])}, {number(each['high'])}]" for each in sure],
+        [f"on {agree['agree'].astype(bool).sum()} of {len(agree)} tasks"] if len(agree) else [],
+    ]
+
+
+@pytest.mark.parametrize("made_by", [lambda: world(tasks=24, layers=12, held_out=8), lambda: small(24, L=6)])
+def test_every_number_of_every_kind_of_sentence_is_that_of_its_row(made_by: Callable[[], Any]) -> None:
+    tables = made_by()
+    findings = analyse(tables)
+    read = findings.encoded.query("estimator == @findings.estimator")["value"].dropna().to_numpy(float)
+    unseen = bool(tables["similarity"]["held_out"].any())
+    tuned = "sft-unseen" if unseen else "sft"
+    kinds = [
+        change_numbers(findings, "sft", TUNED),
+        *([change_numbers(findings, tuned, f"held out of {tuned}")] if unseen else []),
+        [scores(tables, tuned, held_out) for held_out in ((False, True) if unseen else (False,))],
+        [f"{number(np.median(read))} [{', '.join(map(number, interval(read)))}] of 1", f"{len(read)} tasks"],
+    ][:3] + check_numbers(tables, findings)
+    told = headline(findings)
+    sentences = [*(point.sentence for point in told.points), *(check.sentence for check in told.checks)]
+    for sentence, parts in zip(sentences, kinds, strict=True):
+        rest = sentence
+        for part in parts:
+            assert part in sentence
+            rest = rest.replace(part, "")
+        assert not re.search(r"\d", rest), f"a number that no table has: {rest!r} of {sentence!r}"
 
 
 def test_the_layers_of_the_headline_are_those_with_a_sure_change() -> None:

@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_short_gives_what_there_is(folder: Path, results: mos
 def test_units_of_another_study_are_not_taken_for_results(folder: Path, results: mossa.Results) -> None:
     """A run that was begun with other settings leaves old units, which are not what the record asks for."""
     study = mossa.Study.load(folder / "small.yaml", "recipe.learning_rate=1.0e+30", runs=folder / "runs")
-    assert study.results().tables.keys() == {"tasks", "evaluation", "projection", "separability"}
+    assert study.results().tables.keys() == {"tasks", "evaluation", "replies", "projection", "separability"}
     assert set(study.results().evaluation["model"]) == {"pretrained"}
     assert len(mossa.Results.load(folder / "runs/small").similarity) == len(results.similarity)
 
@@ -161,9 +161,9 @@ def test_sections_that_cannot_be_told_say_why(results: mossa.Results) -> None:
 def test_every_figure_can_be_had(large: mossa.Results) -> None:
     plot = large.plot
     names = [name for name in dir(plot) if not name.startswith("_")]
-    assert len(names) == 12
+    assert names == ["correlates", "dimensionality", "encoded", "layers", "projection", "unseen"]
     for name in names:
-        figure = getattr(plot, name)("sft") if name == "sections" else getattr(plot, name)()
+        figure = getattr(plot, name)()
         assert isinstance(figure, Figure) and figure.axes, name
     clusters = plot.layers(by="cluster")
     titles = " ".join(axes.get_title(loc="left") for axes in clusters.axes).replace("\n", " ")

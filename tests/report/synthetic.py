@@ -31,10 +31,12 @@ def world(tasks: int = 60, layers: int = 32, held_out: int = 7, seed: int = 0) -
     about = _tasks(names, clusters, rng)
     adapters, update = _adapters(names, unseen, about, rng)
     similarity = _similarity(names, clusters, unseen, layers, about, rng)
+    evaluation = _evaluation(names, clusters, unseen, rng)
     return {
         "similarity": similarity,
         "difference": _difference(similarity),
-        "evaluation": _evaluation(names, clusters, unseen, rng),
+        "evaluation": evaluation,
+        "replies": _replies(evaluation),
         "adapters": adapters,
         "spectrum": _spectrum(names, clusters, layers, update, rng),
         "tasks": about,
@@ -278,6 +280,14 @@ def _evaluation(names: list[str], clusters: list[str], unseen: set[str], rng: np
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _replies(evaluation: pd.DataFrame) -> pd.DataFrame:
+    """Two answers per (model, task): the base is wrong, every other model right in the first."""
+    rows = evaluation[["model", "role", "task", "cluster"]].merge(pd.DataFrame({"prompt": [1, 2]}), how="cross")
+    rows["right"] = rows["role"].ne("base") & rows["prompt"].eq(1)
+    rows["reply"] = "<i>" + rows["model"] + "</i> says"
+    return rows.assign(tokens=3, ended=rows["prompt"].eq(1))
 
 
 def _spectrum(

@@ -19,6 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from mossa.analysis import Findings, analyse
 from mossa.report.gallery import gallery
+from mossa.report.page.masthead import WORDS
 from mossa.report.page.render import Source, render
 from tests.report.browser import complaints, requests, show, start
 from tests.report.incomplete import INCOMPLETE, SCRIPT, Tables, studied
@@ -67,6 +68,16 @@ def opened(browser: webdriver.Chrome, page: Path) -> webdriver.Chrome:
     return browser
 
 
+@pytest.fixture
+def unfolded(browser: webdriver.Chrome, page: Path) -> webdriver.Chrome:
+    """The page with everything opened, loaded again only if another page was shown in between."""
+    if not browser.execute_script("return window.unfolded === true"):
+        show(browser, page)
+        unfold(browser)
+        browser.execute_script("window.unfolded = true")
+    return browser
+
+
 def unfold(browser: webdriver.Chrome) -> None:
     """Open every fold and the first row of the table, and let the plots be drawn."""
     browser.execute_script(
@@ -87,10 +98,76 @@ def see(browser: webdriver.Chrome, chart: str, view: int, expression: str) -> An
     )
 
 
-def test_nothing_breaks_and_no_request_leaves_the_page(opened: webdriver.Chrome, page: Path) -> None:
-    unfold(opened)
-    assert complaints(opened) == []
-    assert requests(opened) == [page.as_uri()]
+def test_nothing_breaks_and_no_request_leaves_the_page(unfolded: webdriver.Chrome, page: Path) -> None:
+    assert complaints(unfolded) == []
+    assert requests(unfolded) == [page.as_uri()]
+
+
+def test_every_chart_is_drawn_and_told_in_words(unfolded: webdriver.Chrome) -> None:
+    plots = unfolded.find_elements(
+        By.CSS_SELECTOR, "tr.row:first-child + tr .plot, section > .chart .plot, details .plot"
+    )
+    assert len(plots) > 15
+    for plot in plots:
+        assert plot.find_elements(
+            By.CSS_SELECTOR, ".main-svg .trace, .main-svg .hm, .main-svg .scatterlayer .points"
+        ), plot.get_attribute("aria-label")
+        assert len(str(plot.get_attribute("aria-label"))) > 30
+    smallest = unfolded.execute_script(
+        "return Math.min(...[...document.querySelectorAll('.plot text')].filter(t => t.textContent)"
+        ".map(t => parseFloat(getComputedStyle(t).fontSize)))"
+    )
+    assert smallest >= 11
+
+
+def test_a_name_that_is_a_script_shows_as_text(unfolded: webdriver.Chrome) -> None:
+    assert unfolded.execute_script("return typeof alerted") == "undefined"
+    names = [element.text for element in unfolded.find_elements(By.CSS_SELECTOR, "tr.row > th button")]
+    assert SCRIPT in names
+    ticks = see(
+        unfolded, "heatmap", 0, "p.flatMap(e => [...e.querySelectorAll('.ytick text')].map(t => t.textContent))"
+    )
+    assert SCRIPT in ticks
+    assert unfolded.find_element(By.TAG_NAME, "h1").text == "<i>a study</i>"
+    texts = [pre.get_attribute("textContent") or "" for pre in unfolded.find_elements(By.CSS_SELECTOR, ".prompt pre")]
+    assert texts == ["<b>bold?</b> \u2028 </script> first prompt"]
+    answers = unfolded.execute_script(
+        "return [...document.querySelectorAll('.prompt tr')].map(r => [...r.children].map(c => c.textContent.trim()))"
+    )
+    assert answers == [
+        ["target", "", "a <i>target</i>"],
+        ["pretrained", "✗ wrong", "<i>pretrained</i> says"],
+        ["sft", "✓ right", "<i>sft</i> says"],
+        ["sft-unseen", "✓ right", "<i>sft-unseen</i> says"],
+        ["specialist", "✓ right", "<i>control-task01-seed0</i> says"],
+    ]
+    assert "somebody" not in str(unfolded.find_element(By.TAG_NAME, "html").get_attribute("textContent"))
+
+
+def test_hovering_over_a_point_names_task_cluster_value_interval_and_n(unfolded: webdriver.Chrome) -> None:
+    plot = unfolded.find_element(By.CSS_SELECTOR, "#chart-layers .plot")
+    unfolded.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
+    point = plot.find_elements(By.CSS_SELECTOR, ".trace.boxes path.point")[0]
+    ActionChains(unfolded).move_to_element(point).perform()
+    shown = unfolded.execute_script(
+        "return new Promise(done => { const look = () => {"
+        " const t = document.querySelector('#chart-layers .hoverlayer .hovertext');"
+        " t ? done(t.textContent) : setTimeout(look, 50); }; look(); })"
+    )
+    assert re.search(r"(task\d\d|alert).*at layer 1.*95 % interval .* to .*n = \d+ prompts", shown)
+
+
+def test_boxes_stand_on_the_same_tasks_and_follow_the_choice(unfolded: webdriver.Chrome) -> None:
+    points = "p[0].data.filter(t => t.type === 'box').map(t => t.y.flat().length)"
+    assert see(unfolded, "layers", 0, points) == [20 * 12] * 3
+    assert see(unfolded, "layers", 1, points) == [4 * 12] * 3
+    assert see(unfolded, "layers", 2, points) == [24 * 12, 24 * 12, 20 * 12]
+    assert see(unfolded, "layers", 3, points) == [2 * 12] * 3
+
+
+def test_the_scale_of_the_heat_map_is_the_same_for_every_model(unfolded: webdriver.Chrome) -> None:
+    scales = [see(unfolded, "heatmap", view, "[p[0].data[0].zmin, p[0].data[0].zmax]") for view in range(6)]
+    assert scales == [[0, 1]] * 4 + [[-0.5, 0.5]] * 2
 
 
 def test_a_request_that_tried_to_leave_would_be_seen(opened: webdriver.Chrome) -> None:
@@ -115,64 +192,6 @@ def test_answers_come_first_and_the_paired_difference_is_the_first_figure(
     assert len(checks) == 4
     for link in browser.find_elements(By.CSS_SELECTOR, ".points a"):
         assert browser.find_elements(By.ID, str(link.get_attribute("href")).split("#")[1])
-
-
-def test_every_chart_is_drawn_and_told_in_words(opened: webdriver.Chrome) -> None:
-    unfold(opened)
-    plots = opened.find_elements(
-        By.CSS_SELECTOR, "tr.row:first-child + tr .plot, section > .chart .plot, details .plot"
-    )
-    assert len(plots) > 15
-    for plot in plots:
-        assert plot.find_elements(
-            By.CSS_SELECTOR, ".main-svg .trace, .main-svg .hm, .main-svg .scatterlayer .points"
-        ), plot.get_attribute("aria-label")
-        assert len(str(plot.get_attribute("aria-label"))) > 30
-    smallest = opened.execute_script(
-        "return Math.min(...[...document.querySelectorAll('.plot text')].filter(t => t.textContent)"
-        ".map(t => parseFloat(getComputedStyle(t).fontSize)))"
-    )
-    assert smallest >= 11
-
-
-def test_a_name_that_is_a_script_shows_as_text(opened: webdriver.Chrome) -> None:
-    unfold(opened)
-    assert opened.execute_script("return typeof alerted") == "undefined"
-    names = [element.text for element in opened.find_elements(By.CSS_SELECTOR, "tr.row > th button")]
-    assert SCRIPT in names
-    ticks = see(opened, "heatmap", 0, "p.flatMap(e => [...e.querySelectorAll('.ytick text')].map(t => t.textContent))")
-    assert SCRIPT in ticks
-    assert opened.find_element(By.TAG_NAME, "h1").text == "<i>a study</i>"
-    texts = [pre.get_attribute("textContent") or "" for pre in opened.find_elements(By.CSS_SELECTOR, ".prompt pre")]
-    assert texts == ["<b>bold?</b> \u2028 </script> first prompt", "a <i>target</i>"]
-    assert "somebody" not in str(opened.find_element(By.TAG_NAME, "html").get_attribute("textContent"))
-
-
-def test_hovering_over_a_point_names_task_cluster_value_interval_and_n(opened: webdriver.Chrome) -> None:
-    plot = opened.find_element(By.CSS_SELECTOR, "#chart-layers .plot")
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", plot)
-    point = plot.find_elements(By.CSS_SELECTOR, ".trace.boxes path.point")[0]
-    ActionChains(opened).move_to_element(point).perform()
-    shown = opened.execute_script(
-        "return new Promise(done => { const look = () => {"
-        " const t = document.querySelector('#chart-layers .hoverlayer .hovertext');"
-        " t ? done(t.textContent) : setTimeout(look, 50); }; look(); })"
-    )
-    assert re.search(r"(task\d\d|alert).*at layer 1.*95 % interval .* to .*n = \d+ prompts", shown)
-
-
-def test_boxes_stand_on_the_same_tasks_and_follow_the_choice(opened: webdriver.Chrome) -> None:
-    points = "p[0].data.filter(t => t.type === 'box').map(t => t.y.flat().length)"
-    assert see(opened, "layers", 0, points) == [20 * 12] * 3
-    assert see(opened, "layers", 1, points) == [4 * 12] * 3
-    assert see(opened, "layers", 2, points) == [24 * 12, 24 * 12, 20 * 12]
-    assert see(opened, "layers", 3, points) == [2 * 12] * 3
-
-
-def test_the_scale_of_the_heat_map_is_the_same_for_every_model(opened: webdriver.Chrome) -> None:
-    unfold(opened)
-    scales = [see(opened, "heatmap", view, "[p[0].data[0].zmin, p[0].data[0].zmax]") for view in range(6)]
-    assert scales == [[0, 1]] * 4 + [[-0.5, 0.5]] * 2
 
 
 def test_the_table_is_sorted_searched_and_opened_with_the_keyboard(opened: webdriver.Chrome) -> None:
@@ -244,7 +263,8 @@ def test_saved_numbers_are_those_of_the_analysis(opened: webdriver.Chrome, findi
 
 def test_words_are_explained_where_they_stand(opened: webdriver.Chrome) -> None:
     words = opened.find_elements(By.CSS_SELECTOR, "button[popovertarget]")
-    assert len(words) >= 6
+    keys = {str(word.get_attribute("popovertarget")) for word in words}
+    assert keys == {"cite", "reading", *(f"word-{key}" for key in WORDS)}
     for word in words:
         target = opened.find_element(By.ID, str(word.get_attribute("popovertarget")))
         assert not target.is_displayed()
@@ -253,13 +273,22 @@ def test_words_are_explained_where_they_stand(opened: webdriver.Chrome) -> None:
         ActionChains(opened).send_keys(Keys.ESCAPE).perform()
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
-def test_axe_finds_no_fault(browser: webdriver.Chrome, page: Path, width: int, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("width", "scheme", "rules"),
+    [
+        (1280, "light", {}),
+        (1280, "dark", {"runOnly": ["color-contrast"]}),  # all that the scheme changes
+        (390, "light", {"rules": {"color-contrast": {"enabled": 0}}}),  # and the one that the width does not
+    ],
+)
+def test_axe_finds_no_fault(
+    browser: webdriver.Chrome, page: Path, width: int, scheme: str, rules: dict[str, Any]
+) -> None:
     show(browser, page, width=width, scheme=scheme)
     unfold(browser)
-    found = Axe().run(browser)
+    found = Axe().run(browser, options=rules)
     assert [(each["id"], each["nodes"][0]["html"][:120]) for each in found["violations"]] == []
-    assert len(found["passes"]) > 20
+    assert len(found["passes"]) > (0 if "runOnly" in rules else 20)
 
 
 @pytest.mark.parametrize("width", [390, 768])
@@ -313,13 +342,12 @@ def test_printing_from_dark_mode_is_dark_on_white_and_as_wide_as_a_sheet(browser
     assert before[1] == "rgb(231, 234, 238)" and before[2] > 1000
 
 
-@pytest.mark.parametrize("name", INCOMPLETE)
+@pytest.mark.parametrize("name", [name for name in INCOMPLETE if name != "names that are HTML"])  # as the page above
 def test_a_study_with_something_missing_gives_a_page_that_works(
     browser: webdriver.Chrome, tmp_path: Path, name: str
 ) -> None:
     page = write_page(*studied(name), tmp_path / "index.html")
     show(browser, page)
-    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
     unfold(browser)
     for select in browser.find_elements(By.CSS_SELECTOR, ".view"):
         options = select.find_elements(By.TAG_NAME, "option")

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from mossa.analysis import analyse
+from mossa.analysis.wording import number
 from mossa.errors import DataError
 from mossa.report import write_report
-from mossa.report.against import Against, against_chart, compared
-from mossa.report.gallery import WIDE_ONLY, gallery
+from mossa.report.against import Against, against_chart, compared, differing, exact_match
+from mossa.report.gallery import gallery, write_gallery
 from mossa.report.markdown import markdown, safe
 from mossa.report.page.folded import MOST_POINTS, projection_chart
 from mossa.report.page.render import Source, render
@@ -29,19 +30,33 @@ STUDY = {"name": "small", "base": "none", "note": SCRIPT}
 
 def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: Path) -> None:
     tables = rename(world(tasks=9, layers=6), "task07", SCRIPT)
+    (tmp_path / "html" / "figures").mkdir(parents=True)
+    (tmp_path / "html" / "figures" / "gone.png").touch()
     index = write_report(tables, tmp_path / "html", study=STUDY, provenance={"seed": 0})
     assert index == tmp_path / "html" / "index.html"
     names = {path.stem for path in (tmp_path / "html" / "tables").iterdir()}
-    assert {"layers", "clusters", "unseen", "projection", "dimensionality", "correlates", "sections-sft"} <= names
+    assert {"layers", "clusters", "unseen", "projection", "dimensionality", "correlates", "change"} <= names
     drawn = {path.name for path in (tmp_path / "html" / "figures").iterdir()}
-    both = names | {f"{name}-column" for name in names - set(WIDE_ONLY)}
-    assert drawn == {f"{name}.{kind}" for name in both for kind in ("pdf", "svg", "png")}
+    assert drawn == {f"{name}.{kind}" for name in names for kind in ("svg", "png")}
     with ZipFile(tmp_path / "html" / "figures.zip") as packed:
         assert {name.removeprefix("figures/") for name in packed.namelist()} == drawn
-    with Image.open(tmp_path / "html" / "figures" / "layers-column.png") as picture:
-        assert abs(picture.width / 300 - 3.35) < 0.02
     behind = pd.read_csv(tmp_path / "html" / "tables" / "layers.csv")
     assert SCRIPT in set(behind["task"]) and behind["value"].notna().all()
+
+
+def test_for_paper_draws_pdf_and_one_column(tmp_path: Path) -> None:
+    findings = analyse(world(tasks=9, layers=3))
+    pictures = [each for each in gallery(findings, str(findings.estimator))[0] if each.name in ("layers", "heatmap")]
+    write_gallery(pictures, tmp_path, for_paper=True)
+    names = ("layers", "layers-column", "heatmap")  # which has too many labels for one column
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")
+    }
+    for name, inches in (("layers", 7.0), ("layers-column", 3.35)):
+        with Image.open(tmp_path / "figures" / f"{name}.png") as picture:
+            assert abs(picture.width / 300 - inches) < 0.02
+    write_gallery(pictures[:1], tmp_path)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"layers.svg", "layers.png"}, "old ones stay"
 
 
 def test_markdown_links_every_figure_and_answers_every_question() -> None:
@@ -59,7 +74,8 @@ def test_markdown_is_written_as_report_md(tmp_path: Path) -> None:
     tables = {"similarity": world(tasks=2, layers=2, held_out=0)["similarity"]}
     path = write_report(tables, tmp_path, study=STUDY, provenance={}, format="md")
     assert path == tmp_path / "report.md" and path.read_text().startswith("# small")
-    assert (tmp_path / "figures" / "layers.svg").is_file()
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"layers.svg", "layers.png"} <= drawn and not any(name.endswith((".pdf", "-column.png")) for name in drawn)
 
 
 def test_the_page_of_a_large_study_stays_under_ten_megabytes() -> None:
@@ -71,9 +87,20 @@ def test_the_page_of_a_large_study_stays_under_ten_megabytes() -> None:
     source = Source(findings, name, tables, STUDY, {}, prompts)
     page = render(source, pictures, missing)
     assert len(page.encode()) < 10_000_000
-    assert page == render(source, pictures, missing)
     own_part = page.split('id="data">')[0] + page.split('id="data">')[1].split("</script>")[0]
     assert set(re.findall(r"""(?:src|href)=["'](?!data:|#)([^"']*)""", own_part)) == {"figures.zip", "tables.zip"}
+
+
+def test_the_same_study_gives_the_same_page_and_long_names_may_break() -> None:
+    tables = {
+        name: table.assign(cluster="<a>_b") if "cluster" in table else table
+        for name, table in world(tasks=3, layers=2, held_out=0).items()
+    }
+    findings = analyse(tables)
+    source = Source(findings, str(findings.estimator), tables, STUDY, {}, {})
+    page = render(source, [], [])
+    assert page == render(source, [], [])
+    assert "&lt;a&gt;_<wbr>b" in page and "&lt;wbr" not in page
 
 
 def test_a_large_projection_is_thinned_and_counted() -> None:
@@ -91,6 +118,7 @@ def test_a_large_projection_is_thinned_and_counted() -> None:
 def test_two_runs_are_compared_on_the_tasks_they_share() -> None:
     ours, theirs = world(tasks=9, layers=4, held_out=0), world(tasks=12, layers=4, held_out=0, seed=1)
     one, other = analyse(ours), analyse(theirs)
+    names = list(one.curves["task"].unique())
     table = compared(one, other).query("layer == 3").set_index("run")
     assert table["tasks"].to_dict() == {"this": 9, "other": 9, "difference": 9}
     wide = [
@@ -104,8 +132,20 @@ def test_two_runs_are_compared_on_the_tasks_they_share() -> None:
     assert len(expected) == 9 and np.isclose(table.loc["difference", "median"], expected.median())
     chart = against_chart(one, Against("the other", other))
     assert "9 tasks in both runs" in chart.views[0].panels[0].title and "the other" in chart.title
+    (told,) = exact_match(one, Against("the other", other))
+    means = [run.performance.loc[run.performance["task"].isin(names), "tuned_accuracy"].mean() for run in (one, other)]
+    assert told == f"sft: mean exact match {number(means[0])} here and {number(means[1])} there, on 9 tasks."
     with pytest.raises(DataError, match="share no tuned model"):
         compared(one, analyse(world(tasks=2, layers=2, held_out=0) | {"similarity": ours["similarity"].iloc[:0]}))
+
+
+def test_settings_in_which_two_runs_differ_are_told_with_both_values() -> None:
+    ours = {"name": "a", "recipe": {"rank": 8, "rate": 0.1}, "tasks": {"only": ["x", "y"]}}
+    theirs = {"name": "b", "recipe": {"rank": 16, "rate": 0.1}, "tasks": {"only": ["x"]}, "place": {}}
+    assert differing(ours, ours) == []
+    assert differing(ours, theirs) == [
+        ("recipe.rank", "8", "16"), ("tasks.only", "x, y", "x"), ("place", "not set", "{}"),
+    ]  # fmt: skip
 
 
 def test_a_long_prompt_is_cut_in_the_middle_and_says_so() -> None:

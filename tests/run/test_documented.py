@@ -22,7 +22,9 @@ def documented_columns(page: str, table: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", " ".join(firsts)))
 
 
-@pytest.mark.parametrize("table", ["similarity", "difference", "evaluation", "adapters", "spectrum", "tasks"])
+@pytest.mark.parametrize(
+    "table", ["similarity", "difference", "evaluation", "replies", "adapters", "spectrum", "tasks"]
+)
 def test_tables_have_the_columns_that_are_told(finished: tuple[Path, Ran], table: str) -> None:
     folder, _ = finished
     written = pd.read_parquet(folder / "runs" / "small" / "results" / f"{table}.parquet")

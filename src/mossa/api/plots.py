@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mossa.errors import DataError, choices
 from mossa.report.figures.canvas import root
-from mossa.report.gallery import Picture, file_name, planned
+from mossa.report.gallery import Picture, planned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,10 +34,6 @@ class Plots:
         """Draw similarity to the controls of held-out tasks (figure 7)."""
         return self._draw("unseen", estimator)
 
-    def sections(self, model: str | None = None, estimator: str | None = None) -> Figure:
-        """Draw a tuned model's difference from the base and its sections; one model may be left unnamed."""
-        return self._draw(f"sections-{file_name(self._results.sections(model, estimator).model)}", estimator)
-
     def encoded(self, estimator: str | None = None) -> Figure:
         """Draw what the base already held of each task, ranked."""
         return self._draw("encoded", estimator)
@@ -46,18 +42,6 @@ class Plots:
         """Draw the map of the prompts of all tasks (figure 4)."""
         return self._draw("projection")
 
-    def separability(self) -> Figure:
-        """Draw what a classifier reads off the representations."""
-        return self._draw("separability")
-
-    def affinity(self) -> Figure:
-        """Draw which tasks share representations."""
-        return self._draw("affinity")
-
-    def layer_map(self) -> Figure:
-        """Draw every layer of a tuned model against every layer of the base."""
-        return self._draw("layer-map")
-
     def dimensionality(self) -> Figure:
         """Draw the dimensions that explain 99 % of the variance (figure 5)."""
         return self._draw("dimensionality")
@@ -65,14 +49,6 @@ class Plots:
     def correlates(self, estimator: str | None = None) -> Figure:
         """Draw what goes along with similarity over tasks (figure 6)."""
         return self._draw("correlates", estimator)
-
-    def dose(self, estimator: str | None = None) -> Figure:
-        """Draw the base's similarity to the controls against their dose."""
-        return self._draw("dose", estimator)
-
-    def controls(self) -> Figure:
-        """Draw the test loss of every control beside the base's."""
-        return self._draw("controls")
 
     def _draw(self, name: str, estimator: str | None = None) -> Figure:
         picture = self._picture(name, estimator)

@@ -62,5 +62,7 @@ class Status:
             counts = (int(units["state"].eq(state).sum()) for state in STATES)
             lines.append(f"{step:10}" + "".join(f"{count:>9}" for count in counts))
         odd = self.units[~self.units["state"].isin(["done", "missing"])]
-        lines += [f"{title}: {state}: {why}" for title, state, why in odd[["title", "state", "why"]].to_numpy()]
+        for (_, state, why), units in odd.groupby(["step", "state", "why"], sort=False, dropna=False):
+            rest = f" (and {len(units) - 1} more of the step)" if len(units) > 1 else ""
+            lines.append(f"{units['title'].iloc[0]}: {state}: {why}{rest}")
         return "\n".join([*lines, f"{self.todo} units to do." if self.todo else "Everything is done."])

@@ -134,14 +134,15 @@ class Study:
         """Return what there is so far, of units that are as this study asks; nothing is done for it."""
         return Results(self._prepared().record)
 
-    def report(self, format: Literal["html", "md"] = "html") -> Path:
+    def report(self, format: Literal["html", "md"] = "html", for_paper: bool = False) -> Path:
         """Write tables, figures and report into the run folder again, from what is there; return the page to open.
 
+        `for_paper`: also draw every figure as PDF, and as wide as one column.
         Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared.
         """
         from mossa.run.publish import write_again
 
-        return write_again(self._prepared(), format, _silent, "study.run()").page
+        return write_again(self._prepared(), format, _silent, "study.run()", for_paper=for_paper).page
 
     def __repr__(self) -> str:
         settings = self.settings

@@ -13,6 +13,7 @@ STEPS = {
     "difference": "compare",
     "spectrum": "compare",
     "evaluation": "evaluate",
+    "replies": "evaluate",
     "adapters": "train",
     "tasks": "describe",
     "projection": "overview",
@@ -53,6 +54,11 @@ class Tables:
     def evaluation(self) -> pd.DataFrame:
         """Return loss and accuracy per (model, task)."""
         return self._table("evaluation")
+
+    @property
+    def replies(self) -> pd.DataFrame:
+        """Return what every model answers to a few test prompts, per (model, task, prompt)."""
+        return self._table("replies")
 
     @property
     def adapters(self) -> pd.DataFrame:

@@ -56,20 +56,24 @@ def products_per_second(dtype: str, size: int = 1024) -> float:
 
 
 def _comparison(sample: Sample, clock: str) -> float:
-    from mossa.similarity import compare, spectrum
+    from mossa.similarity import spectrum
+    from mossa.similarity.compare import compare_several
 
     n, d = max(8, min(sample.prompts, MOST_PROMPTS)), min(sample.width, MOST_WIDTH)
     random = np.random.default_rng(0)
-    arrays = [random.standard_normal((n, 1, d), dtype=np.float32) for _ in range(sample.models + 1)]
-    models = dict(zip([BASE, *map(str, range(sample.models - 1))], arrays[1:], strict=True))
+    models = (BASE, *map(str, range(sample.models - 1)))
+    references = [f"control{number}" for number in range(sample.references)]
+    arrays = {name: random.standard_normal((n, 1, d), dtype=np.float32) for name in (*models, *references)}
+    questions = [(reference, models) for reference in references]
     estimators = ["cka-linear", "cka-linear-debiased", "shift-cka-linear", "shift-cka-linear-debiased"]
     estimators = estimators if sample.shift else estimators[:2]
 
     def do() -> None:
-        compare(models, arrays[0], estimators, origin=arrays[1], baseline=BASE, non_finite="drop")
+        compare_several(arrays, questions, estimators, origin=BASE, baseline=BASE, non_finite="drop")
 
-    seconds = sample.references * _timed(do, clock) + sample.spectra * _timed(lambda: spectrum(arrays[0]), clock)
-    return (1 + sample.shift) * sample.references * compared_products(n, d, sample.models) / seconds
+    seconds = _timed(do, clock) + sample.spectra * _timed(lambda: spectrum(arrays[BASE]), clock)
+    pairs = len(references) * len(models)
+    return (1 + sample.shift) * compared_products(n, d, len(arrays) - 1, pairs) / seconds
 
 
 def _overview(sample: Sample, clock: str) -> float:

@@ -121,15 +121,15 @@ class Counter:
         return replace(each, operations=4 * once.operations + passes(self.shape.layers) * each.operations)
 
     def _compare(self, unit: Unit) -> Work:
-        """Return the products of all comparisons of one task: each reference with all models, per view."""
+        """Return the products of all comparisons of one task per view: each array's own, and those of each pair."""
         n, d = len(self._examples(unit.key, "test", False)), self.shape.width
         settings = unit.settings
-        controls, models = len(settings["controls"]), len(settings["experimental"])
+        controls, models = len(settings["controls"]), len({BASE, *settings["experimental"]})
+        references = controls + len(settings["others"]) + len(settings.get("shams", []))
         views = len({name.removesuffix("-debiased") for name in settings["similarity"]["estimators"]})
         views *= 2 if settings["similarity"]["shift"] else 1
-        each = (controls + len(settings["others"])) * compared_products(n, d, models)
-        replicates = controls * (controls - 1) // 2 * compared_products(n, d, 1)
-        return Work(products=float(self.shape.layers * views * (each + replicates)))
+        pairs = references * len(settings["experimental"]) + math.comb(controls, 2)
+        return Work(products=self.shape.layers * views * compared_products(n, d, references + models - 1, pairs))
 
 
 def training_work(
@@ -213,8 +213,11 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
     )
 
 
-def compared_products(n: int, d: int, models: int) -> float:
-    """Return the operations of comparing one control with some models at one layer, in the cheaper space."""
-    if cheaper_in_features(n, d, models):
-        return 2.0 * n * d * d * (1 + 3 * models)
+def compared_products(n: int, d: int, models: int, pairs: int | None = None) -> float:
+    """Return the operations of comparing 1 + `models` arrays at one layer, in so many `pairs`, in the cheaper space.
+
+    Without `pairs`, one of them is compared with the others.
+    """
+    if cheaper_in_features(n, d, models, crosses=pairs):
+        return 2.0 * n * d * d * (1 + models + 2 * (models if pairs is None else pairs))
     return float(n) * n * d * (1 + models)

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.change import paired_differences
 from mossa.analysis.distribution import describe
-from mossa.analysis.wording import brackets, count, extreme, signed
+from mossa.analysis.wording import brackets, count, extreme, number, signed
 from mossa.errors import DataError
-from mossa.report.colours import HUES, Style
-from mossa.report.page.chart import Chart, Panel, View, layer_axis, line
+from mossa.report.colours import model_styles
+from mossa.report.page.chart import NULL, Chart, Panel, View, layer_axis, line
 
-OURS, THEIRS = Style(HUES[1], "s", "-"), Style(HUES[2], "^", "--")
+LONGEST = 60
+"""Characters shown of a setting."""
 
 
 class Against(NamedTuple):
-    """Another run: its name and what was found in it."""
+    """Another run: its name, what was found in it, and its settings."""
 
     name: str
     findings: Findings
+    study: Mapping[str, Any] = {}
+
+
+def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (setting, here, there) of every setting in which two studies differ, their names apart."""
+    one, other = (dict(_flat(study)) for study in (ours, theirs))
+    keys = [key for key in dict.fromkeys([*one, *other]) if key != "name" and one.get(key) != other.get(key)]
+    return [(key, _said(one.get(key)), _said(other.get(key))) for key in keys]
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, each in value.items():
+            yield from _flat(each, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value
+
+
+def _said(value: Any) -> str:
+    text = "not set" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:
@@ -55,28 +78,39 @@ def _medians(values: pd.DataFrame) -> pd.DataFrame:
 def against_chart(findings: Findings, against: Against) -> Chart:
     """Draw the change by tuning in both runs, one panel per tuned model they share."""
     table = compared(findings, against.findings)
+    styles = model_styles(findings.curves["experimental"])
+    y = {"title": {"text": "difference from the base"}, "zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~f"}
     panels: list[Panel] = []
     told: list[str] = []
     for model, rows in table.groupby("model", sort=False):
         parts = {name: part.dropna(subset=["median"]) for name, part in rows.groupby("run")}
-        tasks = count(int(rows["tasks"].max()), "task")
-        y = {"title": {"text": "difference from the base"}, "zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~f"}
-        data = [*line(parts["this"], "median", "this run", OURS, ("tasks",)),
-                *line(parts["other"], "median", against.name, THEIRS, ("tasks",))]  # fmt: skip
-        layers = sorted(rows["layer"].unique())
-        panels.append(
-            Panel(f"{model}, {tasks} in both runs", data, {"height": 300, "xaxis": layer_axis(layers), "yaxis": y})
-        )
+        data = [*line(parts["this"], "median", f"{model}, this run", styles[str(model)], ("tasks",)),
+                *line(parts["other"], "median", against.name, NULL, ("tasks",))]  # fmt: skip
+        layout = {"height": 300, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": y}
+        panels.append(Panel(f"{model}, {count(int(rows['tasks'].max()), 'task')} in both runs", data, layout))
         told.append(f"{model} {_largest(parts['difference'])}")
     how = (
         "Similarity to the specialists, tuned model minus base, in both runs: medians over the tasks that both have, "
         "with 95 % intervals. The title gives the largest median of the paired differences, this run minus the other."
     )
-    return Chart("against", f"This run minus {against.name}, largest: {'; '.join(told)}", how, [View("", panels)])
+    return Chart("against", f"This run minus {against.name}, where they differ most: {'; '.join(told)}", how,
+                 [View("", panels)])  # fmt: skip
 
 
 def _largest(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "unknown"
     most = extreme(rows, "median")
-    return f"{signed(most['median'])}{brackets(most['low'], most['high'])} at layer {most['layer']}"
+    unsure = ", not told apart from none" if most["low"] <= 0 <= most["high"] else ""
+    return f"{signed(most['median'])}{brackets(most['low'], most['high'])} at layer {most['layer']}{unsure}"
+
+
+def exact_match(findings: Findings, against: Against) -> list[str]:
+    """Say for every tuned model of both runs its mean exact match in each, on the tasks that both scored."""
+    told: list[str] = []
+    one, other = (run.performance.dropna(subset=["tuned_accuracy"]) for run in (findings, against.findings))
+    both = one.merge(other, on=["experimental", "task"], suffixes=("", "_other"))
+    for model, rows in both.groupby("experimental", sort=False):
+        ours, theirs = (number(rows[f"tuned_accuracy{ending}"].mean()) for ending in ("", "_other"))
+        told.append(f"{model}: mean exact match {ours} here and {theirs} there, on {count(len(rows), 'task')}.")
+    return told

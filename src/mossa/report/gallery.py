@@ -15,7 +15,7 @@ from mossa.analysis import Findings
 from mossa.report import figures
 from mossa.report.colours import cluster_marks, model_colours
 from mossa.report.figures.canvas import COLUMN_WIDTH, TEXT_WIDTH, drawn_at, root
-from mossa.report.select import common, reading, seen, tuned_on, unseen
+from mossa.report.select import common, reading, unseen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def gallery(
 def planned(findings: Findings, estimator: str, taught: frozenset[str] = frozenset()) -> list[Picture]:
     """Return every figure there can be, those included whose table is empty in these findings."""
     beside = [*_beside(findings, estimator, taught), *_place(findings)]
-    return [*_similarity(findings, estimator), *_sections(findings, estimator), *beside]
+    return [*_similarity(findings, estimator), *beside]
 
 
 def _similarity(findings: Findings, estimator: str) -> list[Picture]:
@@ -62,60 +62,28 @@ def _similarity(findings: Findings, estimator: str) -> list[Picture]:
         Picture("change", "What tuning changed, layer by layer", same, moved, alone),
         Picture("performance", "Exact match of base, tuned model and specialist", tests, helped, "no test was scored"),
         Picture("layers", "Similarity to the specialists per layer, over tasks", common(rows), layers, nothing),
-        Picture(
-            "layers-own", "The same, every model on all its own tasks", _differ(rows), layers, "the sets are the same"
-        ),
         Picture("clusters", "The same for each task cluster", common(rows), clusters, nothing),
         Picture("unseen", "The same on held-out tasks", unseen(rows), held, "no task was held out of a tuned model"),
         Picture("heatmap", "Similarity of every task at every layer", rows, figures.heatmap, nothing),
     ]
 
 
-def _differ(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return every model on its own tasks if these differ between models, else no rows."""
-    return seen(rows) if rows["held_out"].astype(bool).any() else rows.iloc[:0]
-
-
-def _sections(findings: Findings, estimator: str) -> list[Picture]:
-    """One picture per tuned model: its difference from the base on the tasks it was tuned on, and its sections."""
-    change = findings.change[findings.change["estimator"].eq(estimator)]
-    found = findings.sections[findings.sections["estimator"].eq(estimator)]
-    colours = model_colours(findings.curves["experimental"])
-    plan: list[Picture] = []
-    for model in dict.fromkeys(change["experimental"]):
-        mine, ends = change[change["experimental"].eq(model)], found[found["experimental"].eq(model)]
-        population = tuned_on(mine)
-        draw = partial(figures.sections, found=ends[ends["population"].eq(population)], colours=colours)
-        table = mine[mine["population"].eq(population)]
-        plan.append(Picture(f"sections-{file_name(model)}", f"Sections of {model}", table, draw, ""))
-    why = "no tuned model can be compared with the base"
-    return plan or [Picture("sections", "Sections", change, partial(figures.sections, found=found), why)]
-
-
 def _beside(findings: Findings, estimator: str, taught: frozenset[str]) -> list[Picture]:
-    """The pictures that stand beside similarity: the base, the space, correlates, controls, relations."""
+    """The pictures that stand beside similarity: the base, the space, correlates."""
     marks, colours = cluster_marks(findings.curves["cluster"]), model_colours(findings.curves["experimental"])
-    encoded, dose = (table[table["estimator"].eq(estimator)] for table in (findings.encoded, findings.dose))
+    encoded = findings.encoded[findings.encoded["estimator"].eq(estimator)]
     linear = correlations(findings, estimator)
     linear = linear[linear["method"].eq("pearson")]
-    dimensions, separable = (partial(f, colours=colours) for f in (figures.dimensionality, figures.separability))
+    dimensions = partial(figures.dimensionality, colours=colours)
     ranked, projected = partial(figures.encoded, taught=taught), partial(figures.projection, marks=marks)
     silent = "the run holds no representations to measure it on"
-    space, read = findings.projection, "What a classifier reads off the representations"
     few = "no correlation is defined: there are too few tasks, or nothing to correlate with"
-    against = "Similarity of the base to the specialists and their steps"
     return [
         Picture("encoded", "What the base already had", encoded, ranked, "there is no base beside the controls"),
-        Picture("projection", "Map of the prompts of all tasks", space, projected, silent),
-        Picture("separability", read, findings.separability, separable, silent),
-        Picture("affinity", "Which tasks share representations", findings.affinity, figures.affinity, silent),
-        Picture("layer-map", "Layer against layer", findings.layer_map, figures.layer_map, silent),
+        Picture("projection", "Map of the prompts of all tasks", findings.projection, projected, silent),
         Picture("dimensionality", "Dimensions that explain 99 % of the variance", findings.dimensionality, dimensions,
              "the run holds no spectra"),
         Picture("correlates", "What goes along with similarity", linear, figures.correlates, few),
-        Picture("dose", against, dose, figures.dose, "no dose was recorded"),
-        Picture("controls", "Test loss of specialists and base", findings.controls, figures.controls,
-                "there are no controls"),
     ]  # fmt: skip
 
 
@@ -140,25 +108,33 @@ def file_name(model: object) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", str(model))
 
 
-WIDE_ONLY = ("heatmap", "projection", "affinity", "correlates", "clusters")
+WIDE_ONLY = ("heatmap", "projection", "correlates", "clusters")
 """Figures with too many labels for one column."""
 
 
-def write_gallery(pictures: list[Picture], folder: Path) -> None:
-    """Write `figures/<name>.pdf`, `.svg` and `.png`, the same for one column, `tables/<name>.csv`, and both as zip."""
-    for part in ("figures", "tables"):
+def write_gallery(pictures: list[Picture], folder: Path, *, for_paper: bool = False) -> None:
+    """Write `figures/<name>.svg` and `.png` and `tables/<name>.csv`, and both folders as zip.
+
+    `for_paper`: also every figure as `.pdf`, and as wide as one column. Files of an earlier report are removed.
+    """
+    for part, kinds in (("figures", figures.FORMATS), ("tables", ("csv",))):
         (folder / part).mkdir(parents=True, exist_ok=True)
+        for old in (path for kind in kinds for path in (folder / part).glob(f"*.{kind}")):
+            old.unlink()
     for picture in pictures:
-        for width, ending in ((TEXT_WIDTH, ""), (COLUMN_WIDTH, "-column")):
-            if ending and picture.name in WIDE_ONLY:
-                continue
-            with drawn_at(width):
-                drawn = picture.draw(picture.table)
-                axes = drawn[0] if isinstance(drawn, list) else drawn
-                figures.save(root(axes), folder / "figures" / f"{picture.name}{ending}")
+        _write_picture(picture, folder / "figures", picture.name, TEXT_WIDTH, for_paper)
+        if for_paper and picture.name not in WIDE_ONLY:
+            _write_picture(picture, folder / "figures", f"{picture.name}-column", COLUMN_WIDTH, for_paper)
         picture.table.to_csv(folder / "tables" / f"{picture.name}.csv", index=False, lineterminator="\n")
     for part in ("figures", "tables"):
         _zip(folder / part)
+
+
+def _write_picture(picture: Picture, folder: Path, name: str, width: float, for_paper: bool) -> None:
+    with drawn_at(width):
+        drawn = picture.draw(picture.table)
+    axes = drawn[0] if isinstance(drawn, list) else drawn
+    figures.save(root(axes), folder / name, figures.FORMATS if for_paper else ("svg", "png"))
 
 
 def _zip(folder: Path) -> None:

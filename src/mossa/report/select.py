@@ -29,11 +29,6 @@ def boxes(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([{"layer": layer, **describe(part["value"])} for layer, part in rows.groupby("layer")])
 
 
-def seen(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of figure 2 and 3: every model on the tasks it was not kept away from."""
-    return rows[~rows["held_out"].astype(bool)].reset_index(drop=True)
-
-
 def common(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the tasks that no model was kept away from, so that all models stand on the same tasks."""
     kept_away = rows.loc[rows["held_out"].astype(bool), "task"].unique()

@@ -39,17 +39,43 @@ def layers(findings: Findings, estimator: str) -> str:
     return most_apart(common(reading(findings.curves, estimator)))
 
 
-def most_apart(rows: pd.DataFrame) -> str:
+def most_apart(rows: pd.DataFrame, where: str = "") -> str:
     """Say at which layer the medians of the models differ most, and what they are."""
-    own = rows[rows["experimental"].ne(CEILING) & rows["value"].notna()]
-    medians = own.pivot_table(index="layer", columns="experimental", values="value", aggfunc="median").dropna()
-    tasks = count(own["task"].nunique(), "task")
-    if medians.shape[1] < 2 or medians.empty:
+    medians, spread = _medians(rows)
+    tasks = count(rows.loc[rows["value"].notna(), "task"].nunique(), "task")
+    if not spread.any():
         return f"Similarity to the specialists, {tasks}"
-    place = int(np.argmax(np.ptp(medians.to_numpy(float), axis=1)))
+    place = int(np.argmax(spread.to_numpy(float)))
     layer = medians.index[place]
     words = listed(f"{model} {number(value)}" for model, value in medians.iloc[place].sort_values().items())
-    return f"The models differ most at layer {layer}: {words} (medians, {tasks})"
+    return f"The models differ most {where}at layer {layer}: {words} (medians, {tasks})"
+
+
+def clusters(rows: pd.DataFrame) -> str:
+    """Say in which cluster and at which layer the medians of the models differ most."""
+    spread = {str(name): _medians(part)[1].max() for name, part in rows.groupby("cluster")}
+    known = [name for name, value in spread.items() if value > 0]
+    if not known:
+        return "Similarity to the specialists, per cluster"
+    most = max(known, key=lambda name: spread[name])
+    return most_apart(rows[rows["cluster"].eq(most)], f"on {most} ")
+
+
+def _medians(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the medians over tasks of every model per layer, and how far these lie apart."""
+    own = rows[rows["experimental"].ne(CEILING) & rows["value"].notna()]
+    medians = own.pivot_table(index="layer", columns="experimental", values="value", aggfunc="median").dropna()
+    return medians, medians.max(axis=1) - medians.min(axis=1)
+
+
+def heatmap(rows: pd.DataFrame) -> str:
+    """Say where the similarity of a model to a task's specialist is lowest."""
+    known = rows[rows["value"].notna() & rows["experimental"].ne(CEILING)]
+    if known.empty:
+        return "Similarity of every task at every layer"
+    least = known.iloc[int(np.argmin(known["value"].to_numpy(float)))]
+    where = f"{least['experimental']} on {least['task']} at layer {least['layer']}"
+    return f"Every task at every layer; least like its specialist: {where} ({number(least['value'])})"
 
 
 def performance(findings: Findings) -> str:

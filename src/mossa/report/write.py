@@ -30,10 +30,12 @@ def write_report(
     taught: Iterable[str] = (),
     against: Against | None = None,
     format: Literal["html", "md"] = "html",
+    for_paper: bool = False,
 ) -> Path:
     """Write the report of a run's `tables` (docs/architecture.md) into `folder` and return its page.
 
-    `folder` gets index.html or report.md, `figures/<name>.pdf`, `.svg`, `.png` and `tables/<name>.csv`. `study` holds
+    `folder` gets index.html or report.md, `figures/<name>.svg` and `.png` (`for_paper`: also `.pdf`, and all for one
+    column) and `tables/<name>.csv`. `study` holds
     the resolved settings, `provenance` versions, seeds and counts (paths are cut to their last part), `prompts` a few
     per task, alone or with their target. `taught` are tasks that the base is known to have been taught, and
     `against` is another run to compare with.
@@ -52,7 +54,7 @@ def write_report(
     if against:
         compared(findings, against.findings)  # refused before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    write_gallery(pictures, folder)
+    write_gallery(pictures, folder, for_paper=for_paper)
     if format == "md":
         path = folder / "report.md"
         text = markdown(findings, chosen, pictures, not_drawn, study, provenance)

@@ -184,6 +184,8 @@ class Display:
             self.tick()
 
     def _begun(self, unit: Unit) -> None:
+        if not (self.seconds or self.rows or self.under_way):
+            self.started = time.monotonic()  # what went before, such as loading, is not how fast units go
         if self.bars is not None:
             self.rows[unit.id] = self.bars.add_task(unit.title, total=None)
         else:
@@ -224,11 +226,17 @@ class Display:
     def _remaining(self, queue: Queue) -> str:
         """Say how long the rest takes if units go on as those of their kind did so far, and what that leaves out."""
         left = Counter(_kind(queue.units[name]) for name in queue.todo)
-        known = left.keys() & self.seconds.keys()
-        work = sum(left[kind] * sum(self.seconds[kind]) / len(self.seconds[kind]) for kind in known)
+        each = {kind: self._typical(kind) for kind in left}
+        work = sum(left[kind] * seconds for kind, seconds in each.items())
         spent = sum(map(sum, self.seconds.values()))
         if not work or not spent:
             return ""
-        unknown = sorted({step for step, _ in left.keys() - known})
-        without = f", {' and '.join(unknown)} apart" if unknown else ""
+        unknown = sorted({step for (step, _), seconds in each.items() if not seconds})
+        without = f" without {', '.join(unknown)}" if unknown else ""
         return f", about {_duration(work / spent * (time.monotonic() - self.started))} left{without}"
+
+    def _typical(self, kind: tuple[str, str]) -> float:
+        """Return the mean seconds of the done units of a kind, else of its step; 0 if there is none."""
+        of_step = [each for (step, _), those in self.seconds.items() if step == kind[0] for each in those]
+        found = self.seconds.get(kind) or of_step
+        return sum(found) / len(found) if found else 0.0

@@ -39,12 +39,13 @@ def publish(
     tables: dict[str, pd.DataFrame],
     form: Literal["html", "md"] = "html",
     against: Path | None = None,
+    for_paper: bool = False,
 ) -> Published:
     """Write figures and report from `tables` into the run folder, beside the run in the folder `against` if given."""
     with record.run.writing():
         if form == "html":  # until the page is whole again, it counts as old
             (record.run.path / MADE_FROM).unlink(missing_ok=True)
-        published = draw_report(record, tables, record.run.path / "report", form, against)
+        published = draw_report(record, tables, record.run.path / "report", form, against, for_paper)
         if form == "html" and not against:
             (record.run.path / MADE_FROM).write_text(_mark(record))
     return published
@@ -56,6 +57,7 @@ def write_again(
     say: Callable[[str], None],
     how_to_run: str,
     against: Path | None = None,
+    for_paper: bool = False,
 ) -> Published:
     """Write tables and report of what is done into the run folder again.
 
@@ -67,7 +69,7 @@ def write_again(
     with at_work(record.run, prepared.plan, True, say):
         tables = gather(record.run, record.units, record.fingerprints)
         write_tables(tables, record.run.path / "results", record.run)
-        return publish(record, tables, form, against)
+        return publish(record, tables, form, against, for_paper)
 
 
 def draw_report(
@@ -76,6 +78,7 @@ def draw_report(
     folder: Path,
     form: Literal["html", "md"] = "html",
     against: Path | None = None,
+    for_paper: bool = False,
 ) -> Published:
     """Write figures and report from `tables` into any folder."""
     from mossa.analysis import analyse
@@ -96,6 +99,7 @@ def draw_report(
         taught=taught(record.study),
         against=_other_run(against, findings.estimator) if against else None,
         format=form,
+        for_paper=for_paper,
     )
     return Published(page, headline(findings))
 
@@ -121,7 +125,8 @@ def _other_run(folder: Path, estimator: str | None) -> Against:
     if "similarity" not in tables:
         raise DataError(f"{folder} has no similarities to compare with. Run that study first.")
     name = record.study.name if folder.name == record.study.name else f"{record.study.name} ({folder.name})"
-    return Against(name, analyse(tables, estimator=estimator, bar=bar_of(record.study)))
+    findings = analyse(tables, estimator=estimator, bar=bar_of(record.study))
+    return Against(name, findings, record.study.model_dump(mode="json"))
 
 
 def is_current(record: Record) -> bool:

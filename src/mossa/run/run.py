@@ -30,12 +30,11 @@ from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
 from mossa.study.schema import Study
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Task
-from mossa.units.plan import plan, rendered_from
+from mossa.units.plan import SHOWN_PROMPTS, plan, rendered_from
 from mossa.units.unit import Unit, fingerprints
 
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
 REHEARSED = ".rehearsed"  # in the run folder: what was rehearsed last
-SHOWN_PROMPTS = 3  # per task, in the report
 
 
 @dataclass(frozen=True, slots=True)

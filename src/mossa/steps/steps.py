@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
 from mossa.models.placement import device_of, in_float32
-from mossa.models.prompts import tokenize
+from mossa.models.prompts import Encoded, tokenize
 from mossa.representations import check_alone, represent_tokens
 from mossa.steps.compare import compare_task
 from mossa.steps.context import StepContext
@@ -22,6 +22,7 @@ from mossa.study.recipe import Budget
 from mossa.study.schema import BASE
 from mossa.tasks.mixture import mix, shuffle_answers
 from mossa.training.evaluate import evaluate
+from mossa.training.replies import greedy_replies
 from mossa.training.train import train_adapter
 from mossa.units.plan import role
 from mossa.units.unit import Unit, fingerprint
@@ -87,7 +88,7 @@ def represent(unit: Unit, context: StepContext, folder: Path) -> Counts:
 
 
 def evaluate_model(unit: Unit, context: StepContext, folder: Path) -> Counts:
-    """Measure one model's loss and exact match on one task's test set."""
+    """Measure one model's loss and exact match on one task's test set, and keep a few of its replies."""
     name, task = unit.key.split("@")
     examples = context.encoded(task, "test", True)
     model = context.model(name)
@@ -95,7 +96,25 @@ def evaluate_model(unit: Unit, context: StepContext, folder: Path) -> Counts:
     skipped = len(context.tasks[task].test) - found.n
     row = {"model": name, "role": role(context.study, name), "task": task, "cluster": context.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
+    few = [example for example in examples if example.index < unit.settings["replies"]]
+    if few:
+        _write(folder, "replies", [{**row, **reply} for reply in _replies(model, few, context)])
     return {"skipped": skipped}
+
+
+def _replies(model: Any, examples: list[Encoded], context: StepContext) -> list[dict[str, Any]]:
+    """Return a row per example: what the model answers by itself, and whether it came to its end."""
+    given = greedy_replies(model, examples, device_of(model), context.format.cutoff, context.allowance)
+    return [
+        {
+            "prompt": example.index + 1,
+            "reply": context.tokenizer.decode(tokens, skip_special_tokens=True),
+            "tokens": len(tokens),
+            "ended": tokens[-1] == example.tokens[-1],
+            "right": tokens == list(example.tokens[example.prompt_length :]),
+        }
+        for example, tokens in zip(examples, given, strict=True)
+    ]
 
 
 def describe(unit: Unit, context: StepContext, folder: Path) -> Counts:

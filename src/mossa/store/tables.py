@@ -15,6 +15,7 @@ TABLES = (
     "similarity",
     "difference",
     "evaluation",
+    "replies",
     "adapters",
     "spectrum",
     "tasks",

@@ -31,6 +31,7 @@ VERSIONS = {
     "affinity": 2,
     "place": 1,
 }
+SHOWN_PROMPTS = 5  # per task: the first of its test set, kept with their targets and with what every model answers
 PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
 
 
@@ -205,7 +206,7 @@ def _on_task(
     settings: dict[str, Any] = {**context, "version": VERSIONS[step], "test": task.hashes["test"]}
     settings |= existing.get(name, {})
     if step == "evaluate":
-        settings["cluster"] = task.cluster
+        settings |= {"cluster": task.cluster, "replies": SHOWN_PROMPTS}
     if step == "represent":
         settings |= _representations(study)
     inputs = () if name in existing else (f"train/{name}",)

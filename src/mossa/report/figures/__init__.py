@@ -1,31 +1,25 @@
 """Static figures, each callable alone on a table with or without a matplotlib axis."""
 
 from mossa.report.figures.boxes import clusters, layers, unseen
-from mossa.report.figures.canvas import save
-from mossa.report.figures.lines import change, dimensionality, sections, separability
+from mossa.report.figures.canvas import FORMATS, save
+from mossa.report.figures.lines import change, dimensionality
 from mossa.report.figures.maps import correlates, heatmap
 from mossa.report.figures.place import place
-from mossa.report.figures.points import controls, dose, performance, projection
+from mossa.report.figures.points import performance, projection
 from mossa.report.figures.ranking import encoded
-from mossa.report.figures.relations import affinity, layer_map
 
 __all__ = [
-    "affinity",
+    "FORMATS",
     "change",
     "clusters",
-    "controls",
     "correlates",
     "dimensionality",
-    "dose",
     "encoded",
     "heatmap",
-    "layer_map",
     "layers",
     "performance",
     "place",
     "projection",
     "save",
-    "sections",
-    "separability",
     "unseen",
 ]

@@ -16,6 +16,7 @@ from mossa.report.figures.canvas import (
     blank_because,
     count,
     entitle,
+    headline,
     layer_ticks,
     legend_below,
     need,
@@ -137,6 +138,7 @@ def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours
         lines = {str(line.get_label()): line for panel in axes for line in panel.lines}
         handles = [line for label, line in lines.items() if not label.startswith("_")]
         root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=across(len(handles), 4))
+        headline(axes[0], titles.clusters(table))
     return list(axes)
 
 

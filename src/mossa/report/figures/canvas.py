@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
@@ -122,6 +124,12 @@ def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE
     axes.set_title(textwrap.fill(text, max(18, int(inches * 72 / (0.55 * fontsize)))), fontsize=fontsize)
 
 
+def headline(axes: Axes, text: str) -> None:
+    """Write one title over all panels of a figure."""
+    figure = root(axes)
+    figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() * 14)), x=0.01, ha="left")
+
+
 def label_width(names: Sequence[str], fontsize: float) -> float:
     """Return about how many inches the longest of these names takes."""
     return max(map(len, names), default=0) * 0.55 * fontsize / 72
@@ -134,13 +142,21 @@ def legend_columns(labels: list[str], width: float) -> int:
 
 def legend_below(axes: Axes, note: str = "") -> None:
     """Put the legend under the axes, where it hides no data, and `note` under it."""
-    labels = axes.get_legend_handles_labels()[1]
+    handles, labels = axes.get_legend_handles_labels()
     lines = 0
     if labels:
         below = offset_copy(axes.transAxes, root(axes), y=-30, units="points")
-        columns = legend_columns(labels, root(axes).get_figwidth() - 0.5)
-        axes.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=columns, borderaxespad=0)
-        lines = -(-len(labels) // columns)
+        inches = root(axes).get_figwidth() - 0.5
+        labels = [textwrap.fill(label, int((inches - 0.8) / 0.055)) for label in labels]
+        columns = legend_columns(labels, inches)
+        place: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (0, 0),
+            "bbox_transform": below,
+            "borderaxespad": 0,
+        }
+        axes.legend(handles, labels, ncols=columns, **place)
+        lines = -(-sum(label.count("\n") + 1 for label in labels) // columns)
     write_note(axes, note, 33 + 12 * lines)
 
 
@@ -166,18 +182,23 @@ def root(axes: Axes) -> Figure:
 
 
 @styled
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `figure` as `stem`.pdf, .svg and .png without times in them, and return the three paths."""
-    metadata: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
-    paths: list[Path] = []
-    figure.draw_without_rendering()
-    layout = figure.get_layout_engine()
-    figure.set_layout_engine("none")  # laid out once, not again for every format
-    for kind in FORMATS:
-        path = stem.with_name(f"{stem.name}.{kind}")
-        figure.savefig(path, format=kind, dpi=RESOLUTION, metadata=metadata[kind])
-        paths.append(path)
+def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write `figure` as `stem`.pdf, .svg and .png (or some of these) without times in them, and return the paths."""
+    before, layout, dpi = figure.canvas, figure.get_layout_engine(), figure.dpi
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
+    for kind, path in zip(formats, paths, strict=True):
+        # straight to the canvas: `Figure.savefig` draws everything twice
+        if kind == "pdf":
+            FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
+        elif kind == "svg":
+            FigureCanvasSVG(figure).print_svg(path, metadata={"Date": None})
+        else:
+            figure.set_dpi(RESOLUTION)
+            FigureCanvasAgg(figure).print_png(path)
+        figure.set_layout_engine("none")  # laid out once, not again for every format
+    figure.set_dpi(dpi)
     figure.set_layout_engine(layout)
+    figure.set_canvas(before)
     return paths
 
 

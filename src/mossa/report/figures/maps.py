@@ -15,6 +15,7 @@ from mossa.report.figures.canvas import (
     blank,
     blank_because,
     entitle,
+    headline,
     label_width,
     layer_ticks,
     need,
@@ -64,6 +65,7 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
     if image is None:
         return [blank_because(axes[0], "No similarity was measured.")]
     axes[0].figure.colorbar(image, ax=list(axes), label="similarity to the specialist", aspect=40, pad=0.01)
+    headline(axes[0], titles.heatmap(table))
     return list(axes)
 
 

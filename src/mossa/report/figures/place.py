@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mossa.report import titles
 from mossa.report.colours import BLUE, GREY
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, need, once, short, styled
+from mossa.report.figures.canvas import across, blank, blank_because, headline, layer_ticks, need, once, short, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLUMNS = 3
 
 
 @styled
@@ -24,11 +23,15 @@ def place(table: pd.DataFrame) -> list[Axes]:
     need(table, "layer", "reading", "value", "low", "high", "reason")
     once(table, "layer", "reading")
     readings = list(dict.fromkeys(table["reading"]))
-    panels = blank(1.5 * -(-max(1, len(readings)) // COLUMNS), -(-max(1, len(readings)) // COLUMNS), COLUMNS)
+    columns = across(len(readings), least=1.6)
+    down = -(-max(1, len(readings)) // columns)
+    panels = blank(0.4 + 1.5 * down, down, columns)
     for axes, reading in zip(panels, readings, strict=False):
         _panel(axes, table[table["reading"].eq(reading)].sort_values("layer"), reading)
     for axes in panels[len(readings) :]:
         axes.set_axis_off()
+    known = table.dropna(subset=["value"])
+    headline(panels[0], titles.place(known) if len(known) else "Where it acts is not known")
     return panels
 
 

@@ -1,4 +1,4 @@
-"""One point per prompt, control or task: projection (figure 4), dose, whether the controls learned, performance."""
+"""One point per prompt or task: the map of the prompts (figure 4), and exact match per task."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from mossa.analysis.controls import failed
+from mossa.analysis.wording import number
 from mossa.report.colours import BASE, GREY, Colours, Marks, cluster_marks, in_order
 from mossa.report.figures.boxes import styles_of
 from mossa.report.figures.canvas import (
@@ -23,13 +22,10 @@ from mossa.report.figures.canvas import (
     root,
     short,
     styled,
-    write_note,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-INK = "#1B1F24"
 
 
 @styled
@@ -62,62 +58,6 @@ def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, marks
 
 
 @styled
-def dose(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw how similar the base is to each control against the steps the control was trained (log scale).
-
-    `table` has one row per control with `steps`, `base_similarity` and `learned`: one estimator of the
-    findings' table `dose`. Controls that did not learn are hollow. A falling cloud is the dose confound.
-    """
-    need(table, "steps", "base_similarity", "learned")
-    axes = axes or blank(3.2)[0]
-    rows = table.dropna(subset=["steps", "base_similarity"])
-    if rows.empty:
-        return blank_because(axes, "No control has both a dose and a defined similarity.")
-    _points(axes, rows, "steps", "base_similarity")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("training steps of the specialist")
-    axes.set_ylabel("similarity, mean over layers")
-    missing = len(table) - len(rows)
-    entitle(axes, f"Similarity of the base to {len(rows)} specialists and their steps (hollow: did not learn)")
-    write_note(axes, f"{missing} controls without a dose or a defined similarity are not drawn." if missing else "", 30)
-    return axes
-
-
-@styled
-def controls(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw every control's test loss against the base's on the same task; below the dotted line it learned something.
-
-    `table` has one row per control with `loss`, `base_loss` and `learned`, as the findings' table `controls`.
-    Losses are nats per target token. Controls that did not learn are hollow.
-    """
-    need(table, "loss", "base_loss", "learned")
-    axes = axes or blank(3.2)[0]
-    rows = table.dropna(subset=["loss", "base_loss"])
-    if rows.empty:
-        return blank_because(axes, "No control was evaluated on its own task beside the base.")
-    most = float(rows[["loss", "base_loss"]].to_numpy(float).max())
-    axes.plot([0, most], [0, most], ":", color=GREY, linewidth=0.8)
-    failed = _points(axes, rows, "base_loss", "loss")
-    axes.set_xlabel("test loss of the base, nats per target token")
-    axes.set_ylabel("test loss of the specialist")
-    entitle(axes, f"{len(rows) - failed} of {len(rows)} specialists learned their task (hollow: did not)")
-    missing = len(table) - len(rows)
-    write_note(axes, f"{missing} controls without both losses are not drawn." if missing else "", 30)
-    return axes
-
-
-def _points(axes: Axes, rows: pd.DataFrame, x: str, y: str) -> int:
-    """Draw one mark per control, hollow where it did not learn, and return how many did not."""
-    hollow = failed(rows)
-    for part, face in ((rows[~hollow], INK), (rows[hollow], "none")):
-        axes.plot(part[x], part[y], "o", color=INK, markersize=4, markerfacecolor=face, alpha=0.8)
-    return int(hollow.sum())
-
-
-@styled
 def performance(
     table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None
 ) -> list[Axes]:
@@ -144,7 +84,7 @@ def performance(
         panel.set_xlim(-0.04, 1.04)
         panel.set_xlabel("exact match")
         kind = "held-out" if held_out else "tuned"
-        means = f"{rows['base_accuracy'].mean():.2f} → {rows['tuned_accuracy'].mean():.2f}"
+        means = f"{number(rows['base_accuracy'].mean())} → {number(rows['tuned_accuracy'].mean())}"
         entitle(panel, f"{short(str(model))}, {count(len(rows), f'{kind} task')}: {means}, "
                        f"{int((rows['gain'] < 0).sum())} worse", fontsize=7, beside=0.5)  # fmt: skip
     for panel in axes[len(parts) :]:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mossa.analysis import Findings
+from mossa.analysis import Findings, dendrogram
 from mossa.analysis.controls import failed
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, MARKERS, cluster_marks, in_order, model_styles
-from mossa.report.figures.relations import leaf_order
 from mossa.report.gallery import correlations
 from mossa.report.page.chart import Chart, Panel, Trace, View, grid, layer_axis, line, plain, safe
 from mossa.report.select import reading
@@ -160,7 +159,7 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
         if base is not None and model not in (findings.baseline, CEILING):
             views.append(_heat_view(f"{model} minus {findings.baseline}", values - base, -0.5, 0.5))
     how = "One row per task, in the order of its cluster. The scale is the same in every view. Grey: undefined."
-    return Chart("heatmap", "Similarity of every task at every layer", how, views)
+    return Chart("heatmap", titles.heatmap(rows), how, views)
 
 
 def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> View:
@@ -176,6 +175,13 @@ def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> View
     layout = {"height": 120 + 18 * max(5, len(cells)), "xaxis": axis, "plot_bgcolor": "--undefined",
               "yaxis": {"autorange": "reversed", "dtick": 1, "tickfont": {"size": 11}}}  # fmt: skip
     return View(label, [Panel("", [heat], layout)], note)
+
+
+def leaf_order(table: pd.DataFrame) -> list[str]:
+    """Return the tasks so that those which merge early stand together; tasks that cannot be merged come last."""
+    merges = dendrogram(table)
+    leaves = [*merges["left"].iloc[-1], *merges["right"].iloc[-1]] if len(merges) else []
+    return [*leaves, *(task for task in dict.fromkeys(table["task"]) if task not in set(leaves))]
 
 
 def relations_charts(findings: Findings) -> list[Chart]:

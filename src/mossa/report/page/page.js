@@ -170,7 +170,7 @@ function filterRows() {
     if (row.hidden) openRow(row, false);
     found += row.hidden ? 0 : 1;
   }
-  document.getElementById("task-note").textContent = `${found} of ${rows.length} tasks. Open one for its curves, losses and prompts.`;
+  document.getElementById("task-note").textContent = `${found} of ${rows.length} tasks. Open one for its curves, losses, prompts and the models' answers.`;
 }
 for (const row of rows) {
   row.querySelector("button").addEventListener("click", (event) => {

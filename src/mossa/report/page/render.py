@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 
 from mossa.analysis import Findings
 from mossa.analysis.headline import headline
-from mossa.report.against import Against, against_chart
+from mossa.report.against import Against, against_chart, differing, exact_match
 from mossa.report.colours import DARK
 from mossa.report.gallery import Picture
 from mossa.report.page.chart import Chart
@@ -78,7 +78,7 @@ def charts(source: Source) -> dict[str, list[Chart]]:
 
 def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str:
     """Return the page of a study."""
-    findings, parts = source.findings, charts(source)
+    findings, parts, other = source.findings, charts(source), source.against
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
     return fill(
@@ -92,7 +92,9 @@ def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str
         parts=parts,
         table=table,
         pictures=pictures,
-        against=source.against,
+        against=other,
+        differing=differing(*map(without_paths, (source.study, other.study))) if other else [],
+        both=exact_match(findings, other) if other else [],
         words=WORDS,
         bibtex=BIBTEX,
         made=as_yaml(without_paths(source.provenance)),
@@ -108,7 +110,7 @@ def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["breakable"] = lambda text: Markup(str(escape(text)).replace("_", "_<wbr>"))
+    environment.filters["breakable"] = lambda text: Markup("_<wbr>").join(map(escape, str(text).split("_")))
     return environment.get_template(template).render(
         **values,
         data={"dark": DARK, "charts": {chart.name: chart.as_json() for chart in drawn}},

@@ -1,4 +1,4 @@
-"""The table of all tasks: one row each, with what opens under it: curves, losses, its make-up, some prompts."""
+"""The table of all tasks: one row each, with what opens under it: curves, losses, prompts and answers."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ class Cell(NamedTuple):
     sort: float | None
 
 
+class Shown(NamedTuple):
+    """A test prompt, its target, and what models answered: (model, answer, right, whole)."""
+
+    prompt: str
+    target: str
+    answers: list[tuple[str, str, bool, bool]]
+
+
 class Row(NamedTuple):
     """One task; `anchor` is its permalink, `marks` what is special about it."""
 
@@ -49,7 +57,7 @@ class Row(NamedTuple):
     cells: list[Cell]
     losses: list[tuple[str, str, str]]
     about: list[tuple[str, str]]
-    prompts: list[tuple[str, str]]
+    examples: list[Shown]
     chart: Chart
 
 
@@ -75,7 +83,7 @@ def task_table(
     groups: dict[str, int] = {}
     for group, _ in columns:
         groups[group] = groups.get(group, 0) + 1
-    losses, about = _by_task(tables.get("evaluation")), _by_task(tables.get("tasks"))
+    losses, about, said = (_by_task(tables.get(name)) for name in ("evaluation", "tasks", "replies"))
     styles = model_styles(findings.curves["experimental"])
     held = rows[rows["held_out"].astype(bool)].groupby("task")["experimental"].unique()
     found: list[Row] = []
@@ -91,7 +99,10 @@ def task_table(
                 [_cell(values.get(task), group) for (group, _), values in columns.items()],
                 _losses(losses.get(str(task), [])),
                 _about(about.get(str(task), [])),
-                [_prompt(each) for each in prompts.get(str(task), [])],
+                [
+                    _shown(each, [row for row in said.get(str(task), []) if row["prompt"] == place])
+                    for place, each in enumerate(prompts.get(str(task), []), 1)
+                ],
                 _curves(len(found), part, styles),
             )
         )  # fmt: skip
@@ -171,10 +182,19 @@ def _about(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(words, _number(row.get(name), 1)) for row in rows for name, words in PROPERTIES.items()]
 
 
-def _prompt(given: str | Sequence[str]) -> tuple[str, str]:
-    """Return (prompt, target), both shortened; runs of earlier versions have no target."""
+def _shown(given: str | Sequence[str], answers: list[dict[str, Any]]) -> Shown:
+    """Return an example with the answers of base, tuned models and first specialist; old runs have no target."""
     prompt, target = (given, "") if isinstance(given, str) else (given[0], given[1])
-    return shorten(prompt), shorten(target)
+    told = {  # the first specialist of several comes last here, and stays
+        "specialist" if row["role"] == "control" else str(row["model"]): row
+        for row in reversed(answers)
+        if row["role"] != "sham"
+    }
+    said = [
+        (model, shorten(str(row["reply"])), bool(row["right"]), bool(row["ended"]))
+        for model, row in reversed(told.items())
+    ]
+    return Shown(shorten(prompt), shorten(target), said)
 
 
 def shorten(text: str) -> str:
