@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mossa.errors import FEW
 from mossa.store.record import Record
 from mossa.study.loading import Problem
 
@@ -63,6 +64,8 @@ class Status:
             lines.append(f"{step:10}" + "".join(f"{count:>9}" for count in counts))
         odd = self.units[~self.units["state"].isin(["done", "missing"])]
         for (_, state, why), units in odd.groupby(["step", "state", "why"], sort=False, dropna=False):
-            rest = f" (and {len(units) - 1} more of the step)" if len(units) > 1 else ""
-            lines.append(f"{units['title'].iloc[0]}: {state}: {why}{rest}")
+            shown = (
+                list(units["title"]) if len(units) <= FEW else [f"{units['title'].iloc[0]} and {len(units) - 1} more"]
+            )
+            lines += [f"{title}: {state}: {why}" for title in shown]
         return "\n".join([*lines, f"{self.todo} units to do." if self.todo else "Everything is done."])
