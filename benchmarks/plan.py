@@ -28,7 +28,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from mossa.cost.calibrate import chosen_units
-from mossa.cost.estimate import Estimate, estimate
+from mossa.cost.estimate import CostEstimate, estimate
 from mossa.run.run import Prepared, prepare
 from mossa.store.folder import Status
 from mossa.study import load_study
@@ -92,7 +92,7 @@ def run(place: Path, case: str) -> tuple[Prepared, dict[str, pd.DataFrame]]:
     return prepare(load_study(place / "measured.yaml"), place / "runs"), tables
 
 
-def calibrated(finished: Prepared) -> Estimate:
+def calibrated(finished: Prepared) -> CostEstimate:
     """Return the estimate that is made when nothing is done but what a calibration does."""
     missing = Status("missing")
     fresh = replace(finished, status=dict.fromkeys(finished.units, missing))

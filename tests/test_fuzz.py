@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mossa.errors import DataError, MossaError, StudyError
 from mossa.names import SAFE_NAME
 from mossa.store.folder import RunFolder
-from mossa.study import Study, read_study
+from mossa.study import StudySettings, read_study
 from mossa.tasks.folder import read_examples
 from mossa.units.unit import Unit
 from tests.strange import as_json, nasty, tries
@@ -65,7 +65,7 @@ def check_study(path: Path, *overrides: str) -> None:
     study = found.study
     assert all(SAFE_NAME.fullmatch(name) and ".." not in name for name in (study.name, *study.experimental))
     assert not study.base.trust_remote_code or "trust_remote_code" in path.read_text(errors="replace")
-    assert Study.model_validate(yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))) == study
+    assert StudySettings.model_validate(yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))) == study
 
 
 @tries(1000)

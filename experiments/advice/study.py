@@ -17,7 +17,7 @@ from mossa.analysis import analyse
 from mossa.models.adapters import lora_config
 from mossa.models.base import without_storage
 from mossa.store.folder import RunFolder
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class StudyAdvice:
         return as_markdown(self.advice, self.python(), self.saving.lines() if self.saving else ())
 
 
-def advise_study(study: Study, tables: Mapping[str, pd.DataFrame], model: str | None = None) -> StudyAdvice:
+def advise_study(study: StudySettings, tables: Mapping[str, pd.DataFrame], model: str | None = None) -> StudyAdvice:
     """Return the advice that the results of a study give, with the recipe's own LoRA on the advised layers.
 
     Reads the base's configuration and no weights. Raises `MossaError` if the results hold no map, or the base cannot

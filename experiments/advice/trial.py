@@ -18,7 +18,7 @@ from mossa.models.shape import shape_of
 from mossa.run.run import Finished, Prepared, prepare
 from mossa.store.folder import RunFolder
 from mossa.study.recipe import Budget, Lora
-from mossa.study.schema import BASE, Control, Experimental, Study
+from mossa.study.schema import BASE, Control, Experimental, StudySettings
 from mossa.units.plan import control_name
 
 SEEDS = (0, 1, 2)
@@ -62,7 +62,7 @@ class Outcome:
     against: pd.DataFrame
 
 
-def prepare_trial(study: Study, advice: Advice, tables: Mapping[str, pd.DataFrame], runs: Path) -> Trial:
+def prepare_trial(study: StudySettings, advice: Advice, tables: Mapping[str, pd.DataFrame], runs: Path) -> Trial:
     """Return the studies that test the advice, ready to run, each in a folder of its own beside the study's.
 
     Raises `StudyError` if there is no advice to test, fewer than three tasks were held out of the map, or it is not
@@ -136,7 +136,7 @@ def draw_layers(depth: int, count: int, advised: tuple[int, ...], seeds: tuple[i
     return drawn
 
 
-def _arms(study: Study, advice: Advice) -> tuple[dict[str, Arm], tuple[str, ...]]:
+def _arms(study: StudySettings, advice: Advice) -> tuple[dict[str, Arm], tuple[str, ...]]:
     """Return the arms by name, and which rivals are the advised layers under another name."""
     advised, depth, count = advice.layers, advice.depth, len(advice.layers)
     # The advised layers get the recipe's rank, which is what is advised; the others as much as that takes.
@@ -151,7 +151,7 @@ def _arms(study: Study, advice: Advice) -> tuple[dict[str, Arm], tuple[str, ...]
     return {arm.name: arm for arm in found}, same
 
 
-def _arm(study: Study, rival: str, layers: tuple[int, ...], budget: int, seeds: tuple[int, ...]) -> Arm:
+def _arm(study: StudySettings, rival: str, layers: tuple[int, ...], budget: int, seeds: tuple[int, ...]) -> Arm:
     """Return the arm on `layers` with the rank whose trained weights come nearest to `budget`."""
     lora, each = study.recipe.lora, _weights_per_rank(study, layers)
     rank = max(1, round(budget / each))
@@ -171,13 +171,13 @@ def _described(trial: Trial) -> pd.DataFrame:
     return table.groupby("arm", as_index=False).agg(lambda values: "; ".join(dict.fromkeys(values)))
 
 
-def _weights_per_rank(study: Study, layers: tuple[int, ...]) -> int:
+def _weights_per_rank(study: StudySettings, layers: tuple[int, ...]) -> int:
     """Return the trained weights of an adapter of rank 1 on `layers`; they grow in proportion to the rank."""
     lora = study.recipe.lora.model_copy(update={"layers": list(layers), "rank": 1})
     return shape_of(study.base, lora).adapter_weights
 
 
-def _steps(study: Study, advice: Advice, tables: Mapping[str, pd.DataFrame]) -> int:
+def _steps(study: StudySettings, advice: Advice, tables: Mapping[str, pd.DataFrame]) -> int:
     """Return how many steps every arm takes: the budget of a control, else the median of those of the map's tasks."""
     budget = study.control.budget or study.recipe.budget
     if budget.steps is not None:
@@ -192,7 +192,7 @@ def _steps(study: Study, advice: Advice, tables: Mapping[str, pd.DataFrame]) -> 
     return int(taken.median())
 
 
-def _on_trial(study: Study, advice: Advice, arm: Arm, steps: int) -> Study:
+def _on_trial(study: StudySettings, advice: Advice, arm: Arm, steps: int) -> StudySettings:
     """Return the study that trains one arm on the held-out tasks and nothing else."""
     recipe = study.recipe.model_copy(update={"lora": arm.lora, "budget": Budget(steps=steps)})
     return study.model_copy(

@@ -13,7 +13,7 @@ import torch
 import mossa
 from mossa.errors import DataError, MossaError, StudyError
 from mossa.models.rendering import Rendering
-from mossa.study import Study as Settings
+from mossa.study import StudySettings as Settings
 from mossa.tasks.task import Example, Task
 from mossa.units.plan import plan
 from tests.small import examples, make_model, make_tokenizer

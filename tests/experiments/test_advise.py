@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from experiments.advice.advice import LayerAdvice
 from experiments.advice.trial import draw_layers
 from mossa import Study
-from mossa.study.schema import Study as Settings
+from mossa.study.schema import StudySettings as Settings
 from mossa.tasks.collections import load_tasks
 from mossa.units.plan import plan
 from tests import small

@@ -22,7 +22,7 @@ from mossa.representations import represent_tokens
 from mossa.run.devices import find_device
 from mossa.run.run import RunOptions, prepare, run_study
 from mossa.study.recipe import Budget, Lora, Recipe
-from mossa.study.schema import Base, Study
+from mossa.study.schema import Base, StudySettings
 from mossa.training.evaluate import evaluate
 from mossa.training.train import train_adapter
 from tests.training.test_gradient import some_examples
@@ -106,7 +106,7 @@ def test_what_is_no_place_is_a_sentence(device: str) -> None:
 def test_a_study_may_be_begun_in_one_place_and_go_on_in_another(
     base_folder: Callable[[str], Path], task_folder: Path, tmp_path: Path
 ) -> None:
-    study = Study.model_validate(
+    study = StudySettings.model_validate(
         {
             "name": "small",
             "base": {"model": str(base_folder("llama"))},

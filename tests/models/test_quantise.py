@@ -21,7 +21,7 @@ from mossa.models.quantise import check_quantiser
 from mossa.models.shape import shape_of
 from mossa.representations import represent_tokens
 from mossa.study.recipe import Budget, Lora, Recipe
-from mossa.study.schema import Base, Study
+from mossa.study.schema import Base, StudySettings
 from mossa.tasks.collections import load_tasks
 from mossa.training.train import train_adapter
 from mossa.units.plan import plan
@@ -73,7 +73,7 @@ def test_what_is_quantised_already_is_a_sentence(base_folder: Callable[[str], Pa
 def test_how_the_base_is_held_is_part_of_what_a_unit_is(study: dict) -> None:
     made = {}
     for bits in (None, "8-bit", "4-bit"):
-        one = Study.model_validate(study | {"base": {**study["base"], "quantise": bits}})
+        one = StudySettings.model_validate(study | {"base": {**study["base"], "quantise": bits}})
         units = plan(one, load_tasks(one.tasks))
         made[bits] = fingerprints(units)
         for step in ("train", "represent", "evaluate"):

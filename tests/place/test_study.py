@@ -13,7 +13,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 import mossa
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Example, Task
@@ -97,7 +97,7 @@ def test_place_is_read_where_it_costs_less_than_a_fifth(settings: dict) -> None:
         (settings | steps | {"place": False}, 20_000, []),
         (settings | steps, 48, ["sft", "unseen"]),
     ):
-        assert located(Study.model_validate(given), tasks(count)) == expected
+        assert located(StudySettings.model_validate(given), tasks(count)) == expected
 
 
 @pytest.mark.parametrize(

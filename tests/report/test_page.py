@@ -20,7 +20,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from mossa.analysis import Findings, analyse
 from mossa.report.gallery import gallery
 from mossa.report.page.masthead import WORDS
-from mossa.report.page.render import Source, render
+from mossa.report.page.render import PageSource, render
 from tests.report.browser import complaints, requests, show, start
 from tests.report.incomplete import INCOMPLETE, SCRIPT, Tables, studied
 from tests.report.synthetic import rename, world
@@ -35,7 +35,7 @@ def write_page(tables: Tables, findings: Findings, path: Path) -> Path:
     pictures, missing = gallery(findings, estimator, taught)
     prompts = {"task01": [("<b>bold?</b> \u2028 </script> first prompt", "a <i>target</i>")]}
     study = {"name": "<i>a study</i>", "base": {"model": "/home/somebody/models/llama"}}
-    source = Source(findings, estimator, tables, study, {"seed": 0}, prompts, taught)
+    source = PageSource(findings, estimator, tables, study, {"seed": 0}, prompts, taught)
     path.write_text(render(source, pictures, missing), encoding="utf-8")
     return path
 

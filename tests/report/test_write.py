@@ -19,7 +19,7 @@ from mossa.report.against import Against, against_chart, compared, differing, ex
 from mossa.report.gallery import gallery, write_gallery
 from mossa.report.markdown import markdown, safe
 from mossa.report.page.folded import MOST_POINTS, projection_chart
-from mossa.report.page.render import Source, render
+from mossa.report.page.render import PageSource, render
 from mossa.report.page.rows import LONGEST_PROMPT, shorten
 from mossa.report.questions import QUESTIONS
 from tests.report.incomplete import SCRIPT
@@ -84,7 +84,7 @@ def test_the_page_of_a_large_study_stays_under_ten_megabytes() -> None:
     name = "cka-linear-debiased"
     pictures, missing = gallery(findings, name)
     prompts = {task: [("word " * 1000, "target")] * 3 for task in tables["tasks"]["task"]}
-    source = Source(findings, name, tables, STUDY, {}, prompts)
+    source = PageSource(findings, name, tables, STUDY, {}, prompts)
     page = render(source, pictures, missing)
     assert len(page.encode()) < 10_000_000
     own_part = page.split('id="data">')[0] + page.split('id="data">')[1].split("</script>")[0]
@@ -97,7 +97,7 @@ def test_the_same_study_gives_the_same_page_and_long_names_may_break() -> None:
         for name, table in world(tasks=3, layers=2, held_out=0).items()
     }
     findings = analyse(tables)
-    source = Source(findings, str(findings.estimator), tables, STUDY, {}, {})
+    source = PageSource(findings, str(findings.estimator), tables, STUDY, {}, {})
     page = render(source, [], [])
     assert page == render(source, [], [])
     assert "&lt;a&gt;_<wbr>b" in page and "&lt;wbr" not in page

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.advice.saving import backward, saving
-from mossa.cost.estimate import Estimate, estimate, fitting_gpus
+from mossa.cost.estimate import CostEstimate, estimate, fitting_gpus
 from mossa.cost.gpus import named_gpu
 from mossa.cost.memory import LIBRARIES, Need, need
 from mossa.cost.schedule import longest_chain, makespan
@@ -35,13 +35,13 @@ from mossa.run.run import prepare
 from mossa.steps.context import StepContext
 from mossa.steps.job import Job
 from mossa.study.recipe import Lora
-from mossa.study.schema import Base, Study
+from mossa.study.schema import Base, StudySettings
 from mossa.training.loss import TOKEN_BUDGET, count_targets
 from mossa.units.unit import Unit
 
 
 def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_folder: Path, tmp_path: Path) -> None:
-    study = Study.model_validate(
+    study = StudySettings.model_validate(
         {
             "name": "counted",
             "base": {"model": str(base_folder("llama"))},
@@ -127,7 +127,7 @@ def test_an_unknown_gpu_lists_the_choices() -> None:
 def test_an_example_becomes_tokens_once_whoever_asks(
     base_folder: Any, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = Study.model_validate(
+    study = StudySettings.model_validate(
         {
             "name": "once",
             "base": {"model": str(base_folder("llama"))},
@@ -157,7 +157,9 @@ def test_the_logits_that_count_are_those_of_one_batch(base_folder: Callable[[str
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_only_one_sequence_too_many_is_refused() -> None:
-    found = Estimate({}, {}, {}, [], *[None] * 2, Need(200e9, "evaluate", 50e9, 1e9, "train"), named_gpu("h100"), [])
+    found = CostEstimate(
+        {}, {}, {}, [], *[None] * 2, Need(200e9, "evaluate", 50e9, 1e9, "train"), named_gpu("h100"), []
+    )
     said = " ".join(_room(found, 1))
     assert "200.0 GB at most (evaluate), of 80 GB: batches are halved until they fit (one sequence alone needs" in said
     large = replace(found, need=replace(found.need, device_least=90e9))
@@ -171,7 +173,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_only_one_sequence_too_many_is_r
 def test_mapped_representations_are_not_memory_that_a_step_needs(
     base_folder: Callable[[str], Path], task_folder: Path, tmp_path: Path
 ) -> None:
-    study = Study.model_validate(
+    study = StudySettings.model_validate(
         {
             "name": "mapped",
             "base": {"model": str(base_folder("llama"))},

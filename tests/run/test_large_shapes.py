@@ -12,7 +12,7 @@ from mossa.cost.memory import need
 from mossa.cost.work import Work, training_work
 from mossa.models.shape import Shape, shape_of
 from mossa.study.recipe import Lora, Recipe
-from mossa.study.schema import Base, Study
+from mossa.study.schema import Base, StudySettings
 from mossa.units.unit import Unit
 from tests.llama2 import CONFIG
 from tests.training.test_filling import heavy_tailed
@@ -75,7 +75,7 @@ def test_what_a_training_needs_is_within_a_tenth(
     block = kept(4096, 11_008 if name == "7B" else 14_336, 4096)
     each = 2 * block + 32 * 2 * 4096 if again else 33 * block  # the inputs of 32 blocks, or what all of them keep
     expected = 1e9 * gigabytes + work.batch * each + 12.0 * work.batch_targets * found.vocabulary
-    study = Study.model_validate(
+    study = StudySettings.model_validate(
         {"name": "large", "base": {"model": "x", "dtype": "bfloat16"}, "tasks": {"source": "y"}}
     )
     units = {"train/sft": Unit("train", "sft", {})}
@@ -85,7 +85,7 @@ def test_what_a_training_needs_is_within_a_tenth(
 
 
 def test_activations_that_are_computed_again_are_a_tenth(shapes: dict[str, Shape]) -> None:
-    study = Study.model_validate(
+    study = StudySettings.model_validate(
         {"name": "large", "base": {"model": "x", "dtype": "bfloat16"}, "tasks": {"source": "y"}}
     )
     units = {"train/sft": Unit("train", "sft", {})}

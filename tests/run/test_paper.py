@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mossa.study import Study, load_study
+from mossa.study import StudySettings, load_study
 from mossa.tasks.flan2021.catalogue import catalogue, entries
 from tests.run.command import arguments
 from tests.tasks.replica import TOKEN, hub
@@ -30,7 +30,7 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
+def study() -> StudySettings:
     return load_study(Path(NAME))
 
 
@@ -47,7 +47,7 @@ def mossa_online(folder: Path, address: str, *words: str, token: str = "", **mor
     return done.returncode, output
 
 
-def test_it_chooses_what_the_paper_chose(study: Study) -> None:
+def test_it_chooses_what_the_paper_chose(study: StudySettings) -> None:
     assert study.base.model == "meta-llama/Llama-2-7b-hf"
     assert study.prompt.template == "llama2" and study.prompt.system is None and study.prompt.cutoff == 1024
     recipe = study.recipe
@@ -68,7 +68,7 @@ def test_it_chooses_what_the_paper_chose(study: Study) -> None:
     assert "cka-linear" in study.similarity.estimators and study.representations.last_layer == "normed"
 
 
-def test_it_holds_out_seven_template_groups_and_their_whole_clusters(study: Study) -> None:
+def test_it_holds_out_seven_template_groups_and_their_whole_clusters(study: StudySettings) -> None:
     held_out = study.experimental["unseen"].hold_out
     groups = {e.templates for e in entries().values() if e.cluster in held_out and e.in_repository}
     assert len(groups) == 7 and set(held_out) <= set(catalogue()["clusters"])

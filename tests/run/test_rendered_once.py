@@ -15,7 +15,7 @@ from mossa.run.rehearsal import rehearse
 from mossa.run.run import Prepared, RunOptions, prepare, run_study
 from mossa.store.record import read_record
 from mossa.study.loading import ReadStudy
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from tests.small import make_model, make_tokenizer
 
 DATED = (
@@ -46,8 +46,8 @@ def dated_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def study(base: Path, tasks: Path, name: str, **prompt: Any) -> Study:
-    return Study.model_validate(
+def study(base: Path, tasks: Path, name: str, **prompt: Any) -> StudySettings:
+    return StudySettings.model_validate(
         {
             "name": name,
             "base": {"model": str(base)},

@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mossa.run.run import RunOptions, prepare, run_study
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.tasks.mixture import shuffle_answers
 from mossa.tasks.task import Example
 from mossa.units.plan import role
 
 
-def study_of(settings: dict, **control: object) -> Study:
+def study_of(settings: dict, **control: object) -> StudySettings:
     """Return the small study with two tasks, no tuned model and these settings of the controls."""
     small = {**settings, "experimental": {"pretrained": "base"}, "control": {"seeds": [0], **control}}
     small["tasks"] = {**settings["tasks"], "only": ["first", "second"]}
     small["similarity"] = {"other_controls": 0}
-    return Study.model_validate(small)
+    return StudySettings.model_validate(small)
 
 
 def test_a_sham_control_trains_as_long_as_the_control_and_is_compared(settings: dict, tmp_path: Path) -> None:

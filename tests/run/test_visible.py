@@ -18,7 +18,7 @@ from mossa.run.events import Advanced, Outcome, Started
 from mossa.run.progress import Display, run_shown
 from mossa.run.queue import Queue
 from mossa.run.run import RunOptions, prepare
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.units.unit import Unit
 
 UNITS = {
@@ -78,7 +78,7 @@ def test_a_run_in_a_log_tells_of_trainings_and_evaluations(
 ) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.02)
     monkeypatch.setattr(progress, "SILENCE", float("inf"))
-    study = Study.model_validate(
+    study = StudySettings.model_validate(
         {
             "name": "log",
             "base": {"model": str(base_folder("llama"))},

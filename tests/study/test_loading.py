@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mossa.errors import StudyError
-from mossa.study import Study, load_study, read_study
+from mossa.study import StudySettings, load_study, read_study
 from mossa.study.starter import Fit, write_starter
 
 GOOD = "name: good\nbase: {model: some/base}\ntasks: {source: somewhere}\n"
@@ -198,7 +198,7 @@ def test_what_is_resolved_reads_back_as_the_same_study(tmp_path: Path) -> None:
         tmp_path, GOOD + "recipe: small\nexperimental: {pretrained: base, sft: {mixture: [a], seed: 3}}\n"
     ).study
     assert study is not None
-    assert Study.model_validate(yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))) == study
+    assert StudySettings.model_validate(yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))) == study
 
 
 @pytest.mark.parametrize("template", ["no place", "'{prompt} {prompt}'", "llama3"])

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 
 KNOWN_LOSS = 0.1
 
@@ -48,7 +48,7 @@ class Bar(NamedTuple):
 DEFAULT = Bar()
 
 
-def bar_of(study: Study) -> Bar:
+def bar_of(study: StudySettings) -> Bar:
     """Return the bar that a study sets: its own, else the criterion of the controls' budget, else 5 % less loss."""
     learned, criterion = study.bar
     return Bar(learned.metric, learned.value, criterion)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mossa.cost.calibrate import calibrate as do_one
-from mossa.cost.estimate import Estimate, estimate
+from mossa.cost.estimate import CostEstimate, estimate
 from mossa.cost.schedule import makespan
 from mossa.cost.text import lines
 from mossa.errors import StudyError
@@ -20,7 +20,7 @@ from mossa.run.run import Prepared
 class Cost:
     """What a study will cost with so many workers; `estimate` has every number, printing it tells them in words."""
 
-    estimate: Estimate
+    estimate: CostEstimate
     workers: int
 
     @property

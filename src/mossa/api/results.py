@@ -15,7 +15,7 @@ from mossa.api.text import Text
 from mossa.errors import DataError, choices
 from mossa.store.record import Record, read_record
 from mossa.store.tables import gather
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 
 if TYPE_CHECKING:
     from mossa.analysis import Findings
@@ -46,7 +46,7 @@ class Results(Tables):
         return cls(read_record(Path(folder)))
 
     @property
-    def settings(self) -> Study:
+    def settings(self) -> StudySettings:
         """Return the settings of the study as they were run."""
         return self.record.study
 

@@ -11,7 +11,7 @@ import pandas as pd
 from mossa.api.results import Results
 from mossa.api.status import Status, Validation
 from mossa.study.loading import ReadStudy, read_settings, read_study
-from mossa.study.schema import Study as Settings
+from mossa.study.schema import StudySettings as Settings
 
 if TYPE_CHECKING:
     from mossa.api.cost import Cost

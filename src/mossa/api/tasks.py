@@ -10,7 +10,7 @@ from mossa.api.text import Text
 from mossa.errors import StudyError
 
 if TYPE_CHECKING:
-    from mossa.study.schema import Study
+    from mossa.study.schema import StudySettings
     from mossa.study.starter import Fit
     from mossa.tasks.task import Example
 
@@ -72,7 +72,7 @@ def _fit(base: str, tasks: str, gpu: str) -> Fit:
     return fit(Base(model=resolve(base, Path())), load_tasks(source_settings(tasks)), name, known)
 
 
-def _as_seen(study: Study | None, base: str | Path | None) -> Callable[[Example], list[str]]:
+def _as_seen(study: StudySettings | None, base: str | Path | None) -> Callable[[Example], list[str]]:
     """Return what tells how an example looks to a model: its tokens, part by part."""
     from mossa.models.loader import ModelLoader
     from mossa.models.seen import as_seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mossa.cost.estimate import Estimate
+from mossa.cost.estimate import CostEstimate
 from mossa.errors import StudyError
 from mossa.run.engines.registry import choose_devices
 from mossa.run.engines.runners import at_work
@@ -14,7 +14,7 @@ from mossa.run.run import Prepared
 from mossa.store.record import write_record
 
 
-def chosen_units(estimate: Estimate) -> list[str]:
+def chosen_units(estimate: CostEstimate) -> list[str]:
     """Return the training of median work that is to do, and one extraction and one evaluation of its model."""
     todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
     if not todo:
@@ -27,7 +27,7 @@ def chosen_units(estimate: Estimate) -> list[str]:
     return chosen
 
 
-def calibrate(prepared: Prepared, estimate: Estimate, say: Callable[[str], None], device: str = "auto") -> None:
+def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], None], device: str = "auto") -> None:
     """Do a training of median work that is still to do, and represent and judge that model on one task; all are kept.
 
     Raises `StudyError` if one of them fails.

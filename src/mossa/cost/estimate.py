@@ -24,7 +24,7 @@ from mossa.run.engines.registry import choose_devices
 from mossa.run.run import Prepared
 from mossa.run.worker import threads_limited
 from mossa.study.recipe import Budget
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.tasks.task import Task
 from mossa.training.activations import free_memory
 from mossa.units.plan import plan
@@ -32,7 +32,7 @@ from mossa.units.unit import Unit
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CostEstimate:
     """What a study will cost: the work of every unit, the seconds it takes, memory; `gpu` is None for this CPU.
 
     `unknown` are the steps whose time is not known and not in the seconds.
@@ -59,7 +59,9 @@ class Estimate:
         return sum(work.bytes for work in self.works.values())
 
 
-def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.35, clock: str = "seconds") -> Estimate:
+def estimate(
+    prepared: Prepared, gpu: str | None = None, utilisation: float = 0.35, clock: str = "seconds"
+) -> CostEstimate:
     """Return what the study will cost on a named GPU, the one that is found, or this machine's CPU.
 
     Rates come from this study's finished units where there are any on this machine and no GPU is named; `clock` is the
@@ -103,16 +105,16 @@ def estimate(prepared: Prepared, gpu: str | None = None, utilisation: float = 0.
         found = {name: counted.work(unit) for name, unit in units.items()}
         smaller.append((label, sum(rates.of(units, found).values())))
     needed = need(study, shape, prepared.units, works, chosen is not None)
-    return Estimate(prepared.units, works, seconds, prepared.todo, shape, rates, needed, chosen, smaller)
+    return CostEstimate(prepared.units, works, seconds, prepared.todo, shape, rates, needed, chosen, smaller)
 
 
-def fitting_gpus(estimate: Estimate) -> list[str]:
+def fitting_gpus(estimate: CostEstimate) -> list[str]:
     """Return the GPUs of the table whose memory holds what the study needs, smallest first."""
     fitting = [name for name, gpu in GPUS.items() if gpu.memory * 1e9 * 0.95 > estimate.need.device_least]
     return sorted(fitting, key=lambda name: GPUS[name].memory)
 
 
-def _smaller(study: Study, tasks: Sequence[Task]) -> Iterator[tuple[str, Study, list[Task]]]:
+def _smaller(study: StudySettings, tasks: Sequence[Task]) -> Iterator[tuple[str, StudySettings, list[Task]]]:
     """Yield studies that cost less and ask the same: what is changed, the study, its tasks."""
     own = list(tasks)
     if len(study.control.seeds) > 1:
@@ -132,7 +134,7 @@ def _smaller(study: Study, tasks: Sequence[Task]) -> Iterator[tuple[str, Study, 
         yield "tasks.only: every second task", study, own[::2]
 
 
-def _half_budgets(study: Study) -> Study:
+def _half_budgets(study: StudySettings) -> StudySettings:
     def half(budget: Budget | None) -> Budget | None:
         if budget is None or budget.until is not None:
             return budget

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from mossa.cost.work import Work
 from mossa.models.shape import Shape
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.training.activations import LOGITS, activation_bytes
 from mossa.units.unit import Unit
 
@@ -29,7 +29,9 @@ class Need:
     main_step: str
 
 
-def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[str, Work], on_gpu: bool) -> Need:
+def need(
+    study: StudySettings, shape: Shape, units: Mapping[str, Unit], works: Mapping[str, Work], on_gpu: bool
+) -> Need:
     """Return the most that one process needs at once.
 
     While weights are read, what was read of their file is in memory too; where they are kept as they are in the file,
@@ -56,7 +58,7 @@ def need(study: Study, shape: Shape, units: Mapping[str, Unit], works: Mapping[s
     return Need(weights + running[one], units[one].step, weights + max(alone), main[other], step)
 
 
-def _running(study: Study, shape: Shape, work: Work, step: str) -> float:
+def _running(study: StudySettings, shape: Shape, work: Work, step: str) -> float:
     """Return what running the model takes beside its weights."""
     logits = LOGITS * work.batch_targets * shape.vocabulary
     if step == "train":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mossa.cost.estimate import Estimate, fitting_gpus
+from mossa.cost.estimate import CostEstimate, fitting_gpus
 from mossa.cost.schedule import longest_chain, makespan
 
 GPU_COUNTS = (1, 8, 64, 512)
 ALWAYS_SHORT = {"describe"}
 
 
-def lines(found: Estimate, workers: int) -> Iterator[str]:
+def lines(found: CostEstimate, workers: int) -> Iterator[str]:
     """Yield the lines: work per step, time, memory, disk, what less would cost, and what more workers would bring."""
     if not found.todo:
         yield "This study is finished: a run would do nothing. What it took or would take again:"
@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:,.1f} seconds"
 
 
-def _work(found: Estimate) -> Iterator[str]:
+def _work(found: CostEstimate) -> Iterator[str]:
     counted = f"{'tokens':>16}{'with filling':>16}{'per token':>11}{'Tflop':>14}"
     yield f"{'step':12}{'units':>7}{'to do':>7}{counted}{'time':>16}"
     todo = set(found.todo)
@@ -58,7 +58,7 @@ def _work(found: Estimate) -> Iterator[str]:
         yield "Trainings that wait for a criterion are counted to their limit."
 
 
-def _time(found: Estimate, workers: int) -> Iterator[str]:
+def _time(found: CostEstimate, workers: int) -> Iterator[str]:
     total = sum(found.seconds.values())
     left = sum(found.seconds[name] for name in found.todo)
     what = "GPU-hours" if found.gpu else "processor-hours of one worker"
@@ -67,7 +67,7 @@ def _time(found: Estimate, workers: int) -> Iterator[str]:
     yield f"With {workers} worker{'s' if workers > 1 else ''}: {duration(seconds)} until the last unit is done."
 
 
-def _room(found: Estimate, workers: int) -> Iterator[str]:
+def _room(found: CostEstimate, workers: int) -> Iterator[str]:
     need = found.need
     if found.gpu:
         room = 0.95e9 * found.gpu.memory
@@ -94,7 +94,7 @@ def _room(found: Estimate, workers: int) -> Iterator[str]:
     )
 
 
-def _scaling(found: Estimate) -> Iterator[str]:
+def _scaling(found: CostEstimate) -> Iterator[str]:
     """Yield what more workers bring for the whole study, and the chain of units that no number of them shortens."""
     total = sum(found.seconds.values())
     everything = list(found.units)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mossa.cost.work import compared_products
 from mossa.steps.steps import PROJECTED_PROMPTS
-from mossa.study.schema import BASE, Study
+from mossa.study.schema import BASE, StudySettings
 from mossa.units.plan import PROJECTED_DEPTHS
 from mossa.units.unit import Unit
 
@@ -33,7 +33,7 @@ class Sample:
     shift: bool
 
     @classmethod
-    def of(cls, study: Study, units: Mapping[str, Unit], layers: int, width: int, tasks: int) -> Sample:
+    def of(cls, study: StudySettings, units: Mapping[str, Unit], layers: int, width: int, tasks: int) -> Sample:
         """Return what the first comparison of the study is made of."""
         settings = next(unit.settings for unit in units.values() if unit.step == "compare")
         models, controls = len(settings["experimental"]), len(settings["controls"])

@@ -18,7 +18,7 @@ from mossa.representations.prefix import common_prefix
 from mossa.similarity.products import cheaper_in_features
 from mossa.steps.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.study.recipe import Budget, Recipe
-from mossa.study.schema import BASE, Study
+from mossa.study.schema import BASE, StudySettings
 from mossa.tasks.mixture import mix
 from mossa.tasks.task import Task
 from mossa.training.activations import LOGITS, ROOM, activation_bytes, tokens_at_least
@@ -57,7 +57,7 @@ class Work:
 class Counter:
     """Counts the work of the units of one study; `memory` is what the device has beside the weights, in bytes."""
 
-    study: Study
+    study: StudySettings
     tasks: Sequence[Task]
     tokenized: Tokenized
     shape: Shape

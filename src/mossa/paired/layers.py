@@ -10,7 +10,7 @@ import numpy as np
 from mossa.paired.reading import SIDES, Reading
 from mossa.place.answer import answer_gain
 from mossa.place.change import one_layer_change
-from mossa.place.estimates import FEWEST, Estimate, norm_ratio, row
+from mossa.place.estimates import FEWEST, PlaceValue, norm_ratio, row
 from mossa.place.stack import Stack
 from mossa.similarity import compare, spectrum
 
@@ -43,7 +43,7 @@ def _alike(reading: Reading, templates: Sequence[Hashable] | None) -> list[dict[
         row(
             each["layer"],
             each["estimator"],
-            None if each["value"] is None else Estimate(*(each[end] for end in ends)),
+            None if each["value"] is None else PlaceValue(*(each[end] for end in ends)),
             each["n"],
             each["reason"],
         )
@@ -61,7 +61,7 @@ def _dimensions(reading: Reading) -> list[dict[str, Any]]:
         for layer in spectrum(reading.states(side), non_finite="drop"):
             for kind in DIMENSIONS:
                 value = getattr(layer, kind)
-                found = None if value is None else Estimate(value, None, None, None)
+                found = None if value is None else PlaceValue(value, None, None, None)
                 rows.append(row(layer.layer, f"{kind.replace('_', '-')}, {said}", found, layer.n, layer.reason))
     return rows
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from mossa.models.batches import Allowance, for_each_batch
-from mossa.place.estimates import FEWEST, Estimate, norm_ratio, nothing, row, undefined
+from mossa.place.estimates import FEWEST, PlaceValue, norm_ratio, nothing, row, undefined
 from mossa.place.stack import Side, Stack, Trace, Variant
 from mossa.similarity import compare
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # padded tokens whose states at all layers are in memory at once
 Traces = dict[Side, Trace]
-Found = tuple[Estimate | None, int, str | None]  # a number, its prompts, and why there is none
+Found = tuple[PlaceValue | None, int, str | None]  # a number, its prompts, and why there is none
 INPUTS = {"tuned": "", "base": ", base input"}  # whose input, and how the reading says it
 
 
@@ -135,7 +135,7 @@ def _distances(base: torch.Tensor, tuned: torch.Tensor, groups: Sequence[Hashabl
         if each["value"] is None:
             return None, each["n"], each["reason"]
         low, high = (None if each[end] is None else 1 - each[end] for end in ("high", "low"))
-        return Estimate(1 - each["value"], each["standard_error"], low, high), each["n"], each["reason"]
+        return PlaceValue(1 - each["value"], each["standard_error"], low, high), each["n"], each["reason"]
 
     return found
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mossa.models.prompts import Encoded
-from mossa.place.estimates import FEWEST, Estimate, nothing, ratio, row, undefined
+from mossa.place.estimates import FEWEST, PlaceValue, nothing, ratio, row, undefined
 from mossa.place.exchange import Choice, block_runs, exchanged_losses
 from mossa.place.fit import ENDS
 from mossa.place.stack import Stack, Variant
@@ -35,7 +35,7 @@ class Grafted:
     """
 
     rows: list[dict[str, Any]]
-    gain: Estimate | None
+    gain: PlaceValue | None
     sufficient: tuple[int, int] | None = None
     necessary: tuple[int, int] | None = None
 
@@ -129,7 +129,7 @@ class _Game:
         self.gains, self.tokens = -losses[finite], self.tokens[finite]
         self.n = int(finite.sum())
 
-    def __call__(self, *draws: Contrast) -> Estimate:
+    def __call__(self, *draws: Contrast) -> PlaceValue:
         """Return the mean of some contrasts; that they differ from draw to draw adds to the standard error."""
         each = [self._of(draw) for draw in draws]
         totals = np.array([values.sum() for values in each]) / self.tokens.sum()

@@ -12,7 +12,7 @@ from mossa.errors import DataError, choices
 from mossa.models.prompts import Encoded
 from mossa.place.answer import answer_gain
 from mossa.place.change import one_layer_change, see
-from mossa.place.estimates import COLUMNS, Estimate
+from mossa.place.estimates import COLUMNS, PlaceValue
 from mossa.place.graft import graft
 from mossa.place.stack import Stack, Variant
 
@@ -26,7 +26,7 @@ class Located:
     """The rows of all readings (columns `COLUMNS`), and what concerns all layers (see `Grafted`)."""
 
     table: pd.DataFrame
-    gain: Estimate | None = None
+    gain: PlaceValue | None = None
     sufficient: tuple[int, int] | None = None
     necessary: tuple[int, int] | None = None
 

@@ -13,7 +13,7 @@ from mossa.analysis.distribution import describe
 from mossa.analysis.wording import brackets, count, extreme, number, signed
 from mossa.errors import DataError
 from mossa.report.colours import model_styles
-from mossa.report.page.chart import NULL, Chart, Panel, View, layer_axis, line
+from mossa.report.page.chart import NULL, Chart, ChartView, Panel, layer_axis, line
 
 LONGEST = 60
 """Characters shown of a setting."""
@@ -94,7 +94,7 @@ def against_chart(findings: Findings, against: Against) -> Chart:
         "with 95 % intervals. The title gives the largest median of the paired differences, this run minus the other."
     )
     return Chart("against", f"This run minus {against.name}, where they differ most: {'; '.join(told)}", how,
-                 [View("", panels)])  # fmt: skip
+                 [ChartView("", panels)])  # fmt: skip
 
 
 def _largest(rows: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ from mossa.errors import DataError, choices
 from mossa.report.against import Against, compared
 from mossa.report.gallery import gallery, write_gallery
 from mossa.report.markdown import markdown
-from mossa.report.page.render import Source, render
+from mossa.report.page.render import PageSource, render
 
 FORMATS = ("html", "md")
 
@@ -60,7 +60,7 @@ def write_report(
         text = markdown(findings, chosen, pictures, not_drawn, study, provenance)
     else:
         path = folder / "index.html"
-        source = Source(findings, chosen, tables, study, provenance, prompts or {}, known, against)
+        source = PageSource(findings, chosen, tables, study, provenance, prompts or {}, known, against)
         text = render(source, pictures, not_drawn)
     path.write_text(text, encoding="utf-8", newline="\n")
     return path

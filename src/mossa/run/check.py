@@ -10,7 +10,7 @@ from mossa.models.rendering import Rendering
 from mossa.store.folder import RunFolder
 from mossa.store.record import RECORD, planned_base, recorded_rendering
 from mossa.study.loading import Problem, ReadStudy
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.tasks.task import Task
 
 
@@ -70,7 +70,7 @@ def check_study(
     return problems, found, notes
 
 
-def _estimators(study: Study) -> str:
+def _estimators(study: StudySettings) -> str:
     from mossa.similarity.registry import estimator
 
     for identifier in study.similarity.estimators:
@@ -78,7 +78,7 @@ def _estimators(study: Study) -> str:
     return f"estimators: {', '.join(study.similarity.estimators)}"
 
 
-def _experimental(study: Study, tasks: list[Task], name: str) -> str:
+def _experimental(study: StudySettings, tasks: list[Task], name: str) -> str:
     from mossa.units.plan import saw
 
     model = study.experimental[name]
@@ -89,7 +89,7 @@ def _experimental(study: Study, tasks: list[Task], name: str) -> str:
     return f"{name}: the base" if model.base else f"{name}: tuned on {seen} of {len(tasks)} tasks"
 
 
-def _controls(study: Study, tasks: list[Task]) -> str:
+def _controls(study: StudySettings, tasks: list[Task]) -> str:
     from mossa.units.plan import control_name, existing_models
 
     names = [control_name(task.name, seed) for task in tasks for seed in study.control.seeds]
@@ -99,7 +99,7 @@ def _controls(study: Study, tasks: list[Task]) -> str:
     return f"controls: {len(names) - len(given)} to train, {len(given)} there already"
 
 
-def _existing(study: Study, kind: str, source: str) -> None:
+def _existing(study: StudySettings, kind: str, source: str) -> None:
     from mossa.models.base import check_vocabulary, load_config, load_tokenizer
     from mossa.models.files import adapter_fingerprint, base_fingerprint
 
@@ -111,7 +111,7 @@ def _existing(study: Study, kind: str, source: str) -> None:
     check_vocabulary(load_config(settings, kind), load_tokenizer(study.base), f"{kind} {source}")
 
 
-def _base(study: Study) -> str:
+def _base(study: StudySettings) -> str:
     from mossa.models.access import check_access
     from mossa.models.base import check_vocabulary, load_config, load_tokenizer, longest_input
     from mossa.models.dtype import settled
@@ -132,7 +132,7 @@ def _base(study: Study) -> str:
     return f"{known}; {note.rstrip('.')}" if note else known
 
 
-def _rendering(study: Study, runs: Path) -> Rendering | None:
+def _rendering(study: StudySettings, runs: Path) -> Rendering | None:
     """Return what the study's run folder recorded around prompts, if it was planned from the same."""
     from mossa.models.dtype import settled
     from mossa.units.plan import rendered_from
@@ -144,7 +144,7 @@ def _rendering(study: Study, runs: Path) -> Rendering | None:
     return recorded_rendering(run, rendered_from(study.model_copy(update={"base": base})))
 
 
-def _prompts_fit(study: Study, tasks: list[Task], rendering: Rendering | None) -> str:
+def _prompts_fit(study: StudySettings, tasks: list[Task], rendering: Rendering | None) -> str:
     from mossa.models.base import load_config, load_tokenizer, longest_input
     from mossa.models.conversations import systems_without_place
     from mossa.models.prompts import make_format
@@ -171,7 +171,7 @@ def _prompts_fit(study: Study, tasks: list[Task], rendering: Rendering | None) -
     return counted + (f"; the chat template has no place for {systems:,} system messages" if systems else "")
 
 
-def _targets(study: Study) -> str:
+def _targets(study: StudySettings) -> str:
     from mossa.models.adapters import lora_config
     from mossa.models.base import without_storage
 
@@ -181,7 +181,7 @@ def _targets(study: Study) -> str:
     return f"adapters on: {names if isinstance(names, str) else ', '.join(sorted(names))}{layers}"
 
 
-def _absent(study: Study, tasks: list[Task]) -> str | None:
+def _absent(study: StudySettings, tasks: list[Task]) -> str | None:
     """Return a model of the study whose weights are not here, if there is one."""
     from mossa.models.access import weights_are_here
     from mossa.units.plan import existing_models
@@ -191,7 +191,7 @@ def _absent(study: Study, tasks: list[Task]) -> str | None:
     return next((each.model for each in settings if not weights_are_here(each)), None)
 
 
-def _rehearse(study: Study, tasks: list[Task], notes: list[str], rendering: Rendering | None) -> str:
+def _rehearse(study: StudySettings, tasks: list[Task], notes: list[str], rendering: Rendering | None) -> str:
     from mossa.models.dtype import settled
     from mossa.run.devices import find_device
     from mossa.run.rehearsal import rehearse

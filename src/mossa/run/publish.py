@@ -17,7 +17,7 @@ from mossa.store.folder import MANIFEST
 from mossa.store.provenance import provenance
 from mossa.store.record import Record, read_record
 from mossa.store.tables import gather, made_from, write_tables
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.tinyflan import taught_tasks
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def draw_report(
     return Published(page, headline(findings))
 
 
-def taught(study: Study) -> list[str]:
+def taught(study: StudySettings) -> list[str]:
     """Return the tasks that a base of TinyFLAN was taught; of other bases nothing is known."""
     base = Path(study.base.model)
     if study.tasks.source != "tinyflan" or base.parts[-3:-1] != ("tinyflan", "bases"):

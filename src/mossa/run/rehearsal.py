@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mossa.errors import DataError, ModelError, MossaError, noting
 from mossa.study.recipe import Budget
-from mossa.study.schema import Kind, Study
+from mossa.study.schema import Kind, StudySettings
 from mossa.tasks.task import Task
 from mossa.units.plan import existing_models
 from mossa.units.unit import Unit
@@ -43,7 +43,7 @@ def needs_rehearsal(units: dict[str, Unit], todo: Sequence[str], device: str, re
 
 
 def rehearse(
-    study: Study,
+    study: StudySettings,
     tasks: Sequence[Task],
     device: str,
     tell: Callable[[str], None],
@@ -96,14 +96,14 @@ def _two(form: PromptFormat, tasks: Sequence[Task]) -> list[Encoded]:
     return [some[0], some[-1]]
 
 
-def _to_try(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
+def _to_try(study: StudySettings, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
     """Return the models that exist already, of whole checkpoints among the controls only the first."""
     found = existing_models(study, tasks)
     whole = [name for name, (kind, _) in found.items() if kind == "checkpoint" and name not in study.experimental]
     return {name: model for name, model in found.items() if name not in whole[1:]}
 
 
-def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Study, who: str) -> None:
+def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: StudySettings, who: str) -> None:
     """Raise `ModelError` if a prompt has other states beside another, or after a beginning they share, than alone."""
     import torch
 

@@ -27,7 +27,7 @@ from mossa.steps.job import Job
 from mossa.store.folder import RunFolder, Status
 from mossa.store.record import Record, planned_base, recorded_rendering, write_record
 from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Task
 from mossa.units.plan import SHOWN_PROMPTS, plan, rendered_from
@@ -41,7 +41,7 @@ REHEARSED = ".rehearsed"  # in the run folder: what was rehearsed last
 class Prepared:
     """A study ready to run: its tasks, its units in order, their fingerprints and where each stands."""
 
-    study: Study
+    study: StudySettings
     tasks: list[Task]
     run: RunFolder
     units: dict[str, Unit]
@@ -111,7 +111,7 @@ class RunOptions:
             raise StudyError("--engine ray needs Ray. Install it with: pip install 'mossa[ray]'")
 
 
-def prepare(study: Study, runs: Path, steps: Collection[str] | None = None) -> Prepared:
+def prepare(study: StudySettings, runs: Path, steps: Collection[str] | None = None) -> Prepared:
     """Load the tasks, plan the units and look where each stands; nothing is written.
 
     With `steps`, only the units of these steps, which must not read those of others. Raises `MossaError` for whatever
@@ -128,7 +128,7 @@ def prepare(study: Study, runs: Path, steps: Collection[str] | None = None) -> P
     return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks), rendering, note)
 
 
-def _render(study: Study) -> Rendering:
+def _render(study: StudySettings) -> Rendering:
     """Render what stands around the prompts of a study, now."""
     from mossa.models.base import load_tokenizer  # torch
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mossa.models.rendering import Rendering
 from mossa.store.folder import RunFolder
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 from mossa.tasks.task import Task
 
 
@@ -18,7 +18,7 @@ class Job:
     is what stands around every prompt; without one, it is rendered anew.
     """
 
-    study: Study
+    study: StudySettings
     tasks: list[Task]
     run: RunFolder
     marks: dict[str, str]

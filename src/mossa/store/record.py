@@ -14,7 +14,7 @@ from mossa.models.rendering import Rendering
 from mossa.names import SAFE_NAME
 from mossa.store.disk import read_json
 from mossa.store.folder import RunFolder, Status
-from mossa.study.schema import Base, Study
+from mossa.study.schema import Base, StudySettings
 from mossa.units.unit import Unit
 
 STUDY, RECORD = "study.yaml", "record.json"
@@ -27,7 +27,7 @@ class Record:
     `rendering` is what stands around every prompt; None in a folder of an earlier version.
     """
 
-    study: Study
+    study: StudySettings
     run: RunFolder
     units: dict[str, Unit]
     fingerprints: dict[str, str]
@@ -75,7 +75,7 @@ def read_record(folder: Path) -> Record:
             "is kept, and the record is written."
         )
     try:
-        study = Study.model_validate(yaml.safe_load((folder / STUDY).read_text(encoding="utf-8")))
+        study = StudySettings.model_validate(yaml.safe_load((folder / STUDY).read_text(encoding="utf-8")))
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         units = {}
         marks = {}

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from mossa.errors import StudyError, choices
 from mossa.study.paths import built_in_studies, locate, resolve_paths
 from mossa.study.presets import RECIPES
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 
 Part = TypeVar("Part", bound=BaseModel)
 LARGEST_STUDY_FILE = 1_000_000  # bytes; a study file is written by hand
@@ -39,7 +39,7 @@ class Problem:
 class ReadStudy:
     """What reading a study file gave: the study if it is valid, the problems if not, and the lines of its keys."""
 
-    study: Study | None
+    study: StudySettings | None
     problems: list[Problem]
     lines: dict[tuple[str, ...], int]
 
@@ -47,7 +47,7 @@ class ReadStudy:
         """Return a `Problem` at the dotted `place`, with the line of the nearest key that the file has."""
         return Problem(".".join(place), message, nearest_line(self.lines, tuple(place)))
 
-    def valid(self, name: str) -> Study:
+    def valid(self, name: str) -> StudySettings:
         """Return the study; raises `StudyError`, beginning with its `name`, that lists every problem if it has any."""
         if self.study is None:
             listed = "\n".join(f"  {problem}" for problem in self.problems)
@@ -55,7 +55,7 @@ class ReadStudy:
         return self.study
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: Path, overrides: Sequence[str] = ()) -> StudySettings:
     """Return the study in `path`; raises `StudyError` that lists every problem."""
     return read_study(path, overrides).valid(str(path))
 
@@ -101,7 +101,7 @@ def _read(
     data, unknown = _without_unknown_preset(data, lines)
     problems = repeated + unknown
     try:
-        study = Study.model_validate(data)
+        study = StudySettings.model_validate(data)
     except ValidationError as error:
         found = [_explain(details, lines) for details in error.errors(include_url=False)]
         return ReadStudy(None, problems + found, lines)
@@ -253,7 +253,7 @@ def _is_tag(part: str) -> bool:
 
 
 def _keys_at(place: tuple[str, ...]) -> list[str]:
-    model: Any = Study
+    model: Any = StudySettings
     for part in place:
         if isinstance(model, type) and issubclass(model, BaseModel):
             field = model.model_fields.get(part)

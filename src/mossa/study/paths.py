@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mossa.errors import ModelError
 
 if TYPE_CHECKING:
-    from mossa.study.schema import Study
+    from mossa.study.schema import StudySettings
 
 
 SHIPPED = "tinyflan:"  # `tinyflan:a` is a base that comes with mossa
@@ -75,7 +75,7 @@ def _model_of_package(name: str) -> Path:
     raise ModelError(f"{PACKAGE}{name}: this package holds {listed}{'' if firsts else ' (*.gguf or *.safetensors)'}.")
 
 
-def resolve_paths(study: Study, folder: Path) -> Study:
+def resolve_paths(study: StudySettings, folder: Path) -> StudySettings:
     """Return `study` with the base, the task folder and existing models resolved against `folder`."""
 
     def existing(model: Any) -> Any:

@@ -203,7 +203,7 @@ class Similarity(Settings):
     )
 
 
-class Study(Settings):
+class StudySettings(Settings):
     """A whole study."""
 
     name: str = Field(description="names the run folder")

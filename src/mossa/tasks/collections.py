@@ -12,7 +12,7 @@ from mossa.study.paths import looks_local
 from mossa.study.schema import Tasks
 from mossa.tasks.flan2021.copy import is_copy, load_folder_copy, load_hub_copy
 from mossa.tasks.flan2021.raw import load_raw
-from mossa.tasks.folder import Part, Source, by_task, load_parts, open_source
+from mossa.tasks.folder import Part, TaskSource, by_task, load_parts, open_source
 from mossa.tasks.hub import CONVERTED, hub_tables
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Task
@@ -63,7 +63,7 @@ def load_tasks(settings: Tasks, *, whole: bool = False) -> list[Task]:
     return sorted(tasks, key=lambda task: task.name)
 
 
-def open_hub(settings: Tasks) -> Source:
+def open_hub(settings: Tasks) -> TaskSource:
     """Return the files of a data set on the hub as a source of one part; raises `DataError` if they cannot be had."""
     repository = settings.source.removeprefix(HUB)
     files = hub_tables(
@@ -75,7 +75,7 @@ def open_hub(settings: Tasks) -> Source:
         hint="Say which with tasks.configuration and tasks.split.",
     )
     name = check_name(repository.rpartition("/")[2], "task", settings.source)
-    return Source(settings.source, {name: Part(name, tuple(files))}, by_task(settings.clusters, settings.source))
+    return TaskSource(settings.source, {name: Part(name, tuple(files))}, by_task(settings.clusters, settings.source))
 
 
 def is_local(source: str) -> bool:

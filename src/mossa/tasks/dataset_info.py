@@ -29,7 +29,7 @@ OUR_NAMES = {"prompt": "prompt", "query": "input", "response": "target"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NamedSet:
     """One data set of the list: its file or folder, and how its rows are read."""
 
     place: str
@@ -37,7 +37,7 @@ class Entry:
     tags: Tags
 
 
-def read_dataset_info(folder: Path) -> dict[str, Entry]:
+def read_dataset_info(folder: Path) -> dict[str, NamedSet]:
     """Return the data sets in the folder's dataset_info.json that are files there, by name; none if there is no list.
 
     Raises `DataError` for an entry that says what cannot be followed: pairs of preferences, a format or a column that
@@ -58,7 +58,7 @@ def read_dataset_info(folder: Path) -> dict[str, Entry]:
     }
 
 
-def _entry(entry: dict[str, Any], where: str) -> Entry:
+def _entry(entry: dict[str, Any], where: str) -> NamedSet:
     if entry.get("ranking") or "kto_tag" in (entry.get("columns") or {}):
         raise DataError(
             f"{where} holds preferences, not answers. Take it out of the list, or its file out of the folder."
@@ -71,7 +71,7 @@ def _entry(entry: dict[str, Any], where: str) -> Entry:
     columns = _checked(entry.get("columns"), (*ALPACA, *SHAREGPT, *ELSEWHERE), where, "columns") or usual
     tags = TAGS | _checked(entry.get("tags"), TAGS, where, "tags")
     named = {OUR_NAMES.get(key, key): columns.get(key) for key in usual}
-    return Entry(entry["file_name"], _fields(named, where), _tags(tags) if formatting == "sharegpt" else Tags())
+    return NamedSet(entry["file_name"], _fields(named, where), _tags(tags) if formatting == "sharegpt" else Tags())
 
 
 def _fields(named: dict[str, Any], where: str) -> Fields:

@@ -35,7 +35,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TaskSource:
     """What a folder offers before any file is read whole: its parts, and the cluster of each task that has one.
 
     `clusters` is None where nothing says which tasks belong together.
@@ -65,7 +65,7 @@ def load_folder(
 
 
 def load_parts(
-    source: Source,
+    source: TaskSource,
     limits: Limits | None,
     seed: int,
     only: list[str] | None = None,
@@ -102,7 +102,7 @@ def load_parts(
     return tasks
 
 
-def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) -> Source:
+def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) -> TaskSource:
     """Return the files of data in a folder (or its `tasks` folder), or a file, and what says the clusters.
 
     Raises `DataError` if there are none, or if a name cannot serve as a key or appears twice.
@@ -110,7 +110,7 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     if place.is_file():
         if kind_of(place) is None:
             next(read_rows(place))  # says which endings there are
-        return Source(place, {name_of(place): Part(name_of(place), (place,))}, by_task(clusters, place))
+        return TaskSource(place, {name_of(place): Part(name_of(place), (place,))}, by_task(clusters, place))
     if not place.is_dir():
         raise DataError(
             f"{place} is neither a folder nor a file. tasks.source wants a folder of task files, a file, "
@@ -132,7 +132,7 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     notes = [f"ignored {len(system)} system files: {', '.join(system[:3])}"] if system else []
     if clusters is None and (place / CLUSTERS_FILE).is_file():
         clusters = _read_clusters(place / CLUSTERS_FILE)
-    return Source(place, _by_name(folder, parts), by_task(clusters, place), notes)
+    return TaskSource(place, _by_name(folder, parts), by_task(clusters, place), notes)
 
 
 def read_examples(path: Path, name: str | None = None, demonstrations: int = 0) -> list[Example]:
@@ -197,7 +197,7 @@ def _usable(found: Found, task: str, place: Path | str) -> list[Example]:
     return found.examples[task]
 
 
-def _cluster(task: str, source: Source, found: Found) -> str:
+def _cluster(task: str, source: TaskSource, found: Found) -> str:
     """Return the cluster that is stated for a task, or the one of all tasks if nothing states any."""
     cluster = (source.clusters or {}).get(task) or found.clusters.get(task)
     if cluster is None and (source.clusters is not None or found.clusters):

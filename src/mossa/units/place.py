@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from mossa.study.recipe import Budget
-from mossa.study.schema import Experimental, Study
+from mossa.study.schema import Experimental, StudySettings
 from mossa.tasks.mixture import chosen_tasks
 from mossa.tasks.task import Task
 
@@ -17,7 +17,7 @@ TRAINING = 3  # forward passes that one training example costs
 SHARE = 0.2  # of the study's work, above which place is read only where the study says so
 
 
-def located(study: Study, tasks: Sequence[Task]) -> list[str]:
+def located(study: StudySettings, tasks: Sequence[Task]) -> list[str]:
     """Return the experimental models whose place is read: all that are tuned, or none.
 
     Without `place` in the study, all if that takes less than a fifth of its work, counted in examples that go through
@@ -28,7 +28,7 @@ def located(study: Study, tasks: Sequence[Task]) -> list[str]:
     return names if wanted else []
 
 
-def _work(study: Study, tasks: Sequence[Task], models: int) -> float:
+def _work(study: StudySettings, tasks: Sequence[Task], models: int) -> float:
     """Return the share of the study's work, place included, that place would be."""
     tests = sum(len(task.test) for task in tasks)
     place = models * sum(4 * min(len(t.test), PROMPTS) + PASSES * min(len(t.test), GRAFTED) for t in tasks)
@@ -41,7 +41,7 @@ def _work(study: Study, tasks: Sequence[Task], models: int) -> float:
     return place / (place + rest) if place else 0.0
 
 
-def _examples(budget: Budget, there: int, study: Study) -> float:
+def _examples(budget: Budget, there: int, study: StudySettings) -> float:
     """Return how many examples a training sees at most; those of a budget in tokens are counted as one epoch."""
     steps = budget.until.at_most_steps if budget.until else budget.steps
     return steps * study.recipe.batch_size if steps else math.ceil((budget.epochs or 1) * there)

@@ -13,7 +13,7 @@ from mossa.models.rendering import Rendering
 from mossa.names import LONGEST_NAME, check_name
 from mossa.similarity.registry import estimator
 from mossa.study.recipe import Budget
-from mossa.study.schema import BASE, Existing, Experimental, Kind, Study
+from mossa.study.schema import BASE, Existing, Experimental, Kind, StudySettings
 from mossa.tasks.mixture import chosen_tasks, named_tasks
 from mossa.tasks.task import Task
 from mossa.units.place import GRAFTED, PROMPTS, located
@@ -40,7 +40,7 @@ def control_name(task: str, seed: int) -> str:
     return f"control-{task}-seed{seed}"
 
 
-def check_names(study: Study, tasks: Sequence[Task]) -> None:
+def check_names(study: StudySettings, tasks: Sequence[Task]) -> None:
     """Raise `StudyError` if the control model of a task would have a name that no unit's folder can have."""
     longest = LONGEST_NAME - len(control_name("", max(study.control.seeds)))
     for task in tasks:
@@ -57,13 +57,13 @@ def sham_name(task: str, seed: int) -> str:
     return f"sham-{task}-seed{seed}"
 
 
-def rendered_from(study: Study) -> str:
+def rendered_from(study: StudySettings) -> str:
     """Return a hash of what the study's prompts are rendered from: the base with its tokenizer, template and system."""
     sources = [base_fingerprint(study.base), study.prompt.template, study.prompt.system]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
 
 
-def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None) -> dict[str, Unit]:
+def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | None = None) -> dict[str, Unit]:
     """Return all units of the study by id, in an order in which inputs come before what reads them.
 
     `rendering` is what stands around the prompts; without it the units serve to be counted, not to be done. Raises
@@ -116,14 +116,14 @@ def plan(study: Study, tasks: Sequence[Task], rendering: Rendering | None = None
     return {unit.id: unit for unit in units}
 
 
-def role(study: Study, name: str) -> str:
+def role(study: StudySettings, name: str) -> str:
     """Return what a model is in the study: `base`, `experimental`, `control` or `sham`."""
     if name == BASE or name in study.experimental:
         return "base" if name == BASE else "experimental"
     return "sham" if name.startswith("sham-") else "control"
 
 
-def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
+def existing_models(study: StudySettings, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
     """Return (`adapter` or `checkpoint`, folder or hub id) of every model that is there already, by its name in tables.
 
     Raises `StudyError` if control.existing names a task that the study has not.
@@ -142,7 +142,7 @@ def existing_models(study: Study, tasks: Sequence[Task]) -> dict[str, tuple[Kind
     }
 
 
-def saw(study: Study, tasks: Sequence[Task], name: str) -> set[str]:
+def saw(study: StudySettings, tasks: Sequence[Task], name: str) -> set[str]:
     """Return the names of the tasks that experimental model `name` was tuned on; all of them for the base."""
     model = study.experimental[name]
     if model.mixture is not None:
@@ -153,7 +153,7 @@ def saw(study: Study, tasks: Sequence[Task], name: str) -> set[str]:
 
 
 def _train_mixture(
-    study: Study, tasks: Sequence[Task], name: str, model: Experimental, context: dict[str, Any]
+    study: StudySettings, tasks: Sequence[Task], name: str, model: Experimental, context: dict[str, Any]
 ) -> Unit:
     mixed = chosen_tasks(tasks, model.mixture or "all", model.hold_out, f"experimental.{name}")
     budget = model.budget or study.recipe.budget
@@ -166,13 +166,13 @@ def _train_mixture(
     return Unit("train", name, settings)
 
 
-def _train_control(study: Study, task: Task, seed: int, context: dict[str, Any]) -> Unit:
+def _train_control(study: StudySettings, task: Task, seed: int, context: dict[str, Any]) -> Unit:
     budget = study.control.budget or study.recipe.budget
     settings = {**_training(study, budget, [task], seed, context), "role": "control"}
     return Unit("train", control_name(task.name, seed), settings)
 
 
-def _train_sham(study: Study, task: Task, context: dict[str, Any]) -> Unit:
+def _train_sham(study: StudySettings, task: Task, context: dict[str, Any]) -> Unit:
     """Return the training of a sham control: as that of the control of the first seed, with as many steps."""
     seed = study.control.seeds[0]
     trained = _train_control(study, task, seed, context)
@@ -180,7 +180,7 @@ def _train_sham(study: Study, task: Task, context: dict[str, Any]) -> Unit:
 
 
 def _training(
-    study: Study, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
+    study: StudySettings, budget: Budget, tasks: Sequence[Task], seed: int, context: dict[str, Any]
 ) -> dict[str, Any]:
     recipe = study.recipe.model_dump(mode="json", exclude={"checkpoint_every", "budget"})
     if recipe["gradient_checkpointing"] == "auto":
@@ -201,7 +201,7 @@ def _training(
 
 
 def _on_task(
-    step: str, name: str, task: Task, study: Study, context: dict[str, Any], existing: dict[str, dict[str, Any]]
+    step: str, name: str, task: Task, study: StudySettings, context: dict[str, Any], existing: dict[str, dict[str, Any]]
 ) -> Unit:
     settings: dict[str, Any] = {**context, "version": VERSIONS[step], "test": task.hashes["test"]}
     settings |= existing.get(name, {})
@@ -213,14 +213,14 @@ def _on_task(
     return Unit(step, f"{name}@{task.name}", settings, inputs, model=name)
 
 
-def _representations(study: Study) -> dict[str, Any]:
+def _representations(study: StudySettings) -> dict[str, Any]:
     """Return what of the study a representation depends on, apart from the base's own format."""
     computed = {"computed_in": "float32"} if study.representations.dtype == "float32" != study.base.dtype else {}
     return {"last_layer": study.representations.last_layer, **computed}
 
 
 def _compare(
-    study: Study, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str], shams: list[str]
+    study: StudySettings, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str], shams: list[str]
 ) -> Unit:
     names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others, *shams]))
     settings = {
@@ -251,7 +251,7 @@ def _overview(name: str, tasks: Sequence[Task]) -> Unit:
 
 
 def _affinity(
-    study: Study, tasks: Sequence[Task], context: dict[str, Any], existing: dict[str, dict[str, Any]]
+    study: StudySettings, tasks: Sequence[Task], context: dict[str, Any], existing: dict[str, dict[str, Any]]
 ) -> list[Unit]:
     names = {control_name(task.name, study.control.seeds[0]): task.name for task in tasks}
     settings = {
@@ -269,7 +269,12 @@ def _affinity(
 
 
 def _place(
-    study: Study, tasks: Sequence[Task], task: Task, name: str, context: dict[str, Any], existing: dict[str, Any]
+    study: StudySettings,
+    tasks: Sequence[Task],
+    task: Task,
+    name: str,
+    context: dict[str, Any],
+    existing: dict[str, Any],
 ) -> Unit:
     unit = _on_task("place", name, task, study, context, existing)
     unit.settings.update(
@@ -287,7 +292,7 @@ def _describe(task: Task, context: dict[str, Any]) -> Unit:
     return Unit("describe", task.name, settings)
 
 
-def _other_controls(study: Study, tasks: Sequence[Task], task: Task) -> list[str]:
+def _other_controls(study: StudySettings, tasks: Sequence[Task], task: Task) -> list[str]:
     """Return controls of other tasks, drawn by seed; from other clusters as far as there are any.
 
     The draw is by a hash of the names, so a task that joins the study changes few of the others' nulls.
@@ -301,7 +306,7 @@ def _other_controls(study: Study, tasks: Sequence[Task], task: Task) -> list[str
     return [control_name(other.name, study.control.seeds[0]) for other in others[: study.similarity.other_controls]]
 
 
-def _identity(study: Study, kind: str, source: str) -> dict[str, Any]:
+def _identity(study: StudySettings, kind: str, source: str) -> dict[str, Any]:
     """Return what identifies a model that is there already: the content of its files, or its commit on the hub."""
     if kind == "adapter":
         return {kind: adapter_fingerprint(source)}

@@ -26,7 +26,7 @@ class Panel(NamedTuple):
     layout: dict[str, Any]
 
 
-class View(NamedTuple):
+class ChartView(NamedTuple):
     """One choice of what a chart shows; `note` counts tasks and says what is not drawn."""
 
     label: str
@@ -40,7 +40,7 @@ class Chart(NamedTuple):
     name: str
     title: str
     how: str
-    views: list[View]
+    views: list[ChartView]
 
     def as_json(self) -> dict[str, Any]:
         """Return what the scripts of the page draw."""

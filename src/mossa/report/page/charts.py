@@ -13,7 +13,7 @@ from mossa.analysis.common import HELD_OUT, TUNED, common_tasks
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, Style, in_order, model_styles
-from mossa.report.page.chart import AGREEMENT, NULL, Chart, Panel, Trace, View, band, layer_axis, line, safe
+from mossa.report.page.chart import AGREEMENT, NULL, Chart, ChartView, Panel, Trace, band, layer_axis, line, safe
 from mossa.report.select import RIBBONS_ABOVE, boxes, reading, tuned_on
 
 CHANGED = "difference in similarity"
@@ -41,8 +41,8 @@ def change_chart(findings: Findings, estimator: str) -> Chart | None:
         for model, part in own.groupby("experimental", sort=False)
         for rows in [part[part["population"].eq(tuned_on(part))]]
     ]
-    views = [View("the same tasks for every model", groups)] if groups else []
-    views.append(View("each model on all tasks it was tuned on", alone))
+    views = [ChartView("the same tasks for every model", groups)] if groups else []
+    views.append(ChartView("each model on all tasks it was tuned on", alone))
     how = (
         "Similarity to each task's specialist, tuned model minus base, against the same specialist: median over tasks "
         "with its 95 % interval. Above zero, tuning moved the model towards the specialists."
@@ -92,7 +92,7 @@ def layers_chart(findings: Findings, estimator: str) -> Chart | None:
     return Chart("layers", titles.layers(findings, estimator), how, views)
 
 
-def _layers_view(findings: Findings, rows: pd.DataFrame, group: str) -> View:
+def _layers_view(findings: Findings, rows: pd.DataFrame, group: str) -> ChartView:
     styles = model_styles(findings.curves["experimental"])
     axis = sorted(rows["layer"].unique())
     models = [model for model in in_order(rows["experimental"]) if model != CEILING]
@@ -105,7 +105,7 @@ def _layers_view(findings: Findings, rows: pd.DataFrame, group: str) -> View:
     label = group_words(group, max(sizes.values())) if group == TUNED or group.startswith(HELD_OUT) else group
     layout = {"height": 400, "xaxis": layer_axis(axis), "boxmode": "group", "boxgap": 0.2, "boxgroupgap": 0.1,
               "yaxis": {"title": {"text": "similarity to the specialist"}}}  # fmt: skip
-    return View(label, [Panel(f"n = {tasks}", data, layout)])
+    return ChartView(label, [Panel(f"n = {tasks}", data, layout)])
 
 
 def _box(rows: pd.DataFrame, model: str, style: Style) -> Iterator[Trace]:
@@ -156,7 +156,7 @@ def place_chart(place: pd.DataFrame | None, curves: pd.DataFrame) -> Chart | Non
     known = place.dropna(subset=["value"])
     name = "experimental" if "experimental" in known else "task"
     styles = model_styles(curves["experimental"])
-    views: list[View] = []
+    views: list[ChartView] = []
     for what, rows in known.groupby("reading", sort=False):
         data: list[Trace] = []
         for model, part in rows.groupby(name, sort=False):
@@ -169,6 +169,6 @@ def place_chart(place: pd.DataFrame | None, curves: pd.DataFrame) -> Chart | Non
             "xaxis": layer_axis(sorted(rows["layer"].unique())),
             "yaxis": {"title": {"text": safe(what)}},
         }
-        views.append(View(str(what), [Panel(f"n = {count(rows['task'].nunique(), 'task')}", data, layout)]))
+        views.append(ChartView(str(what), [Panel(f"n = {count(rows['task'].nunique(), 'task')}", data, layout)]))
     how = "Median over tasks with quartiles. What a layer itself does, not what it carries from the layers below."
     return Chart("place", titles.place(known), how, views)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mossa.analysis.wording import number, signed
 from mossa.report.colours import BASE, GREEN, GREY, VERMILLION, Style, model_styles
-from mossa.report.page.chart import Chart, Panel, View, layer_axis, line, safe
+from mossa.report.page.chart import Chart, ChartView, Panel, layer_axis, line, safe
 from mossa.report.page.dots import dots, segments, task_axis
 from mossa.report.page.render import as_yaml, fill, without_paths
 from mossa.report.page.rows import Cell, Row, TaskTable, anchor
@@ -80,7 +80,7 @@ def render_diff(source: Compared) -> str:
 
 def _performance(tasks: pd.DataFrame, title: str) -> Chart:
     """Draw every task before and after, by verdict."""
-    views: list[View] = []
+    views: list[ChartView] = []
     for measure, words in MEASURES.items():
         what = (
             "accuracy" if measure == "exact" else measure
@@ -92,7 +92,7 @@ def _performance(tasks: pd.DataFrame, title: str) -> Chart:
             if len(part := rows[rows["verdict"].eq(verdict)]):
                 data.append(dots(part, f"tuned_{what}", f"after: {verdict}", style))
         layout = {**task_axis(rows["task"]), "xaxis": {"title": {"text": words}, "zeroline": False}}
-        views.append(View(words, [Panel("", data, layout)]))
+        views.append(ChartView(words, [Panel("", data, layout)]))
     how = (
         "One line per task, the same examples before and after. A verdict needs a paired test and holds the share of "
         "false ones at 5 % over tasks."
@@ -106,7 +106,7 @@ def _training(source: Compared) -> Chart:
     lost = list(source.forgotten["task"])[:MOST_LINES]
     places = {model: place for place, model in enumerate(models, 1)}
     styles = list(model_styles(map(str, range(MOST_LINES))).values())[1:]
-    views: list[View] = []
+    views: list[ChartView] = []
     for what, words in MEASURES.items():
         tables = {task: _over_models(source.tasks[source.tasks["task"].eq(task)], what, places) for task in lost}
         data = [trace for (task, rows), style in zip(tables.items(), styles, strict=False)
@@ -118,7 +118,7 @@ def _training(source: Compared) -> Chart:
         names = ["base", *(safe(_short(model, 18)) for model in models)]
         axis = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "zeroline": False}
         layout = {"height": 360, "xaxis": axis, "yaxis": {"title": {"text": words}}}
-        views.append(View(words, [Panel("", data, layout)]))
+        views.append(ChartView(words, [Panel("", data, layout)]))
     first = f"{lost[0]} was forgotten first" if lost else "No task was lost"
     more = len(source.forgotten) - len(lost)
     how = "Lost tasks one by one, in the order in which they were lost" + (
@@ -137,7 +137,7 @@ def _over_models(tasks: pd.DataFrame, what: str, places: Mapping[str, int]) -> p
 
 def _layers(name: str, source: Compared, readings: Mapping[str, str], title: str, smallest: bool = False) -> Chart:
     """Draw readings per layer, one view each, one line per model; the title is about the first, of the last model."""
-    views = [View(label, [_panel(source.medians, [(reading, "")], source)]) for reading, label in readings.items()]
+    views = [ChartView(label, [_panel(source.medians, [(reading, "")], source)]) for reading, label in readings.items()]
     first, last = next(iter(readings)), source.about["models"][-1]
     own = source.medians[source.medians["model"].eq(last) & source.medians["reading"].eq(first)].dropna(
         subset=["value"]
@@ -151,10 +151,10 @@ def _layers(name: str, source: Compared, readings: Mapping[str, str], title: str
 
 
 def _moved(source: Compared) -> Chart:
-    views = [View(label, [_panel(source.medians, [(reading, "")], source)]) for reading, label in NORM.items()]
+    views = [ChartView(label, [_panel(source.medians, [(reading, "")], source)]) for reading, label in NORM.items()]
     for kind in DIMENSIONS:
         both = [(f"{kind}, before", "before, "), (f"{kind}, after", "after, ")]
-        views.append(View(kind.replace("-", " "), [_panel(source.medians, both, source)]))
+        views.append(ChartView(kind.replace("-", " "), [_panel(source.medians, both, source)]))
     return Chart("moved", "Length of the states, and how many dimensions they use", OVER, views)
 
 
@@ -184,7 +184,9 @@ def _row(place: int, row: Mapping[Any, Any], source: Compared) -> Row:
     losses += [(_short(each["model"]), _text(each["loss_after"]), _text(each["exact_after"])) for each in of]
     about = [("examples", f"{row['n']}"), ("examples without a finite loss", f"{row['non_finite']}")]
     own = source.layers[source.layers["task"].eq(task)]
-    views = [View(label, [_panel(own, [(reading, "")], source, 280)]) for reading, label in (ALIKE | PLACE).items()]
+    views = [
+        ChartView(label, [_panel(own, [(reading, "")], source, 280)]) for reading, label in (ALIKE | PLACE).items()
+    ]
     chart = Chart(f"row-{place}", f"Base and tuned model on {task}", "95 % intervals over examples.", views)
     return Row(task, str(row["cluster"]), anchor(task), [str(row["verdict"])], cells, losses, about, [], chart)
 

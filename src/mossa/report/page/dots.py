@@ -13,14 +13,14 @@ from mossa.analysis.performance import wilson
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import BASE, MARKERS, Style, model_styles
-from mossa.report.page.chart import AGREEMENT, NULL, Chart, Panel, Trace, View, plain, safe
+from mossa.report.page.chart import AGREEMENT, NULL, Chart, ChartView, Panel, Trace, plain, safe
 
 
 def performance_chart(findings: Findings) -> Chart | None:
     """Draw exact match and loss per task: base, tuned model and specialist; held-out tasks in a panel of their own."""
     table = findings.performance
     views = [
-        View(f"{words}, {model}", _performance_panels(rows, str(model), what, words, findings))
+        ChartView(f"{words}, {model}", _performance_panels(rows, str(model), what, words, findings))
         for what, words in (("accuracy", "exact match"), ("loss", "loss in nats per token"))
         for model, rows in sorted(
             table.groupby("experimental", sort=False), key=lambda part: not part[1]["held_out"].any()
@@ -146,4 +146,4 @@ def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) ->
     )
     panel = Panel(f"{len(rows)} of {count(len(table), 'task')} with a defined value", data,
                   {**task_axis(rows["task"]), "xaxis": axis})  # fmt: skip
-    return Chart("encoded", titles.encoded(rows, taught), how, [View("", [panel])])
+    return Chart("encoded", titles.encoded(rows, taught), how, [ChartView("", [panel])])

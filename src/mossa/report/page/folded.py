@@ -14,7 +14,7 @@ from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, MARKERS, cluster_marks, in_order, model_styles
 from mossa.report.gallery import correlations
-from mossa.report.page.chart import Chart, Panel, Trace, View, grid, layer_axis, line, plain, safe
+from mossa.report.page.chart import Chart, ChartView, Panel, Trace, grid, layer_axis, line, plain, safe
 from mossa.report.select import reading
 
 MOST_POINTS = 1500
@@ -50,7 +50,7 @@ def separability_chart(findings: Findings) -> Chart | None:
         for label, part in rows.groupby("label", sort=False)
     ]  # fmt: skip
     how = "Cross-validated accuracy of a linear classifier minus that of always guessing the largest class."
-    return Chart("separability", titles.separability(table), how, [View("", panels)])
+    return Chart("separability", titles.separability(table), how, [ChartView("", panels)])
 
 
 def dimensions_chart(findings: Findings) -> Chart | None:
@@ -69,7 +69,7 @@ def dimensions_chart(findings: Findings) -> Chart | None:
     y = {"title": {"text": "dimensions"}, "rangemode": "tozero"}
     panel = Panel("", data, {"height": 320, "xaxis": layer_axis(sorted(table["layer"].unique())), "yaxis": y})
     how = "Principal dimensions that explain 99 % of the variance: mean over tasks; band: 95 % interval of the median."
-    return Chart("dimensionality", titles.dimensionality(findings.dimensionality), how, [View("", [panel])])
+    return Chart("dimensionality", titles.dimensionality(findings.dimensionality), how, [ChartView("", [panel])])
 
 
 def correlates_chart(findings: Findings, estimator: str) -> Chart | None:
@@ -78,10 +78,10 @@ def correlates_chart(findings: Findings, estimator: str) -> Chart | None:
     table = table[table["experimental"].ne(CEILING)]
     if table.empty:
         return None
-    views: list[View] = []
+    views: list[ChartView] = []
     for method, rows in table.groupby("method", sort=False):
         panels = [_correlates_panel(str(model), part) for model, part in rows.groupby("experimental", sort=False)]
-        views.append(View(str(method), panels))
+        views.append(ChartView(str(method), panels))
     how = "Correlation over tasks, layer by layer. A dot marks q < .05 (Benjamini-Hochberg over layers)."
     return Chart("correlates", titles.correlates(table[table["method"].eq("pearson")]), how, views)
 
@@ -106,15 +106,15 @@ def specialists_chart(findings: Findings, estimator: str) -> Chart | None:
     """Draw the base's similarity to every specialist against its dose, and losses of specialist and base."""
     dose = findings.dose[findings.dose["estimator"].eq(estimator)].dropna(subset=["steps", "base_similarity"])
     losses = findings.controls.dropna(subset=["loss", "base_loss"])
-    views: list[View] = []
+    views: list[ChartView] = []
     if len(dose):
         panel = _points(dose, "steps", "base_similarity", "training steps of the specialist",
                         "similarity of the base, mean over layers", log=dose["steps"].nunique() > 1)  # fmt: skip
-        views.append(View("steps and similarity of the base", [panel]))
+        views.append(ChartView("steps and similarity of the base", [panel]))
     if len(losses):
         words = ("test loss of the base, nats per target token", "test loss of the specialist")
         panel = _points(losses, "base_loss", "loss", *words)
-        views.append(View("test loss of specialist and base", [panel]))
+        views.append(ChartView("test loss of specialist and base", [panel]))
     if not views:
         return None
     how = "One point per specialist; hollow: it did not learn its task. A falling cloud is the dose confound."
@@ -162,7 +162,7 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
     return Chart("heatmap", titles.heatmap(rows), how, views)
 
 
-def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> View:
+def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> ChartView:
     values = cells.to_numpy(float)
     clipped = int(np.sum((values < low) | (values > high)))
     note = (
@@ -174,7 +174,7 @@ def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> View
     axis = {**layer_axis([int(layer) for layer in cells.columns]), "showgrid": False}
     layout = {"height": 120 + 18 * max(5, len(cells)), "xaxis": axis, "plot_bgcolor": "--undefined",
               "yaxis": {"autorange": "reversed", "dtick": 1, "tickfont": {"size": 11}}}  # fmt: skip
-    return View(label, [Panel("", [heat], layout)], note)
+    return ChartView(label, [Panel("", [heat], layout)], note)
 
 
 def leaf_order(table: pd.DataFrame) -> list[str]:
@@ -197,7 +197,7 @@ def relations_charts(findings: Findings) -> list[Chart]:
                   "xaxis": {"tickangle": 90, "dtick": 1},
                   "yaxis": {"autorange": "reversed", "dtick": 1}}  # fmt: skip
         how = "Every specialist with every other on common prompts, mean over layers, in the order in which they merge."
-        found.append(Chart("affinity", titles.affinity(mean), how, [View("", [Panel("", [heat], layout)])]))
+        found.append(Chart("affinity", titles.affinity(mean), how, [ChartView("", [Panel("", [heat], layout)])]))
     if not findings.layer_map.empty and findings.layer_map["value"].notna().any():
         pairs = [
             (str(model), str(other), part.pivot_table(index="layer", columns="other_layer", values="value"))
@@ -207,7 +207,7 @@ def relations_charts(findings: Findings) -> list[Chart]:
         how = (
             "Similarity of every layer of one model with every layer of the other, mean over tasks; one scale, 0 to 1."
         )
-        found.append(Chart("layer-map", titles.layer_map(pairs), how, [View("", panels)]))
+        found.append(Chart("layer-map", titles.layer_map(pairs), how, [ChartView("", panels)]))
     return found
 
 
@@ -232,7 +232,7 @@ def projection_chart(findings: Findings) -> Chart | None:
         return None
     marks = cluster_marks(findings.curves["cluster"])
     views = [
-        View(
+        ChartView(
             f"layer {layer}",
             [_map_of_prompts(model, part[part["model"].eq(model)], marks) for model in in_order(part["model"])],
         )

@@ -35,7 +35,7 @@ from mossa.report.page.rows import task_table
 from mossa.report.questions import by_question
 
 
-class Source(NamedTuple):
+class PageSource(NamedTuple):
     """What a page is made of; `taught` are tasks that the base is known to have been taught."""
 
     findings: Findings
@@ -53,7 +53,7 @@ def asset(name: str) -> str:
     return (files("mossa.report.page") / name).read_text(encoding="utf-8")
 
 
-def charts(source: Source) -> dict[str, list[Chart]]:
+def charts(source: PageSource) -> dict[str, list[Chart]]:
     """Return the charts of every part of the page, without those that this study does not allow."""
     findings, estimator = source.findings, source.estimator
     plan: dict[str, list[Chart | None]] = {
@@ -76,7 +76,7 @@ def charts(source: Source) -> dict[str, list[Chart]]:
     return {part: [chart for chart in those if chart is not None] for part, those in plan.items()}
 
 
-def render(source: Source, pictures: list[Picture], not_drawn: list[str]) -> str:
+def render(source: PageSource, pictures: list[Picture], not_drawn: list[str]) -> str:
     """Return the page of a study."""
     findings, parts, other = source.findings, charts(source), source.against
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)

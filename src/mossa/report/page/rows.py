@@ -11,7 +11,7 @@ import pandas as pd
 from mossa.analysis import Findings
 from mossa.analysis.wording import number, signed
 from mossa.report.colours import CEILING, in_order, model_styles
-from mossa.report.page.chart import Chart, Panel, View, layer_axis, line
+from mossa.report.page.chart import Chart, ChartView, Panel, layer_axis, line
 from mossa.report.select import reading
 
 LONGEST_PROMPT = 1500
@@ -152,7 +152,9 @@ def _curves(place: int, rows: pd.DataFrame, styles: dict[str, Any]) -> Chart:
     layout = {"height": 280, "xaxis": layer_axis(sorted(rows["layer"].unique())),
               "yaxis": {"title": {"text": "similarity"}}}  # fmt: skip
     task = str(rows["task"].iloc[0])
-    return Chart(f"row-{place}", f"Similarity to the specialist of {task}", "", [View("", [Panel("", data, layout)])])
+    return Chart(
+        f"row-{place}", f"Similarity to the specialist of {task}", "", [ChartView("", [Panel("", data, layout)])]
+    )
 
 
 def _called(model: str, rows: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ from mossa.run.devices import find_device
 from mossa.run.events import Event
 from mossa.run.queue import Queue
 from mossa.similarity.registry import SHIPPED
-from mossa.study.schema import Study
+from mossa.study.schema import StudySettings
 
 if TYPE_CHECKING:
     from mossa.run.run import RunOptions
@@ -62,7 +62,7 @@ ENGINES: dict[str, Callable[[Job, Queue, RunOptions, Callable[[Event], None], Ca
 }
 
 
-def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list[str], int]:
+def choose_devices(study: StudySettings, device: str, workers: int | None) -> tuple[list[str], int]:
     """Return the device of each worker, and the threads of each.
 
     A small base in a local folder gets one thread, whose sums are the same to the bit however many processes share the
@@ -84,7 +84,7 @@ def choose_devices(study: Study, device: str, workers: int | None) -> tuple[list
     return [device] * count, 1 if small else max(1, cores // count)
 
 
-def _is_small(study: Study) -> bool:
+def _is_small(study: StudySettings) -> bool:
     """Tell whether the base lies in a local folder, in few bytes; a GGUF is counted before it is converted."""
     if waits_for_conversion(study.base):
         from mossa.models.base import without_storage

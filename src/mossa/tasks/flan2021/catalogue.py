@@ -14,7 +14,7 @@ from mossa.errors import DataError, choices
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DatasetEntry:
     """One name of the collection: its cluster, whose templates word it, and its dataset in the FLAN paper's count."""
 
     name: str
@@ -36,20 +36,20 @@ def catalogue() -> dict[str, Any]:
 
 
 @cache
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, DatasetEntry]:
     """Return every name of the collection, in the order of the clusters."""
     missing = set(catalogue()["not_in_repository"])
-    found: dict[str, Entry] = {}
+    found: dict[str, DatasetEntry] = {}
     for cluster, names in catalogue()["clusters"].items():
         for name, given in names.items():
             said = given or {}
-            found[name] = Entry(
+            found[name] = DatasetEntry(
                 name, cluster, said.get("templates", name), said.get("dataset", name), name not in missing
             )
     return found
 
 
-def choose(names: Sequence[str] | None, offered: Sequence[str], source: str, hint: str = "") -> list[Entry]:
+def choose(names: Sequence[str] | None, offered: Sequence[str], source: str, hint: str = "") -> list[DatasetEntry]:
     """Return the entries that `names` (of datasets or clusters) mean among those a source offers; all for None.
 
     `hint` says where else to look for what it does not have. Raises `DataError` for a name that is not in the
@@ -57,7 +57,7 @@ def choose(names: Sequence[str] | None, offered: Sequence[str], source: str, hin
     """
     if names is None:
         return [entries()[name] for name in offered]
-    chosen: dict[str, Entry] = {}
+    chosen: dict[str, DatasetEntry] = {}
     for wanted in names:
         meant = [entry for entry in entries().values() if wanted in (entry.name, entry.cluster)]
         if not meant:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mossa.errors import DataError
 from mossa.study.schema import Fields, Tasks
-from mossa.tasks.flan2021.catalogue import Entry, catalogue, choose, entries
+from mossa.tasks.flan2021.catalogue import DatasetEntry, catalogue, choose, entries
 from mossa.tasks.flan2021.raw import groups
 from mossa.tasks.formats import Found, read_table
 from mossa.tasks.hub import hub_files
@@ -58,7 +58,7 @@ def file_name(name: str, split: str) -> str:
     return catalogue()["file"].format(name=name, split=split)
 
 
-def _load(chosen: Sequence[Entry], files: Mapping[tuple[str, str], Path], settings: Tasks) -> list[Task]:
+def _load(chosen: Sequence[DatasetEntry], files: Mapping[tuple[str, str], Path], settings: Tasks) -> list[Task]:
     limits = Limits(settings.train, settings.validation, settings.test)
     tasks: list[Task] = []
     for entry in chosen:

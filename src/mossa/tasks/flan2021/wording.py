@@ -45,7 +45,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
 }
 
 
-class Part(Settings):
+class WordingPart(Settings):
     """Something read from a row: a column (`a`), what is inside of it (`a.b.0`), several of them, or a constant."""
 
     path: str | None = None
@@ -94,11 +94,11 @@ class Part(Settings):
         return written
 
 
-class Target(Part):
+class Target(WordingPart):
     """What is to be answered: what is read, or the words for it, or the one of several (`of`) that it points to."""
 
     words: dict[str, str] | None = Field(default=None, description="value -> words; other values have no answer")
-    of: Part | None = Field(default=None, description="the list that the value points into, by place from 0 …")
+    of: WordingPart | None = Field(default=None, description="the list that the value points into, by place from 0 …")
     keys: str | list[str] | None = Field(default=None, description="… or by these names of the places")
     otherwise: str | None = Field(default=None, description="the answer of a row that has none")
 
@@ -138,7 +138,7 @@ class Where(Settings):
     train: str = "train"
     test: str | None = Field(default="validation", description="null: test prompts are split off train")
     rows: int | None = Field(default=None, description="read only so many rows of a split that is far too large")
-    fields: dict[str, Part] = Field(default_factory=dict[str, Part])
+    fields: dict[str, WordingPart] = Field(default_factory=dict[str, WordingPart])
     target: Target | None = None
 
 
@@ -146,7 +146,7 @@ class Group(Settings):
     """A template group: the datasets it words, what is read from their rows, and ten templates."""
 
     datasets: dict[str, Where]
-    fields: dict[str, Part] = Field(default_factory=dict[str, Part])
+    fields: dict[str, WordingPart] = Field(default_factory=dict[str, WordingPart])
     target: Target | None = None
     templates: list[str] = Field(min_length=TEMPLATES, max_length=TEMPLATES)
 
@@ -165,7 +165,7 @@ class Group(Settings):
                     raise ValueError(f"templates: {template!r}: {choices(min(unknown), known)}")
         return self
 
-    def parts(self, name: str) -> tuple[dict[str, Part], Target]:
+    def parts(self, name: str) -> tuple[dict[str, WordingPart], Target]:
         """Return the fields and the target of one of its datasets."""
         where = self.datasets[name]
         target = where.target or self.target
