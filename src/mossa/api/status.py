@@ -32,7 +32,7 @@ class Validation:
 
 
 @dataclass(frozen=True, repr=False)
-class Status:
+class StudyStatus:
     """Where the units of a study stand: one row per unit in `units`, with `unit`, `step`, `title`, `state`, `why`.
 
     `todo` is how many a run would do, those that depend on others included.
@@ -43,7 +43,7 @@ class Status:
     todo: int
 
     @classmethod
-    def of(cls, record: Record, todo: Sequence[str]) -> Status:
+    def of(cls, record: Record, todo: Sequence[str]) -> StudyStatus:
         """Return where the units of a record stand."""
         rows = [
             {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from mossa.api.results import Results
-from mossa.api.status import Status, Validation
+from mossa.api.status import StudyStatus, Validation
 from mossa.study.loading import ReadStudy, read_settings, read_study
 from mossa.study.schema import StudySettings as Settings
 
@@ -88,10 +88,10 @@ class Study:
 
         return cost(self._prepared, gpu, gpus, utilisation, calibrate)
 
-    def status(self) -> Status:
+    def status(self) -> StudyStatus:
         """Return which units are done, missing, failed, stale or damaged, and why."""
         prepared = self._prepared()
-        return Status.of(prepared.record, prepared.todo)
+        return StudyStatus.of(prepared.record, prepared.todo)
 
     def run(
         self,

@@ -62,7 +62,7 @@ STYLE: Any = {
 }
 
 
-class Shown(Figure):
+class NotebookFigure(Figure):
     """A figure that a notebook shows although no pyplot was ever imported."""
 
     def _repr_png_(self) -> bytes:
@@ -106,7 +106,7 @@ def same_height(axes: Sequence[Axes]) -> None:
 
 def blank(height: float, rows: int = 1, columns: int = 1) -> list[Axes]:
     """Return the axes of a new figure, row by row; `height` in inches."""
-    figure = Shown(figsize=(_width.get(), height), layout="constrained")
+    figure = NotebookFigure(figsize=(_width.get(), height), layout="constrained")
     FigureCanvasAgg(figure)
     return list(figure.subplots(rows, columns, squeeze=False).ravel())
 

@@ -39,7 +39,7 @@ class Cell(NamedTuple):
     sort: float | None
 
 
-class Shown(NamedTuple):
+class ShownExample(NamedTuple):
     """A test prompt, its target, and what models answered: (model, answer, right, whole)."""
 
     prompt: str
@@ -57,7 +57,7 @@ class Row(NamedTuple):
     cells: list[Cell]
     losses: list[tuple[str, str, str]]
     about: list[tuple[str, str]]
-    examples: list[Shown]
+    examples: list[ShownExample]
     chart: Chart
 
 
@@ -184,7 +184,7 @@ def _about(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(words, _number(row.get(name), 1)) for row in rows for name, words in PROPERTIES.items()]
 
 
-def _shown(given: str | Sequence[str], answers: list[dict[str, Any]]) -> Shown:
+def _shown(given: str | Sequence[str], answers: list[dict[str, Any]]) -> ShownExample:
     """Return an example with the answers of base, tuned models and first specialist; old runs have no target."""
     prompt, target = (given, "") if isinstance(given, str) else (given[0], given[1])
     told = {  # the first specialist of several comes last here, and stays
@@ -196,7 +196,7 @@ def _shown(given: str | Sequence[str], answers: list[dict[str, Any]]) -> Shown:
         (model, shorten(str(row["reply"])), bool(row["right"]), bool(row["ended"]))
         for model, row in reversed(told.items())
     ]
-    return Shown(shorten(prompt), shorten(target), said)
+    return ShownExample(shorten(prompt), shorten(target), said)
 
 
 def shorten(text: str) -> str:
