@@ -46,7 +46,7 @@ def test_from_init_to_validate(base_folder, task_folder: Path, tmp_path: Path) -
     assert ran.code == 0 and "mossa validate mine.yaml" in ran.output
     ran = mossa(tmp_path, "validate", "mine.yaml")
     assert ran.code == 0, ran.output
-    assert "4 tasks in 2 task clusters" in ran.output and "llama, 3 layers of width 32" in ran.output
+    assert "4 tasks in 2 clusters" in ran.output and "llama, 3 layers of width 32" in ran.output
     assert "base.dtype: auto is float32" in ran.output and "rehearsal: prompts of" in ran.output
     assert "adapters on: q_proj, v_proj" in ran.output and "96 test prompts" not in ran.output
 

@@ -1,4 +1,4 @@
-"""Names that serve as keys in tables, units and pages, and can never be mistaken for a path."""
+"""Names that serve as keys in tables, units and pages and are never mistaken for a path; and how things are counted."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def check_name(name: str, what: str, where: str) -> str:
             "or '.', beginning with a letter or digit, without '..'."
         )
     return name
+
+
+def count(n: int, noun: str) -> str:
+    """Return `n` things in words: 1 task, 2 tasks."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

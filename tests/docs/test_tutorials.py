@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from mossa.report.gallery import FIGURES
 from mossa.run.engines.registry import ENGINES
 from mossa.similarity import ESTIMATORS
+from mossa.steps.steps import STEPS
 from mossa.tasks.collections import COLLECTIONS
 from tests.docs.page import follow
 
@@ -36,11 +38,12 @@ def test_a_tutorial_does_what_it_says(names: list[str], tmp_path: Path) -> None:
 def registries() -> Iterator[list[dict[str, Any]]]:
     """Return what one can add to; what was added is gone afterwards."""
     found: list[dict[str, Any]] = [ESTIMATORS, COLLECTIONS, ENGINES]
-    before = [dict(registry) for registry in found]
+    before = [dict(registry) for registry in (*found, STEPS)]
     yield found
-    for registry, held in zip(found, before, strict=True):
+    for registry, kept in zip((*found, STEPS), before, strict=True):
         registry.clear()
-        registry.update(held)
+        registry.update(kept)
+    FIGURES[:] = [figure for figure in FIGURES if figure.__module__ == "mossa.report.gallery"]
 
 
 def test_what_one_can_add_works_as_it_is_told(tmp_path: Path, registries: list[dict[str, Any]]) -> None:

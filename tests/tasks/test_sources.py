@@ -493,7 +493,7 @@ def test_a_registered_collection_is_listed_and_shown(monkeypatch: pytest.MonkeyP
         return [Task("pairs", "c", *split_by_input(made, Limits(settings.train, 9, 20), settings.seed, "pairs"))]
 
     monkeypatch.setitem(COLLECTIONS, "mine", load_pairs)
-    assert "pairs" in "\n".join(list_source("mine")) and list_source("mine")[-1] == "1 tasks in 1 clusters"
+    assert "pairs" in "\n".join(list_source("mine")) and list_source("mine")[-1] == "1 task in 1 cluster"
     assert any("mine" in line and "Pairs of something." in line for line in list_collections())
     assert show_task("pairs", "mine")[0] == "pairs: cluster c"
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from mossa.names import count as count
+
 
 def number(value: float) -> str:
     """Return two decimals without the leading zero: .60, -.29, 1.00."""
@@ -23,11 +25,6 @@ def signed(value: float) -> str:
 def brackets(low: float, high: float) -> str:
     """Return " [low, high]", or nothing where there is no interval."""
     return "" if pd.isna(low) or pd.isna(high) else f" [{number(low)}, {number(high)}]"
-
-
-def count(n: int, noun: str) -> str:
-    """Return `n` things in words: 1 task, 2 tasks."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def listed(words: Iterable[object], most: int = 5) -> str:

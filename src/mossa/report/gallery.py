@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 import pandas as pd
 
 from mossa.analysis import Findings
+from mossa.errors import DataError, choices
 from mossa.report import figures
 from mossa.report.colours import cluster_marks, model_colours
 from mossa.report.figures.canvas import COLUMN_WIDTH, TEXT_WIDTH, drawn_at, root
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 class Picture(NamedTuple):
     """A figure: the name of its files, what it shows, the table behind it, the function that draws it.
 
-    `otherwise` is the reason why it cannot be drawn if its table is empty.
+    `otherwise` is the reason why it cannot be drawn if its table is empty. `section` is the part of the page that shows
+    the picture itself (`SECTIONS`); the page draws its own charts of what mossa ships, so theirs is empty.
     """
 
     name: str
@@ -32,6 +35,10 @@ class Picture(NamedTuple):
     table: pd.DataFrame
     draw: Callable[[pd.DataFrame], Axes | list[Axes]]
     otherwise: str
+    section: str = ""
+
+
+SECTIONS = ("performance", "layers", "place", "encoded", "more")
 
 
 def gallery(
@@ -46,11 +53,10 @@ def gallery(
 
 def planned(findings: Findings, estimator: str, taught: frozenset[str] = frozenset()) -> list[Picture]:
     """Return every figure there can be, those included whose table is empty in these findings."""
-    beside = [*_beside(findings, estimator, taught), *_place(findings)]
-    return [*_similarity(findings, estimator), *beside]
+    return [picture for pictures in FIGURES for picture in pictures(findings, estimator, taught)]
 
 
-def _similarity(findings: Findings, estimator: str) -> list[Picture]:
+def _similarity(findings: Findings, estimator: str, _taught: frozenset[str]) -> list[Picture]:
     rows = reading(findings.curves, estimator)
     colours = model_colours(findings.curves["experimental"])
     layers, clusters, held = (partial(f, colours=colours) for f in (figures.layers, figures.clusters, figures.unseen))
@@ -87,7 +93,7 @@ def _beside(findings: Findings, estimator: str, taught: frozenset[str]) -> list[
     ]  # fmt: skip
 
 
-def _place(findings: Findings) -> list[Picture]:
+def _place(findings: Findings, _estimator: str, _taught: frozenset[str]) -> list[Picture]:
     """One picture per tuned model: where it acts, mean over the tasks that it was tuned on, else over the others."""
     plan: list[Picture] = []
     for model, rows in findings.place.groupby("experimental", sort=False):
@@ -95,6 +101,27 @@ def _place(findings: Findings) -> list[Picture]:
         plan.append(Picture(f"place-{file_name(model)}", f"Where {model} acts", table, figures.place, ""))
     why = "the study does not read it; set place: true"
     return plan or [Picture("place", "Where the tuned models act", findings.place, figures.place, why)]
+
+
+FIGURES: list[Callable[[Findings, str, frozenset[str]], list[Picture]]] = [_similarity, _beside, _place]
+"""All figures: functions of the findings, the estimator that is read and the tasks that the base was taught."""
+
+
+def embedded(pictures: list[Picture], folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return, per section of the page, the title and the data address of the written pictures that stand in it.
+
+    Raises `DataError` for a section that the page does not have.
+    """
+    found: dict[str, list[tuple[str, str]]] = {section: [] for section in SECTIONS}
+    for picture in pictures:
+        if picture.section:
+            if picture.section not in found:
+                raise DataError(
+                    f"figure {picture.name}: no section {picture.section!r}. {choices(picture.section, SECTIONS)}"
+                )
+            image = b64encode((folder / "figures" / f"{picture.name}.svg").read_bytes()).decode()
+            found[picture.section].append((picture.title, f"data:image/svg+xml;base64,{image}"))
+    return found
 
 
 def correlations(findings: Findings, estimator: str) -> pd.DataFrame:

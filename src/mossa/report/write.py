@@ -11,7 +11,7 @@ import pandas as pd
 from mossa.analysis import Findings, analyse
 from mossa.errors import DataError, choices
 from mossa.report.against import Against, compared
-from mossa.report.gallery import gallery, write_gallery
+from mossa.report.gallery import embedded, gallery, write_gallery
 from mossa.report.markdown import markdown
 from mossa.report.page.render import PageSource, render
 
@@ -61,6 +61,6 @@ def write_report(
     else:
         path = folder / "index.html"
         source = PageSource(findings, chosen, tables, study, provenance, prompts or {}, known, against)
-        text = render(source, pictures, not_drawn)
+        text = render(source, pictures, not_drawn, embedded(pictures, folder))
     path.write_text(text, encoding="utf-8", newline="\n")
     return path

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mossa.errors import DataError, MossaError
 from mossa.models.rendering import Rendering
+from mossa.names import count
 from mossa.store.folder import RunFolder
 from mossa.store.record import RECORD, planned_base, recorded_rendering
 from mossa.study.loading import Problem, ReadStudy
@@ -46,7 +47,7 @@ def check_study(
         check_names(study, tasks)
         clusters = len({task.cluster for task in tasks})
         examples = sum(len(task.train) + len(task.validation) + len(task.test) for task in tasks)
-        counted = f"{len(tasks)} tasks in {clusters} task clusters, {examples:,} examples"
+        counted = f"{count(len(tasks), 'task')} in {count(clusters, 'cluster')}, {count(examples, 'example')}"
         return "; ".join([counted, *remarks(tasks)])
 
     attempt(("tasks", "source"), read_tasks)

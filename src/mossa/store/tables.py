@@ -34,21 +34,22 @@ MADE_FROM = "results/.made-from"
 def gather(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> dict[str, pd.DataFrame]:
     """Return every table of the units that are done, in the plan's order; a unit that is not done adds no rows.
 
-    A unit whose files are not as they were written counts as not done.
+    A table is every parquet file that a step writes, by its name: a new one needs no entry anywhere. A unit whose files
+    are not as they were written counts as not done.
     """
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}  # known ones first, others as they come
     for name, unit in units.items():
         manifest = run.manifest(name)
         if manifest is None or run.status(unit, fingerprints[name]).state != "done":
             continue
-        held = [file for file in manifest["files"] if Path(file).suffix == ".parquet" and Path(file).stem in parts]
-        if held and run.damage(name) is None:
-            for file in held:
+        files = [file for file in manifest["files"] if Path(file).suffix == ".parquet"]
+        if files and run.damage(name) is None:
+            for file in files:
                 table = Path(file).stem
                 frame = pd.read_parquet(run.folder(name) / file)
                 if table == "adapters":
                     frame["seconds"] = manifest.get("seconds")
-                parts[table].append(frame)
+                parts.setdefault(table, []).append(frame)
     return {name: _joined(frames) for name, frames in parts.items() if frames}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mossa.errors import DataError, choices
+from mossa.names import count
 from mossa.study.loading import load_study
 from mossa.study.paths import built_in_studies
 from mossa.study.schema import Tasks
@@ -65,7 +66,7 @@ def list_source(source: str) -> list[str]:
             f"{task.name:{width}}{len(task.train):8,}{len(task.validation):12,}{len(task.test):8,}  {task.cluster}"
         )
     clusters = len({task.cluster for task in tasks})
-    return [*lines, f"{len(tasks)} tasks in {clusters} clusters", *remarks(tasks)]
+    return [*lines, f"{count(len(tasks), 'task')} in {count(clusters, 'cluster')}", *remarks(tasks)]
 
 
 def show_task(name: str, source: str | None, seen: Seen | None = None) -> list[str]:
@@ -133,7 +134,7 @@ def _by_cluster(tasks: Iterable[tuple[str, str]]) -> list[str]:
         clusters.setdefault(cluster, []).append(name)
     total = sum(map(len, clusters.values()))
     lines = [f"{cluster} ({len(names)}): {', '.join(names)}" for cluster, names in clusters.items()]
-    return [*lines, f"{total} tasks in {len(clusters)} clusters"]
+    return [*lines, f"{count(total, 'task')} in {count(len(clusters), 'cluster')}"]
 
 
 def _one(name: str, tasks: Sequence[Task], source: str) -> Task:

@@ -76,8 +76,13 @@ def charts(source: PageSource) -> dict[str, list[Chart]]:
     return {part: [chart for chart in those if chart is not None] for part, those in plan.items()}
 
 
-def render(source: PageSource, pictures: list[Picture], not_drawn: list[str]) -> str:
-    """Return the page of a study."""
+def render(
+    source: PageSource,
+    pictures: list[Picture],
+    not_drawn: list[str],
+    inside: Mapping[str, list[tuple[str, str]]] | None = None,
+) -> str:
+    """Return the page of a study; `inside`: title and data address of the pictures in each section (`embedded`)."""
     findings, parts, other = source.findings, charts(source), source.against
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
@@ -92,6 +97,7 @@ def render(source: PageSource, pictures: list[Picture], not_drawn: list[str]) ->
         parts=parts,
         table=table,
         pictures=pictures,
+        inside=inside or {},
         against=other,
         differing=differing(*map(without_paths, (source.study, other.study))) if other else [],
         both=exact_match(findings, other) if other else [],
