@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from mossa.study.presets import RECIPES
 from mossa.study.recipe import Budget
-from mossa.study.schema import Existing, Experimental, Study
+from mossa.study.schema import Existing, Experimental, StudySettings
 
 # What stands below a name that the user chooses, and not below a field.
 BELOW_A_NAME: dict[type[BaseModel], str] = {Existing: "TASK", Experimental: "NAME"}
@@ -20,7 +20,7 @@ WORDS = {"string": "text", "boolean": "`true`, `false`", "array": "a list", "obj
 def lines() -> list[str]:
     """Return one section per part of a study, in the order of the schema, and the recipes that have a name."""
     written: list[str] = []
-    for place, part in _parts(Study, ""):
+    for place, part in _parts(StudySettings, ""):
         schema = part.model_json_schema()
         written += ["", f"## `{place}`" if place else "## The whole file", "", _plain(_summary(part)), ""]
         written += ["| field | values | default | meaning |", "| --- | --- | --- | --- |"]

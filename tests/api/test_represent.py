@@ -94,7 +94,7 @@ def test_the_model_is_restored_after_an_error() -> None:
         ({"too_long": "skip"}, DataError, "would leave rows out"),
         ({"template": "nothing"}, StudyError, "has not {prompt} once"),
         ({"cutoff": 2}, StudyError, "greater than or equal to 8"),
-        ({"model": torch.nn.Linear(2, 2)}, ModelError, "no causal language model"),
+        ({"model": torch.nn.Linear(2, 2)}, ModelError, "not a causal language model"),
     ],
 )
 def test_what_cannot_be_represented_is_a_sentence(change: dict, error: type[Exception], sentence: str) -> None:

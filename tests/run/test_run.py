@@ -187,7 +187,7 @@ def test_report_writes_again_what_is_there(folder: Path) -> None:
     assert (folder / "runs/small/report/index.html").is_file()
     assert set(tables(folder)["similarity"]["task"]) == {"again", "colour", "second"}
     both = mossa(folder, "report", "small.yaml", "--against", "runs/small")
-    assert both.code == 0 and "<h2>Against small</h2>" in (folder / "runs/small/report/index.html").read_text()
+    assert both.code == 0 and "<h2>Against the run small</h2>" in (folder / "runs/small/report/index.html").read_text()
     nothing = mossa(folder, "report", "small.yaml", "--against", "runs")
     assert nothing.code == 2 and "is not a run folder" in nothing.output
     empty = mossa(folder, "report", "small.yaml", "--runs", "elsewhere")

@@ -238,7 +238,7 @@ def test_columns_are_named_in_the_study(tmp_path: Path) -> None:
     rows = [{"question": asked, "answer": answer, "kind": f"Kind {k % 2}", "area": "x y"}
             for k, (asked, answer) in enumerate(PAIRS)]  # fmt: skip
     (tmp_path / "all.jsonl").write_bytes(as_lines(rows))
-    with pytest.raises(DataError, match=r"no format that is known.*Perhaps: \{prompt: question, target: answer\}"):
+    with pytest.raises(DataError, match=r"not a known format.*Perhaps: \{prompt: question, target: answer\}"):
         load_tasks(Tasks(source=str(tmp_path)))
     fields = Fields(prompt="question", target="answer", task="kind", cluster="area")
     for source in (tmp_path, tmp_path / "all.jsonl"):
