@@ -86,6 +86,7 @@ def check_numbers(tables: dict[str, pd.DataFrame], findings: Findings) -> list[l
     """Return the parts with numbers of the four sentences on whether to believe the headline."""
     accuracy = tables["evaluation"].query("role == 'control'")["accuracy"]
     low, high = number(accuracy.min()), number(accuracy.max())
+    weak = tables["evaluation"].query("role == 'control' and accuracy < 0.5")["task"].tolist()
     alike = tables["similarity"].query("relation == 'ceiling' and estimator == @findings.estimator")
     alike = alike.groupby("task")["value"].mean()
     span = f"from {number(alike.min())} to {number(alike.max())}"
@@ -95,7 +96,11 @@ def check_numbers(tables: dict[str, pd.DataFrame], findings: Findings) -> list[l
     sure = [each for each in rivals if each["reason"] is None and not each["low"] <= 0 <= each["high"]]
     agree = findings.dose_readings.dropna(subset=["agree"])
     return [
-        [f"{len(accuracy)} specialists", f"at {low if low == high else f'{low} to {high}'} exact"],
+        [
+            f"{len(accuracy)} specialists",
+            f"at {low if low == high else f'{low} to {high}'} exact",
+            *([f"; {len(weak)} that count answer less than half of their", f"({listed(weak)})"] if weak else []),
+        ],
         [f"{number(alike.median())} (median of {len(alike)} tasks, {span})"],
         [f"{signed(each['correlation'])} [{number(each['low'])}, {number(each['high'])}]" for each in sure],
         [f"on {agree['agree'].astype(bool).sum()} of {len(agree)} tasks"] if len(agree) else [],

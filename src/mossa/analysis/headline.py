@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
 
 
+HALF = 0.5  # of the test examples: a specialist below it may count, and readers should know
+
+
 class Point(NamedTuple):
     """One sentence of the headline and the part of the page that shows its evidence."""
 
@@ -170,10 +173,13 @@ def _controls(controls: pd.DataFrame) -> Check:
         parts[0] += _span(controls["accuracy"])
     if len(poor):
         parts.append(f"{len(poor)} did not learn and are left out of every reading ({listed(poor['task'])})")
+    weak = controls[~failed(controls) & controls["accuracy"].lt(HALF)]
+    if len(weak) and not (met or len(limited)):  # without a target of its own, "learned" says only that the loss fell
+        parts.append(f"{len(weak)} that count answer less than half of their test examples ({listed(weak['task'])})")
     unknown = int(controls["learned"].isna().sum())
     if unknown:
         parts.append(f"whether {unknown} learned is not known")
-    good = not (len(limited) or len(poor) or unknown)
+    good = len(parts) == 1 and not len(limited)
     return Check(about, "good" if good else "caution", f"{'; '.join(parts)}.")
 
 
