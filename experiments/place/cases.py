@@ -153,25 +153,20 @@ def shuffled(examples: Sequence[Encoded], seed: str) -> list[Encoded]:
     ]
 
 
-def train_all(runs: Path, say: Any) -> None:
-    """Train every case that is not there yet."""
+def train_all(runs: Path, say: Any, again: Round = FIRST) -> None:
+    """Train every case that is not there yet; in the second round only the crossed models."""
     torch.set_num_threads(1)
     for case in cases():
         folder = runs / "cases" / case.name
-        if not folder.is_dir():
-            train(case, folder)
+        if not folder.is_dir() and (again == FIRST or case.kind == "crossed"):
+            train(case, folder, again)
             say(f"trained {case.name}")
 
 
 def train_second(first: Path, runs: Path, say: Any) -> None:
     """Train the crossed models of the second round into `runs`; controls and shams are those of the `first` round."""
-    torch.set_num_threads(1)
     for case in cases():
         folder = runs / "cases" / case.name
-        if folder.is_dir():
-            continue
-        if case.kind in ("control", "sham"):
+        if case.kind in ("control", "sham") and not folder.is_dir():
             shutil.copytree(first / "cases" / case.name, folder)
-        elif case.kind == "crossed":
-            train(case, folder, SECOND)
-            say(f"trained {case.name}")
+    train_all(runs, say, SECOND)

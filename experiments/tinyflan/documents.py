@@ -14,7 +14,7 @@ from mossa.tinyflan.world import copying_text, opening, world_text
 # Share of the documents: a task in natural form, the world's text, lists and tables, a request nobody answers.
 SHARES = {"natural": 0.77, "world": 0.08, "copying": 0.10, "request": 0.05}
 OPENED = 0.25
-# Whoever can copy learns the rest much sooner: so many lists and tables come before anything else.
+# A model that can copy learns the rest much sooner: so many lists and tables come before anything else.
 SCHOOLING = 20_000
 
 

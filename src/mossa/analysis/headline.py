@@ -161,7 +161,8 @@ def _controls(controls: pd.DataFrame) -> Check:
     about = "Specialists"
     if controls.empty:
         return Check(about, "unknown", "Nothing is known about the specialists (controls).")
-    poor = controls[failed(controls)]
+    unlearned = failed(controls)
+    poor = controls[unlearned]
     limited = controls[controls["stopped_because"].eq("limit")]
     met = int(controls["stopped_because"].eq("criterion").sum())
     parts = [f"{met} of {count(len(controls), 'specialist')} met their target" if met or len(limited)
@@ -173,7 +174,7 @@ def _controls(controls: pd.DataFrame) -> Check:
         parts[0] += _span(controls["accuracy"])
     if len(poor):
         parts.append(f"{len(poor)} did not learn and are left out of every reading ({listed(poor['task'])})")
-    weak = controls[~failed(controls) & controls["accuracy"].lt(HALF)]
+    weak = controls[~unlearned & controls["accuracy"].lt(HALF)]
     if len(weak) and not (met or len(limited)):  # without a target of its own, "learned" says only that the loss fell
         parts.append(f"{len(weak)} that count answer less than half of their test examples ({listed(weak['task'])})")
     unknown = int(controls["learned"].isna().sum())

@@ -135,7 +135,7 @@ def diff(
     found = load_tasks(checked(Tasks, source=str(tasks), fields=fields, **sizes), whole=True)
     for remark in remarks(found):
         tell(remark)
-    models = _names([*also, tuned])
+    models = _distinct([*also, tuned])
     with noting(tell):
         beside = Beside(str(base), dtype, find_device(device))
         given = list(give(found, beside.loader.format(form), examples))
@@ -148,26 +148,26 @@ def diff(
         used, skipped = sum(len(each.encoded) for each in given), sum(each.chosen - len(each.encoded) for each in given)
         tell(f"{count(len(given), 'task')}, {count(used, 'example')}, {skipped} do not fit")
         parts: list[tuple[pd.DataFrame, pd.DataFrame]] = []
-        for name, source in models.items():
-            tell(f"{base} and {name}")
-            stack = beside.stack(source, "TUNED" if name == list(models)[-1] else "--also")
-            parts.append(_read_all(stack, given, name))
+        for model in models:
+            tell(f"{base} and {model}")
+            stack = beside.stack(model, "TUNED" if model == models[-1] else "--also")
+            parts.append(_read_all(stack, given, model))
             del stack  # two models at a time, not three
     answers, layers = (pd.concat(each, ignore_index=True) for each in zip(*parts, strict=True))
     about = {
-        "base": str(base), "models": list(models), "tasks_source": str(tasks), "examples": used, "do_not_fit": skipped,
+        "base": str(base), "models": models, "tasks_source": str(tasks), "examples": used, "do_not_fit": skipped,
         "tasks_left_out": unfit, "template": template, "dtype": dtype, "seconds": round(time.monotonic() - started, 1),
     }  # fmt: skip
     return Diff(judge(answers), layers, answers, about)
 
 
-def _names(models: Iterable[str | Path]) -> dict[str, str]:
-    """Return each model by what it is called in tables; raises `DataError` if one is given twice."""
-    named: dict[str, str] = {}
+def _distinct(models: Iterable[str | Path]) -> list[str]:
+    """Return the models by what they are called in tables; raises `DataError` if one is given twice."""
+    named: list[str] = []
     for model in map(str, models):
         if model in named:
             raise DataError(f"{model} is given twice; name every model once, TUNED not among --also.")
-        named[model] = model
+        named.append(model)
     return named
 
 

@@ -82,11 +82,6 @@ def like(array: Array, values: np.ndarray[Any, Any]) -> Array:
     return torch.from_numpy(values).to(array.device) if isinstance(array, torch.Tensor) else values
 
 
-def as_numpy(array: Array) -> np.ndarray[Any, Any]:
-    """Return the array as NumPy, on the CPU."""
-    return array if isinstance(array, np.ndarray) else np.asarray(array.cpu() if hasattr(array, "cpu") else array)
-
-
 def check_alike(control: Tensor, other: Tensor, name: str) -> None:
     """Refuse an array that cannot hold the same prompts at the same layers in the same place as the control."""
     if other.shape[0] != control.shape[0]:

@@ -51,7 +51,7 @@ def compare(
     """
     if not 0 < confidence < 1:
         raise SimilarityError(f"confidence is {confidence}; give a probability between 0 and 1, such as 0.95.")
-    wanted = list({e.id: e for e in (estimator(e) if isinstance(e, str) else e for e in estimators)}.values())
+    wanted = _wanted(estimators)
     sides = _sides(models, control, origin, wanted)
     n = len(sides["control"])
     lacking = [e.id for e in wanted if groups is None and e.view and e.view.grouping != "fixed"]
@@ -66,6 +66,11 @@ def compare(
     return _answer(
         sides, questions, wanted, groups, baseline, confidence, non_finite, first=next(iter(models.values()))
     )[0]
+
+
+def _wanted(estimators: Sequence[str | Estimator]) -> list[Estimator]:
+    """Return each estimator once, in the order asked for."""
+    return list({e.id: e for e in (estimator(e) if isinstance(e, str) else e for e in estimators)}.values())
 
 
 Question = tuple[str, tuple[str, ...]]  # the control, and the models that are compared with it
@@ -88,7 +93,7 @@ def compare_several(
     `origin` is the name of what shifts are taken from. What several questions need of an array (its centred features,
     its Gram matrix, its HSIC with itself) is computed once, layer by layer, on `device` (default: where arrays are).
     """
-    wanted = list({e.id: e for e in (estimator(e) if isinstance(e, str) else e for e in estimators)}.values())
+    wanted = _wanted(estimators)
     sides = arrays.as_sides(given)
     if any(e.view and e.view.shift for e in wanted):
         sides["origin"] = sides[origin]
