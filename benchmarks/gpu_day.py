@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_day.py [STEP …] [--out runs/gpu] [--small]
 
-Each step is a process of its own that writes `<out>/<step>.json`; what is there already is not done again, so after a
-stop, or an error in one step, the same command goes on. At the end a table is printed to paste into
+Each step is a process of its own that writes `<out>/<step>.json` figure by figure; what is whole is not done again, so
+after a stop, or an error in one step, the same command goes on. At the end a table is printed to paste into
 docs/project/performance.md, with predictions beside figures. Needed are torch, transformers and what `pip install
 mossa` brings, as wheels where there is no network; nothing is downloaded. `--small` rehearses every step on whatever is
 here: its figures mean nothing.
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from mossa.models.adapters import loaded_adapter
 from mossa.models.base import LoadedBase
 from mossa.models.batches import Allowance
 from mossa.models.prompts import Encoded
+from mossa.place import Stack, locate_update
 from mossa.representations import represent_tokens
 from mossa.similarity import compare, spectrum
 from mossa.study.presets import RECIPES
@@ -52,6 +53,8 @@ from mossa.training.train import Trained, train_adapter
 Found = dict[str, Any]
 GPU = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
 FAMILIES = ["llama", "qwen3", "gemma2", "gemma3_text", "mistral", "olmo2", "gpt_neox", "phi", "mixtral"]
+TESTED = ("training", "representations", "similarity", "place", "paired", "models")
+PARTS = ("adapter", "losses", "representations", "evaluation", "place")
 WIDE = {
     "hidden_size": 128,
     "num_hidden_layers": 3,
@@ -61,6 +64,8 @@ WIDE = {
     "num_key_value_heads": 4,
     "head_dim": 16,
     "max_position_embeddings": 2048,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
 }
 STUDY = {
     "base": {"model": "tinyflan:a", "dtype": "float32"},
@@ -75,9 +80,9 @@ STUDY = {
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to find out: what it decides, what is expected, the minutes it takes on an H100."""
+    """One thing to find out: figures as they come, what they decide, what is expected, the minutes on an H100."""
 
-    run: Callable[[bool], Found]
+    run: Callable[[bool], Iterator[Found]]
     decides: str
     prediction: str
     minutes: int
@@ -123,12 +128,12 @@ def far(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one.double().cpu() - other.double().cpu()).norm() / other.double().norm().clamp(min=1e-30))
 
 
-def environment(small: bool) -> Found:
+def environment(small: bool) -> Iterator[Found]:
     """Versions, the card, and the rates that everything else is a share of."""
     names = ("torch", "transformers", "peft", "accelerate", "numpy", "bitsandbytes", "ray")
     versions = {name: importlib.metadata.version(name) for name in names if importlib.util.find_spec(name)}
     card = torch.cuda.get_device_properties(0) if GPU.type == "cuda" else None
-    return {
+    yield {
         "card": card.name if card else "CPU",
         "gigabytes": card.total_memory / 1e9 if card else None,
         "mossa_calls_it": found_gpu(),
@@ -137,11 +142,12 @@ def environment(small: bool) -> Found:
     }
 
 
-def correct(small: bool) -> Found:
+def correct(small: bool) -> Iterator[Found]:
     """float32 on the GPU against the CPU, checkpointed, and bfloat16: adapter, losses, representations; per family."""
-    found: Found = {}
     for family in FAMILIES[: 1 if small else None]:
         config = AutoConfig.for_model(family, **WIDE)
+        if getattr(config, "sliding_window", None):
+            config.sliding_window = 24  # shorter than the examples
         with tempfile.TemporaryDirectory() as place:
             weights = built(config, torch.float32, torch.device("cpu")).model.state_dict()
             seen: dict[str, list[torch.Tensor]] = {}
@@ -151,22 +157,24 @@ def correct(small: bool) -> Found:
                 base = built(config, getattr(torch, dtype), torch.device(device))
                 base.model.load_state_dict(weights)
                 examples, folder = mixture(48, 512, 80), Path(place) / name
-                done, _ = trained(base, examples, 4, folder, gradient_checkpointing=again)
+                lora = {"rank": 8, "targets": "all-linear"}
+                done, _ = trained(base, examples, 4, folder, gradient_checkpointing=again, lora=lora)
                 with loaded_adapter(base, Path(place) / "cpu") as adapted:
                     rows = represent_tokens(adapted, [each.tokens for each in examples])
                     judged = evaluate(adapted, examples, base.device)
+                    located = locate_update(Stack(None, adapted), examples).table["value"].astype(float).fillna(0.0)
                 adapter = load_file(folder / "adapter_model.safetensors")
                 flat = torch.cat([adapter[key].flatten() for key in sorted(adapter)])
-                seen[name] = [flat, torch.tensor([done.first_loss, done.last_loss]), rows, torch.tensor(judged.loss)]
+                losses = torch.tensor([done.first_loss, done.last_loss])
+                seen[name] = [flat, losses, rows, torch.tensor(judged.loss), torch.tensor(located.to_numpy())]
         for name in ("gpu", "again", "bfloat16"):
-            parts = zip(("adapter", "losses", "representations", "evaluation"), seen[name], seen["cpu"], strict=True)
-            found |= {f"{family}, {name}, {what}": far(one, other) for what, one, other in parts}
-    return found
+            parts = zip(PARTS, seen[name], seen["cpu"], strict=True)
+            yield {f"{family}, {name}, {what}": far(one, other) for what, one, other in parts}
 
 
-def determinism(small: bool) -> Found:
+def determinism(small: bool) -> Iterator[Found]:
     """The same training three times, as a run does it and in torch's strict mode: equal to the bit, and its cost."""
-    base, found = built(shaped("small" if small else "1b"), torch.bfloat16), Found()
+    base = built(shaped("small" if small else "1b"), torch.bfloat16)
     examples = mixture(64, 300, 60 if small else 1024)
     for mode in ("as a run does it", "strict"):
         torch.use_deterministic_algorithms(True, warn_only=mode != "strict")
@@ -177,18 +185,18 @@ def determinism(small: bool) -> Found:
                     _, spent = trained(base, examples, 4, Path(place) / "a")
                     data = (Path(place) / "a/adapter_model.safetensors").read_bytes()
                 digests.add(hashlib.sha256(data).hexdigest())
-            found |= {f"{mode}, same to the bit": len(digests) == 1, f"{mode}, seconds a step": spent}
+            yield {f"{mode}, same to the bit": len(digests) == 1, f"{mode}, seconds a step": spent}
         except RuntimeError as error:
-            found[f"{mode}, refused"] = str(error)[:200]
+            yield {f"{mode}, fails": str(error)[:200]}
     torch.use_deterministic_algorithms(False)
-    return found
 
 
-def memory(_small: bool) -> Found:
+def memory(_small: bool) -> Iterator[Found]:
     """Little memory on purpose: batches are halved, losses stay, and training goes on."""
     if GPU.type != "cuda":
-        return {"left out": "there is no GPU here, and a CPU cannot be told to have little memory"}
-    base, found, whole = built(shaped("1b"), torch.bfloat16), Found(), torch.cuda.get_device_properties(0).total_memory
+        yield {"left out": "there is no GPU here, and a CPU cannot be told to have little memory"}
+        return
+    base, whole = built(shaped("1b"), torch.bfloat16), torch.cuda.get_device_properties(0).total_memory
     for again in (False, True):
         for spare in (None, 3e9, 1.2e9):
             torch.cuda.empty_cache()
@@ -198,14 +206,12 @@ def memory(_small: bool) -> Found:
             with tempfile.TemporaryDirectory() as place:
                 examples = mixture(48, 30000)
                 done, _ = trained(base, examples, 3, Path(place), gradient_checkpointing=again, allowance=allowance)
-            found |= {f"{name}, halvings": allowance.halvings, f"{name}, last loss": done.last_loss}
+            yield {f"{name}, halvings": allowance.halvings, f"{name}, last loss": done.last_loss}
             torch.cuda.set_per_process_memory_fraction(1.0)
-    return found
 
 
-def training(small: bool) -> Found:
+def training(small: bool) -> Iterator[Found]:
     """True tokens per second at the lengths of a mixture, over micro-batches and checkpointing."""
-    found: Found = {}
     for name in ["small"] if small else ["7b", "1b"]:
         base = built(shaped(name), torch.bfloat16)
         examples = mixture(16 * (4 if small else 12), 300, 60 if small else 1024)
@@ -222,21 +228,21 @@ def training(small: bool) -> Found:
                     )
                 loss.DISPATCH, loss.TOKEN_BUDGET = before
                 key = f"{name}, {label}, checkpointing {again}"
-                found |= {f"{key}, true tokens/s": true / spent, f"{key}, halvings": allowance.halvings}
+                yield {f"{key}, true tokens/s": true / spent, f"{key}, halvings": allowance.halvings}
                 if GPU.type == "cuda":
-                    found[f"{key}, peak GB"] = torch.cuda.max_memory_allocated() / 1e9
+                    yield {f"{key}, peak GB": torch.cuda.max_memory_allocated() / 1e9}
                     torch.cuda.empty_cache()
                     torch.cuda.reset_peak_memory_stats()
-    return found
 
 
-def extraction(small: bool) -> Found:
+def extraction(small: bool) -> Iterator[Found]:
     """Prompts per second and the share of the matrix rate, at 7B and 1B, with the functions that a study uses."""
-    rows = [measure(name, GPU, REHEARSAL if small else FULL) for name in (["small"] if small else ["7b", "1b"])]
-    return {f"{row['shape']}, {key}": value for row in rows for key, value in row.items() if key != "shape"}
+    for name in ["small"] if small else ["7b", "1b"]:
+        row = measure(name, GPU, REHEARSAL if small else FULL)
+        yield {f"{name}, {key}": value for key, value in row.items() if key != "shape"}
 
 
-def comparison(small: bool) -> Found:
+def comparison(small: bool) -> Iterator[Found]:
     """Seconds a layer of a comparison and of a spectrum, on the GPU and on one thread; how far the values differ."""
     n, d = (100, 64) if small else (4000, 4096)
     random = torch.Generator().manual_seed(0)
@@ -258,16 +264,16 @@ def comparison(small: bool) -> Found:
 
     (here, ours), (there, theirs) = one(GPU), one(torch.device("cpu"))
     apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None)
-    return here | there | {"largest difference": apart}
+    yield here | there | {"largest difference": apart}
 
 
-def study(small: bool) -> Found:
+def study(small: bool) -> Iterator[Found]:
     """A study with two workers, killed and resumed, against one worker and against the CPU: tables, and seconds."""
     settings = STUDY | (
         {"tasks": {**STUDY["tasks"], "train": 20, "test": 12, "only": ["implied", "tools"]}} if small else {}
     )
     settings |= {"recipe": {**STUDY["recipe"], "budget": {"steps": 3}}} if small else {}
-    found, results = Found(), {}
+    took, results = dict[str, float](), {}
     with tempfile.TemporaryDirectory() as place:
         runs = {"cpu": ("cpu", "1")} | ({"one": ("cuda", "1"), "two": ("cuda", "2")} if GPU.type == "cuda" else {})
         for name, (device, workers) in runs.items():
@@ -279,38 +285,35 @@ def study(small: bool) -> Found:
                 halfway = subprocess.Popen(
                     [sys.executable, "-m", "mossa.cli", *words], cwd=place, start_new_session=True
                 )
-                time.sleep(found["one, seconds"] / 2)
+                time.sleep(took["one"] / 2)
                 os.killpg(halfway.pid, signal.SIGKILL)
                 halfway.wait()
-            subprocess.run(words, cwd=place, check=True, capture_output=True)
-            found[f"{name}, seconds"] = time.perf_counter() - start
+            done = subprocess.run(words, cwd=place, check=False, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(
+                    f"{' '.join(words)} ends with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}"
+                )
+            took[name] = time.perf_counter() - start
+            yield {f"{name}, seconds": took[name]}
             results[name] = pd.read_parquet(Path(place) / f"runs/{name}/results/similarity.parquet")
     cpu = results.pop("cpu")
-    found["rows with a value"] = int(cpu["value"].notna().sum())
+    yield {"rows with a value": int(cpu["value"].notna().sum())}
     for name, table in results.items():
-        found[f"{name}, same to the bit as one"] = bool(table.equals(results["one"]))
-        found[f"{name}, largest difference from cpu"] = float((table["value"] - cpu["value"]).abs().max())
-    return found
+        yield {f"{name}, same to the bit as one": bool(table.equals(results["one"]))}
+        yield {f"{name}, largest difference from cpu": float((table["value"] - cpu["value"]).abs().max())}
 
 
-def suite(small: bool) -> Found:
+def suite(small: bool) -> Iterator[Found]:
     """The tests of training, representations and similarity where `auto` means the GPU."""
     if small or importlib.util.find_spec("pytest") is None:
-        return {"left out": "a rehearsal runs inside of the tests" if small else "pytest is not installed here"}
+        yield {"left out": "a rehearsal runs inside of the tests" if small else "pytest is not installed here"}
+        return
     root = Path(__file__).parents[1]
-    words = [
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "tests/training",
-        "tests/representations",
-        "tests/similarity",
-        "-m",
-        "not slow",
-    ]
+    words = ["-m", "pytest", "-q", "-W", "default", "tests/test_gpu.py", *(f"tests/{room}" for room in TESTED)]
+    words += ["-n", str(min(os.cpu_count() or 1, 8))] if importlib.util.find_spec("xdist") else []
     done = subprocess.run([sys.executable, *words], cwd=root, capture_output=True, text=True, check=False)
-    return {"exit code": done.returncode, "last line": (done.stdout.strip().splitlines() or ["nothing"])[-1]}
+    print(done.stdout[-6000:], done.stderr[-2000:], flush=True)
+    yield {"exit code": done.returncode, "last line": (done.stdout.strip().splitlines() or ["nothing"])[-1]}
 
 
 STEPS = {
@@ -328,12 +331,23 @@ STEPS = {
 }  # fmt: skip
 
 
+def write(out: Path, name: str, found: Found, whole: bool) -> None:
+    """Keep what a step has found so far, and whether that is all."""
+    (out / f"{name}.json").write_text(json.dumps({"whole": whole, "found": found}, indent=1) + "\n")
+
+
+def read(out: Path, name: str) -> Found:
+    """Return what a step has left, nothing if it never ran."""
+    path = out / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
 def table(out: Path) -> str:
     """Return what was found as a table for the documentation."""
     lines = ["| step | what | figure | expected before |", "| --- | --- | --- | --- |"]
     for name, step in STEPS.items():
-        path = out / f"{name}.json"
-        found = json.loads(path.read_text())["found"] if path.is_file() else {"not done": "run the same command again"}
+        left = read(out, name)
+        found = left.get("found", {}) | ({} if left.get("whole") else {"not done": "run the same command again"})
         for number, (what, value) in enumerate(found.items()):
             shown = f"{value:,.4g}" if isinstance(value, float) else value
             lines.append(f"| {name if not number else ''} | {what} | {shown} | {'' if number else step.prediction} |")
@@ -348,8 +362,11 @@ def main() -> int:
     parser.add_argument("--here", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.here:
-        found = STEPS[given.here].run(given.small)
-        (given.out / f"{given.here}.json").write_text(json.dumps({"found": found}, indent=1) + "\n")
+        found: Found = {}
+        for some in STEPS[given.here].run(given.small):
+            found |= some
+            write(given.out, given.here, found, whole=False)
+        write(given.out, given.here, found, whole=True)
         return 0
     if not given.small and GPU.type == "cpu":
         print("make gpu measures a GPU, and torch finds none here. --small rehearses on the CPU.", file=sys.stderr)
@@ -357,7 +374,7 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name in given.steps or STEPS:
-        if not (given.out / f"{name}.json").is_file():
+        if not read(given.out, name).get("whole"):
             print(f"{name}: {STEPS[name].decides}, about {STEPS[name].minutes} minutes", flush=True)
             words = ["--here", name, "--out", str(given.out), *(["--small"] if given.small else [])]
             failed += bool(subprocess.run([sys.executable, __file__, *words], check=False).returncode)

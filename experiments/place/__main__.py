@@ -17,9 +17,9 @@ Runs = Annotated[Path, typer.Option(help="folder that holds the cases and their 
 @app.command()
 def train(runs: Runs = Path("runs/place")) -> None:
     """Train all cases; what is there already is kept, so a killed process goes on."""
-    from experiments.place.cases import train_all
+    from experiments.place.cases import cases, train_all
 
-    train_all(runs, typer.echo)
+    train_all(cases(), runs, typer.echo)
 
 
 @app.command()
@@ -31,18 +31,31 @@ def second(first: Path = Path("runs/place"), runs: Path = Path("runs/place-2")) 
 
 
 @app.command()
+def real(runs: Runs = Path("runs/place-real")) -> None:
+    """Train and score the crossed models on a real language model; several processes may share the folder."""
+    from experiments.place.cases import THIRD, real_cases, train_all
+    from experiments.place.score import score_all
+
+    train_all(real_cases(), runs, typer.echo, THIRD)
+    score_all(real_cases(), runs, None, "scores", typer.echo)
+
+
+@app.command()
 def score(
     reading: Annotated[str | None, typer.Argument(help="module:function of another reading; default: all")] = None,
     runs: Runs = Path("runs/place"),
 ) -> None:
     """Score all trained cases that have no score yet."""
+    from experiments.place.cases import cases
     from experiments.place.score import score_all
 
     if reading is None:
-        score_all(runs, None, "scores", typer.echo)
+        score_all(cases(), runs, None, "scores", typer.echo)
         return
     module, _, function = reading.partition(":")
-    score_all(runs, {function: getattr(importlib.import_module(module), function)}, f"scores-{function}", typer.echo)
+    score_all(
+        cases(), runs, {function: getattr(importlib.import_module(module), function)}, f"scores-{function}", typer.echo
+    )
 
 
 @app.command()
@@ -55,6 +68,14 @@ def table(
     from experiments.place.verdict import counts, counts_relatively, outcome
 
     typer.echo(outcome(runs / scores, counts_relatively if relative else counts))
+
+
+@app.command()
+def real_grafts(run: Path, experimental: str = "sft", windows: Path | None = None) -> None:
+    """Print how readings of a model tuned in all layers rank them, against what the layers are worth."""
+    from experiments.place.grafts import against_grafts
+
+    typer.echo(against_grafts(run, experimental, windows))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,13 @@ class Group:
 
 @contextmanager
 def planted(
-    base: LoadedBase, groups: Sequence[Group], steps: int, seed: int, until: float = LEARNED, spare: Sequence[int] = ()
+    base: LoadedBase,
+    groups: Sequence[Group],
+    steps: int,
+    seed: int,
+    until: float = LEARNED,
+    spare: Sequence[int] = (),
+    rate: float = RECIPE.learning_rate,
 ) -> Iterator[tuple[Any, int]]:
     """Train one adapter for at most `steps` steps; yield the PEFT model and the steps; the base is left as it was.
 
@@ -43,6 +49,7 @@ def planted(
     none, so nothing of it reaches them. Ends once every group's exact match is `until` (looked at every 40 steps).
     `spare` layers have an adapter that nothing reaches, so it stays 0.
     """
+    recipe = RECIPE.model_copy(update={"learning_rate": rate})
     layers = sorted({*spare, *(layer for group in groups for layer in group.layers)})
     lora = Lora(rank=RANK, alpha=2 * RANK, targets="all-linear", layers=layers)
     with new_adapter(base, lora, seed) as adapted, torch.random.fork_rng():
@@ -58,7 +65,7 @@ def planted(
                 backward(adapted, [group.examples[index] for index in indices], base.device)
             torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
             for part in optimizer.param_groups:
-                part["lr"] = learning_rate(step, steps, RECIPE)
+                part["lr"] = learning_rate(step, steps, recipe)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             taken = step + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
 
-from experiments.place.cases import Case, cases, encoded, loaded
+from experiments.place.cases import REAL, Case, cases, claimed, encoded, loaded, real_cases
 from experiments.place.contestants import CONTESTANTS, Reading, View
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import load_base
@@ -30,20 +30,22 @@ DECOYED = ((2, 6), (4, 7))  # placements to which a random update is added at a 
 NORM_SEED = 7
 
 
-def score_all(runs: Path, readings: Mapping[str, Reading] | None, folder: str, say: Callable[[str], None]) -> None:
+def score_all(
+    wanted: Iterable[Case], runs: Path, readings: Mapping[str, Reading] | None, folder: str, say: Callable[[str], None]
+) -> None:
     """Score every case that is trained and not yet scored; `readings` are the contestants by default."""
     torch.set_num_threads(1)
-    for case in cases():
+    for case in wanted:
         target = runs / folder / f"{case.name}.json"
-        place = runs / "cases" / case.name
-        if case.kind in ("control", "sham") or not place.is_dir() or target.is_file():
+        if case.kind in ("control", "sham") or not (runs / "cases" / case.name).is_dir():
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        found = score(case, runs, readings or CONTESTANTS)
-        partial = target.with_suffix(".partial")
-        partial.write_text(json.dumps(found, indent=1))
-        partial.rename(target)
-        say(f"scored {case.name}")
+        with claimed(target) as free:
+            if free:
+                found = score(case, runs, readings or CONTESTANTS)
+                partial = target.with_suffix(".partial")
+                partial.write_text(json.dumps(found, indent=1))
+                partial.rename(target)
+                say(f"scored {case.name}")
 
 
 def score(case: Case, runs: Path, readings: Mapping[str, Reading]) -> dict[str, Any]:
@@ -93,7 +95,8 @@ def _view(case: Case, task: str, tuned: Any, runs: Path) -> View:
     if case.kind == "continued":
         control, sham = _own_control(case, runs), None
     else:
-        control, sham = (_states(case.base, task, kind, runs) for kind in ("control", "sham"))
+        control = _states(case.base, task, "control", runs)
+        sham = None if case.base == REAL else _states(case.base, task, "sham", runs)
     return View(
         stack.models["base"],
         stack.models["tuned"],
@@ -119,7 +122,8 @@ def _read(view: View, readings: Mapping[str, Reading]) -> dict[str, list[float |
 
 def _states(base: str, task: str, kind: str, runs: Path) -> Any:
     """Return the raw states `[n, L, d]` of a control on its task's test prompts, as they were kept."""
-    case = next(c for c in cases() if c.kind == kind and c.base == base and c.tasks == (task,))
+    known = real_cases() if base == REAL else cases()
+    case = next(c for c in known if c.kind == kind and c.base == base and c.tasks == (task,))
     return np.load(runs / "cases" / case.name / "states.npy")
 
 
