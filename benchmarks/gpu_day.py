@@ -76,6 +76,7 @@ STUDY = {
     "experimental": {"pretrained": "base", "sft": {"mixture": "all"}},
     "similarity": {"other_controls": 1},
 }
+GPU_RUNS = {"one": ("cuda", "1"), "two": ("cuda", "2"), "offloaded": ("cuda:0=900KB+cpu", "1")}
 
 
 @dataclass(frozen=True)
@@ -268,14 +269,14 @@ def comparison(small: bool) -> Iterator[Found]:
 
 
 def study(small: bool) -> Iterator[Found]:
-    """A study with two workers, killed and resumed, against one worker and against the CPU: tables, and seconds."""
+    """A study with two workers, killed and resumed, against one, one offloaded and the CPU: tables, and seconds."""
     settings = STUDY | (
         {"tasks": {**STUDY["tasks"], "train": 20, "test": 12, "only": ["implied", "tools"]}} if small else {}
     )
     settings |= {"recipe": {**STUDY["recipe"], "budget": {"steps": 3}}} if small else {}
     took, results = dict[str, float](), {}
     with tempfile.TemporaryDirectory() as place:
-        runs = {"cpu": ("cpu", "1")} | ({"one": ("cuda", "1"), "two": ("cuda", "2")} if GPU.type == "cuda" else {})
+        runs = {"cpu": ("cpu", "1")} | (GPU_RUNS if GPU.type == "cuda" else {})
         for name, (device, workers) in runs.items():
             (Path(place) / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **settings}))
             words = [sys.executable, "-m", "mossa.cli", "run", f"{name}.yaml", "--no-report"]
