@@ -34,10 +34,11 @@ def second(first: Path = Path("runs/place"), runs: Path = Path("runs/place-2")) 
 def real(runs: Runs = Path("runs/place-real")) -> None:
     """Train and score the crossed models on a real language model; several processes may share the folder."""
     from experiments.place.cases import THIRD, real_cases, train_all
+    from experiments.place.contestants import REAL_CONTESTANTS
     from experiments.place.score import score_all
 
     train_all(real_cases(), runs, typer.echo, THIRD)
-    score_all(real_cases(), runs, None, "scores", typer.echo)
+    score_all(real_cases(), runs, REAL_CONTESTANTS, "scores", typer.echo)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mossa.training.loss import backward
 
 Floats = NDArray[np.float64]
 DEBIASED = "cka-linear-debiased"
+GRAFTED = 40  # test examples whose loss is taken of every subset of layers
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class View:
     control: Any
     sham: Any
     others: Seen | None
+
+    @cached_property
+    def grafted(self) -> list[dict[str, Any]]:
+        """The rows of a graft on the first 40 examples."""
+        return graft(self.stack, self.examples[:GRAFTED]).rows
 
 
 Reading = Callable[[View], Sequence[float] | Floats]
@@ -118,7 +125,7 @@ def answer(view: View) -> Floats:
 
 def add_one_in(view: View) -> Floats:
     """What the base gains by one layer's update."""
-    return _values(graft(view.stack, view.examples[:40]).rows, "add-one-in")
+    return _values(view.grafted, "add-one-in")
 
 
 def adjacent_cka(view: View) -> Floats:
@@ -132,7 +139,7 @@ def gradient_norm(view: View) -> Floats:
     blocks = blocks_of(view.base)
     weights = [list(block.parameters()) for block in blocks]
     blocks.requires_grad_(True)
-    backward(view.base, view.examples[:40], view.stack.device)
+    backward(view.base, view.examples[:GRAFTED], view.stack.device)
     norms = [sum(float((w.grad**2).sum()) for w in block if w.grad is not None) ** 0.5 for block in weights]
     blocks.zero_grad(set_to_none=True)
     blocks.requires_grad_(False)
@@ -161,6 +168,13 @@ CONTESTANTS: dict[str, Reading] = {
     "adjacent-cka": adjacent_cka,
     "gradient-norm": gradient_norm,
     "early": early,
+}
+
+# On the real model these are left out: they need sham controls, another pass over other prompts, and all gradients.
+REAL_CONTESTANTS = {
+    name: reading
+    for name, reading in CONTESTANTS.items()
+    if name not in ("paper-sham", "one-layer-change-other-prompts", "gradient-norm")
 }
 
 

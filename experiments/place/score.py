@@ -20,12 +20,10 @@ from mossa.models.blocks import blocks_of
 from mossa.models.prompts import Encoded
 from mossa.place import Stack
 from mossa.place.change import see
-from mossa.place.graft import graft
 from mossa.representations import represent_tokens
 from mossa.study.schema import Base
 from mossa.training.evaluate import evaluate
 
-GRAFTED = 40  # test examples whose loss is taken of every subset of layers
 DECOYED = ((2, 6), (4, 7))  # placements to which a random update is added at a third layer
 NORM_SEED = 7
 
@@ -73,16 +71,14 @@ def tuned_model(case: Case, runs: Path) -> Iterator[Any]:
 
 def _seat(case: Case, task: str, tuned: Any, runs: Path, readings: Mapping[str, Reading]) -> dict[str, Any]:
     view = _view(case, task, tuned, runs)
-    losses = {side: evaluate(model, view.examples, view.stack.device) for side, model in view.stack.models.items()}
-    grafted = graft(view.stack, view.examples[:GRAFTED])
+    judged = evaluate(view.tuned, view.examples, view.stack.device)
     by_reading = {
-        name: [row["value"] for row in grafted.rows if row["reading"] == name and row["layer"] > 0]
+        name: [row["value"] for row in view.grafted if row["reading"] == name and row["layer"] > 0]
         for name in ("leave-one-out", "shapley")
     }
     return {
-        "accuracy": losses["tuned"].accuracy,
-        "loss": losses["tuned"].loss,
-        "base_loss": losses["base"].loss,
+        "accuracy": judged.accuracy,
+        "loss": judged.loss,
         **by_reading,
         "readings": _read(view, readings),
     }
@@ -91,7 +87,8 @@ def _seat(case: Case, task: str, tuned: Any, runs: Path, readings: Mapping[str, 
 def _view(case: Case, task: str, tuned: Any, runs: Path) -> View:
     examples, templates = encoded(case.base, task, "test")
     stack = Stack(loaded(case.base).model if case.kind == "continued" else None, tuned)
-    others = next((other for other in case.tasks if other != task), None) if case.kind == "crossed" else None
+    crossed = case.kind == "crossed" and case.base != REAL
+    others = next((other for other in case.tasks if other != task), None) if crossed else None
     if case.kind == "continued":
         control, sham = _own_control(case, runs), None
     else:
