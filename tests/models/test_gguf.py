@@ -102,6 +102,23 @@ def test_the_tokenizer_and_its_template_are_those_of_the_file(tiny: Path) -> Non
     assert ours.decode(form.encode([Example("hello", "x")], "t", with_target=False)[0].tokens) == "<a>hello<b><c>"
 
 
+def test_the_file_says_how_a_sequence_ends_whatever_transformers_reads(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = AutoTokenizer.from_pretrained
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        tokenizer = read(*args, **options)
+        if "gguf_file" in options:
+            tokenizer.eos_token, tokenizer.bos_token = tokenizer.bos_token, tokenizer.eos_token
+            tokenizer.chat_template = None
+        return tokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", wrong)
+    ours = load_tokenizer(Base(model=str(tiny)))
+    assert (ours.eos_token_id, ours.bos_token_id) == (1, 0) and "<c>" in ours.chat_template
+
+
 def test_nothing_of_the_file_is_left_in_what_is_saved(tiny: Path, tmp_path: Path) -> None:
     base = load_base(Base(model=str(tiny)))
     assert not hasattr(base.model.config, "quantization_config") and not getattr(base.model, "hf_quantizer", None)

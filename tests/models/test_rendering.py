@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -118,6 +119,23 @@ def test_a_recorded_rendering_is_used_and_a_difference_is_told() -> None:
     sentence = otherwise(recorded, now)
     assert sentence and "'Today Date: 26 Nov 2026' and not 'Today Date: 25 Nov 2026'" in sentence
     assert otherwise(recorded, recorded) is None
+
+
+def test_a_recorded_end_is_used_and_another_is_told() -> None:
+    tokenizer = tokenizer_of("bytes")
+    recorded = render(tokenizer, Prompt(template="plain"), "here")
+    assert recorded.end == (tokenizer.eos_token_id,)
+    other = replace(recorded, end=(7,))
+    form = make_format(tokenizer, Prompt(template="plain"), 2048, other)
+    assert form.encode([Example("a", "b")], "t", True)[0].tokens[-1] == 7
+    sentence = otherwise(recorded, other)
+    assert other.hash != recorded.hash and sentence and f"end in token (7,) and not {recorded.end}" in sentence
+    content = asdict(recorded)
+    del content["end"]  # a record of before the end was kept
+    old = Rendering.read(json.loads(json.dumps(content)))
+    assert old.hash == hashlib.sha256(json.dumps(content).encode()).hexdigest() and otherwise(old, recorded) is None
+    form = make_format(tokenizer, Prompt(template="plain"), 2048, old)
+    assert form.encode([Example("a", "b")], "t", True)[0].tokens[-1] == tokenizer.eos_token_id
 
 
 def test_shortened_chat_prompts_keep_beginning_and_ending() -> None:

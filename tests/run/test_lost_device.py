@@ -40,21 +40,18 @@ class OwnForCausalLM(LlamaForCausalLM):
         left = Path("{left}")
         if int(left.read_text()):
             left.write_text(str(int(left.read_text()) - 1))
-            raise torch.AcceleratorError("{failed}")
+            {fails}
         return super().forward(*args, **kwargs)
 """
 
 
 @pytest.fixture
-def failing(
-    base_folder: Callable[[str], Path], task_folder: Path, tmp_path: Path
-) -> Callable[[int], tuple[Job, Queue]]:
+def failing(base_folder: Callable[[str], Path], task_folder: Path, tmp_path: Path) -> Callable[..., tuple[Job, Queue]]:
     """Return a function that gives the trainings of a study whose base fails so many times."""
     folder = Path(shutil.copytree(base_folder("llama"), tmp_path / "own"))
     config = json.loads((folder / "config.json").read_text())
     places = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "own_llama", "auto_map": places}))
-    (folder / "modeling_own.py").write_text(OWN_CODE.format(left=tmp_path / "left", failed=FAILED))
     settings = {
         "name": "small",
         "base": {"model": str(folder), "trust_remote_code": True, "dtype": "float32"},
@@ -64,7 +61,8 @@ def failing(
     }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(settings))
 
-    def make(times: int) -> tuple[Job, Queue]:
+    def make(times: int, fails: str = f'raise torch.AcceleratorError("{FAILED}")') -> tuple[Job, Queue]:
+        (folder / "modeling_own.py").write_text(OWN_CODE.format(left=tmp_path / "left", fails=fails))
         (tmp_path / "left").write_text(str(times))
         prepared = prepare(load_study(tmp_path / "small.yaml"), tmp_path / "runs", {"train"})
         prepared.run.prepare()
@@ -121,3 +119,17 @@ def test_what_is_lost_is_told_from_what_is_only_too_large() -> None:
     wrapped = ModelError("base.model: it cannot be loaded")
     wrapped.__cause__ = RuntimeError("CUDA error: an illegal instruction was encountered")
     assert lost_its_device(wrapped)
+
+
+@pytest.mark.parametrize("engine", ["here", "processes"])
+def test_an_operation_without_a_deterministic_variant_is_let_through_and_told(failing: Any, engine: str) -> None:
+    job, queue = failing(1000, "torch.zeros(4).put_(torch.tensor([1]), torch.tensor([2.0]))")
+    ended: dict[str, str] = {}
+    if engine == "here":
+        run_here(job, queue, "cpu", 1, settling(queue, ended))
+    else:
+        run_in_processes(job, queue, ["cpu"], 1, settling(queue, ended), [].append)
+    assert set(ended.values()) == {"done"} and len(ended) == 4
+    notes = [json.loads(path.read_text()).get("notes", []) for path in job.run.path.glob("units/train/*/manifest.json")]
+    told = [note for each in notes for note in each if "no deterministic variant" in note and "put_" in note]
+    assert len(notes) == 4 and len(told) == 1, "the process is told once, by the unit that met it"

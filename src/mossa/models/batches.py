@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from mossa.errors import ModelError
+from mossa.models.kernels import unplanned_attention
 
 # What torch's allocators and cuBLAS say in a plain RuntimeError.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
@@ -86,7 +87,8 @@ def for_each_batch(
     while waiting:
         group = waiting[0]
         try:
-            do(group)
+            with unplanned_attention():
+                do(group)
         except Exception as error:
             if not ran_out_of_memory(error):
                 raise

@@ -19,6 +19,8 @@ from mossa.models.files import weight_files
 from mossa.models.gguf import gguf_hash, gguf_parts
 from mossa.study.schema import Base
 
+VERSION = 2  # of what is made of a file: what an older version has left in the cache is not read
+SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 
 
@@ -60,7 +62,7 @@ def cache_folder() -> Path:
 
 
 def _folder(parts: list[Path], what: str) -> Path:
-    return cache_folder() / f"{gguf_hash(parts)[:32]}-{what}-transformers-{version('transformers')}"
+    return cache_folder() / f"{gguf_hash(parts)[:32]}-{what}-{VERSION}-transformers-{version('transformers')}"
 
 
 def _is_sound(folder: Path, weights: bool) -> bool:
@@ -162,8 +164,10 @@ def _architectures() -> set[str]:
 def _save_header(file: Path, target: Path) -> None:
     """Write configuration and tokenizer of a GGUF file; the tokenizer has the tokens that the model embeds and no more.
 
-    transformers' classes add what a file does not have, such as <|endoftext|> or <mask>.
+    transformers' classes add what a file does not have, such as <|endoftext|> or <mask>, and some versions of it take
+    another token for the one that ends a sequence (5.17: <|im_start|> for SmolLM2). So the file's own numbers count.
     """
+    from gguf import GGUFReader
     from tokenizers import Tokenizer
     from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -173,10 +177,16 @@ def _save_header(file: Path, target: Path) -> None:
     size = config.get_text_config().vocab_size
     rules = json.loads(read.backend_tokenizer.to_str())
     rules["added_tokens"] = [token for token in rules["added_tokens"] if token["id"] < size]
-    named = {name: getattr(read, name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
-    special = {name: token for name, token in named.items() if token and read.convert_tokens_to_ids(token) < size}
+    fields = GGUFReader(file).fields
+    special: dict[str, Any] = {}
+    for name, field in SPECIAL_TOKENS.items():
+        told = fields.get(f"tokenizer.ggml.{field}_token_id")
+        token = read.convert_ids_to_tokens(int(told.contents())) if told else getattr(read, name)
+        if token and read.convert_tokens_to_ids(token) < size:
+            special[name] = token
     own = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(rules)), **special)
-    own.chat_template = read.chat_template
+    template = fields.get("tokenizer.chat_template")
+    own.chat_template = str(template.contents()) if template else read.chat_template
     own.save_pretrained(target)
 
 

@@ -79,7 +79,7 @@ class PromptFormat:
 
     def _encode(self, examples: Sequence[Example], what: str, with_target: bool, first: int = 0) -> list[Encoded]:
         """Return the examples that fit, the first of which is at the place `first`."""
-        end = [self.tokenizer.eos_token_id] if with_target else []
+        end = list(self.rendering.end or (self.tokenizer.eos_token_id,)) if with_target else []
         encoded: list[Encoded] = []
         for index, (prompt, whole, target) in enumerate(self._parts(examples, with_target), first):
             room = self.cutoff - len(target) - len(end)

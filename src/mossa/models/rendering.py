@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import Any
 
@@ -42,7 +42,8 @@ class Rendering:
     """What stands before and after every prompt, as text and as the tokens that are the same for every prompt.
 
     `trim`: which key of `TRIMS` a chat template does to a prompt; None if it is not a chat template. `made_from` tells
-    the base and the settings from which it was rendered.
+    the base and the settings from which it was rendered. `end`: what follows every target; empty where an older record
+    does not say.
     """
 
     before: str
@@ -51,16 +52,21 @@ class Rendering:
     suffix: tuple[int, ...]
     trim: str | None = None
     made_from: str = ""
+    end: tuple[int, ...] = ()
 
     @property
     def hash(self) -> str:
         """Return a SHA-256 of all of it."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        content = asdict(self)
+        if not self.end:
+            del content["end"]  # as older versions hashed it
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Rendering:
         """Return a rendering from what JSON kept of its fields; raises `TypeError` or `KeyError` if it is none."""
         fields: dict[str, Any] = {name: tuple(content[name]) for name in ("prefix", "suffix")}
+        fields["end"] = tuple(content.get("end", ()))
         made = cls(**{**content, **fields})
         if not (made.trim is None or made.trim in TRIMS):
             raise KeyError(made.trim)
@@ -73,6 +79,11 @@ def render(tokenizer: Any, settings: Prompt, made_from: str = "") -> Rendering:
     Around a chat prompt it is what `apply_chat_template` gives. Around any other prompt it begins with what the
     tokenizer itself puts before a text, be it a BOS, `[gMASK] <sop>` or nothing.
     """
+    last = tokenizer.eos_token_id
+    return replace(_around(tokenizer, settings, made_from), end=() if last is None else (int(last),))
+
+
+def _around(tokenizer: Any, settings: Prompt, made_from: str) -> Rendering:
     template = settings.template
     if template == "auto":
         template = "chat" if tokenizer.chat_template else "plain"
@@ -102,11 +113,13 @@ def first_tokens(tokenizer: Any) -> tuple[int, ...]:
 
 def otherwise(recorded: Rendering, now: Rendering) -> str | None:
     """Return a sentence if prompts would be rendered otherwise now than was recorded, None if they would not."""
-    if recorded.hash == now.hash:
+    if recorded.hash == (now if recorded.end else replace(now, end=())).hash:
         return None
     old, new = (f"{each.before}\n{each.after}".splitlines() for each in (recorded, now))
     pairs = [(one, other) for one, other in zip(old, new, strict=False) if one != other]
     what = f"{pairs[0][1][:80]!r} and not {pairs[0][0][:80]!r}" if pairs else "with other tokens"
+    if recorded.end != now.end and recorded.end:
+        what = f"targets would end in token {now.end} and not {recorded.end}"
     return (
         f"The chat template would be rendered otherwise now ({what}); the study goes on as it was rendered when it was "
         "first run. Give it another name to begin anew."

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mossa.errors import DeviceLost, MossaError, RunFolderError, noting
 from mossa.models.batches import lost_its_device
+from mossa.models.kernels import may_vary
 from mossa.run.events import Outcome
 from mossa.steps.context import DamagedUnit, StepContext
 from mossa.steps.device import gpu_memory
@@ -18,9 +19,11 @@ from mossa.steps.steps import STEPS
 from mossa.store.provenance import provenance
 from mossa.units.unit import Unit
 
+VARIES = "an operation of this model has no deterministic variant on this device, so a repeated run may differ"
 
-def perform(unit: Unit, context: StepContext) -> Outcome:
-    """Do `unit` and land it in the run folder.
+
+def perform(unit: Unit, context: StepContext, told: tuple[str, ...] = ()) -> Outcome:
+    """Do `unit` and land it in the run folder; `told` are notes from an attempt before this one.
 
     What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
     error of the whole run (`RunFolderError`), and a GPU that this process can no longer use is one of the process
@@ -29,7 +32,7 @@ def perform(unit: Unit, context: StepContext) -> Outcome:
     start, processor = time.perf_counter(), time.process_time()
     fingerprint = context.marks[unit.id]
     manifest = provenance()
-    notes: list[str] = []
+    notes = list(told)
     try:
         with context.run.landing(unit, fingerprint, manifest) as folder:
             context.begin(unit.step)
@@ -55,6 +58,9 @@ def perform(unit: Unit, context: StepContext) -> Outcome:
         if lost_its_device(error):
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise DeviceLost(f"{context.device} failed over {unit.title} ({lines[0]})") from error
+        if may_vary(error):
+            context.detach()
+            return perform(unit, context, (f"{VARIES} ({str(error).split('.')[0][:200]}).",))
         reason = str(error) if isinstance(error, MossaError) else _unexpected(error)
         if not isinstance(error, MossaError):
             context.detach()

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from mossa.errors import DeviceLost, RunFolderError
 from mossa.run.events import Advanced
@@ -54,13 +53,13 @@ def threads_limited(threads: int) -> Iterator[None]:
     import torch
     from threadpoolctl import threadpool_limits
 
-    before: Any = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    from mossa.models.kernels import same_bits
+
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         # NumPy's and scikit-learn's own pools: two processes with a pool each would fight over the cores
-        with threadpool_limits(threads):
+        with threadpool_limits(threads), same_bits():
             yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_num_threads(before)

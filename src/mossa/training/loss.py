@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, least_filled, pad_right
+from mossa.models.kernels import unplanned_attention
 from mossa.models.prompts import Encoded
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}  # padded tokens in one micro-batch
@@ -146,7 +147,7 @@ def _attention(ids: torch.Tensor, dtype: torch.dtype) -> AbstractContextManager[
     PyTorch's fused one takes twice as long in bfloat16 on a CPU, backward; plain attention is computed in float32.
     """
     plain = ids.device.type == "cpu" and dtype == torch.bfloat16 and ids.shape[1] <= SHORT
-    return sdpa_kernel(SDPBackend.MATH) if plain else nullcontext()
+    return sdpa_kernel(SDPBackend.MATH) if plain else unplanned_attention()
 
 
 @contextmanager
