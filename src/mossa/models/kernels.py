@@ -18,8 +18,8 @@ VARIES = ("deterministic implementation", "use_deterministic_algorithms")
 def same_bits() -> Iterator[None]:
     """Within the block, use operations whose result does not depend on timing.
 
-    Training SmolLM2's size class on an H200 takes as long as without (docs/project/performance.md). An operation that
-    has no such variant raises `RuntimeError`; `may_vary` then lets it through.
+    On an H200 a training step takes as long as without (docs/project/performance.md). An operation that has no such
+    variant raises `RuntimeError`; `may_vary` then lets it through.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

@@ -20,11 +20,9 @@ Found = TypeVar("Found")
 def prepare_gpu(device: str) -> None:
     """Set, before the first operation, what CUDA's libraries read when they start, unless the user has set it.
 
-    cuBLAS sums in the same order each time (`warn_only` of torch's own switch does not see to that), and the allocator
-    joins blocks, for batches of many shapes leave holes. What names no GPU goes to this one.
+    The allocator joins blocks, for batches of many shapes leave holes. What names no GPU goes to this one.
     """
     if (chosen := computing_device(device)).type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
         torch.cuda.set_device(chosen)
 
