@@ -19,7 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from mossa.analysis import Findings, analyse
 from mossa.report.gallery import gallery
-from mossa.report.page.masthead import WORDS
+from mossa.report.page.masthead import WORDS, short_count
 from mossa.report.page.render import PageSource, render
 from tests.report.browser import complaints, requests, show, start
 from tests.report.incomplete import INCOMPLETE, SCRIPT, Tables, studied
@@ -357,3 +357,8 @@ def test_a_study_with_something_missing_gives_a_page_that_works(
     assert complaints(browser) == []
     assert "NaN" not in browser.find_element(By.TAG_NAME, "main").text
     assert browser.find_elements(By.CSS_SELECTOR, ".missing li")
+
+
+def test_a_size_is_said_as_people_say_it() -> None:
+    said = [short_count(number) for number in (512, 260_032, 134_515_008, 1_235_814_400, 8_030_261_248, 70e9)]
+    assert said == ["512", "260 k", "135 M", "1.24 B", "8.03 B", "70 B"]

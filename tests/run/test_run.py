@@ -96,6 +96,7 @@ def test_the_run_leaves_a_report_figures_and_the_resolved_study(finished: tuple[
     run = folder / "runs/small"
     assert (run / "report/index.html").is_file() and "index.html" in ran.output
     page = (run / "report/index.html").read_text()
+    assert re.search(r"[\d.]+ k parameters, \d+ layers of width \d+", page), "the masthead tells the base's size"
     headline = next(line for line in ran.output.splitlines() if line.startswith(("Tuning", "No change", "Too few")))
     assert f">{headline}</h2>" in page, "the terminal says what the page says"
     told = ran.output[ran.output.index(headline) :].splitlines()

@@ -142,11 +142,14 @@ def _mark(record: Record) -> str:
 def _how_made(record: Record) -> dict[str, Any]:
     manifests = {name: record.run.manifest(name) for name in record.units}
     seconds = sum(manifest.get("seconds", 0) for manifest in manifests.values() if manifest)
+    counts = [manifest.get("counts", {}) for manifest in manifests.values() if manifest]
+    sizes = [each["parameters"] for each in counts if "parameters" in each]
     return {
         **provenance(),
         "units": len(record.units),
         "not_done": {name: status.why for name, status in record.status().items() if status.state != "done"},
         "unit_seconds": round(seconds, 1),
+        **({"parameters": sizes[0]} if sizes else {}),
         **_finished(record),
         "seeds": {"split": record.study.tasks.seed, "controls": record.study.control.seeds},
     }

@@ -84,7 +84,8 @@ def represent(unit: Unit, context: StepContext, folder: Path) -> Counts:
     save_file({"representations": tensor, "index": index}, folder / "representations.safetensors")
     finite = np.isfinite(tensor).all(axis=(1, 2))
     skipped = len(context.tasks[task].test) - len(prompts)
-    return {"prompts": len(prompts), "skipped": skipped, "non_finite": int((~finite).sum())}
+    counts = {"prompts": len(prompts), "skipped": skipped, "non_finite": int((~finite).sum())}
+    return counts | ({"parameters": int(context.base.model.num_parameters())} if name == BASE else {})
 
 
 def evaluate_model(unit: Unit, context: StepContext, folder: Path) -> Counts:

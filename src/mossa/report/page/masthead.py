@@ -65,6 +65,8 @@ def masthead(
     model = str(base.get("model", "")) if isinstance(base, Mapping) else str(base or "")
     widths = own["d"].dropna()
     size = f"{count(own['layer'].nunique(), 'layer')}" + (f" of width {widths.iloc[0]:,.0f}" if len(widths) else "")
+    if parameters := provenance.get("parameters"):
+        size = f"{short_count(parameters)} parameters, {size}"
     prompts = own.drop_duplicates("task")["n"].sum()
     tasks = f"{count(own['task'].nunique(), 'task')} in {count(own['cluster'].nunique(), 'cluster')}"
     facts = [
@@ -76,6 +78,14 @@ def masthead(
     ]  # fmt: skip
     date = provenance.get("finished")
     return [*facts, ("Finished", str(date))] if date else facts
+
+
+def short_count(number: float) -> str:
+    """Return a number of parameters as people say it: 135 M, 1.24 B."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,.0f}"
 
 
 def _short(model: str) -> str:
