@@ -135,7 +135,7 @@ def test_the_layers_of_the_headline_are_those_with_a_sure_change() -> None:
     table = findings.common_change.query(
         "estimator == @findings.estimator and group == 'tuned' and cluster_q_value < .05"
     )
-    changed = sorted(set(table["layer"]))
+    changed = sorted(set(table.loc[table["experimental"].eq("sft"), "layer"]))
     told = headline(findings)
     assert told.title.startswith(f"Tuning changed {layers_in_words(changed)}")
     own = table[table["experimental"].eq("sft") & table["median"].gt(0)]

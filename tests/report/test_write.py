@@ -139,6 +139,24 @@ def test_two_runs_are_compared_on_the_tasks_they_share() -> None:
         compared(one, analyse(world(tasks=2, layers=2, held_out=0) | {"similarity": ours["similarity"].iloc[:0]}))
 
 
+@pytest.mark.parametrize(("here", "there"), [(4, 12), (12, 4)])
+def test_models_of_different_depth_are_compared_at_the_same_share_of_it(here: int, there: int) -> None:
+    one, other = (analyse(world(tasks=9, layers=layers, held_out=0)) for layers in (here, there))
+    table = compared(one, other)
+    assert sorted(table["layer"].unique()) == [1, 2, 3, 4]
+    for name, run in (("this", one), ("other", other)):
+        layers = run.curves["layer"].max()
+        expected = run.change.query("experimental == 'sft' and estimator == @run.estimator").set_index("layer")[
+            "median"
+        ]
+        rows = table[table["run"] == name].set_index("layer")["median"]
+        assert [rows[layer] for layer in (1, 2, 3, 4)] == [expected[layer * layers // 4] for layer in (1, 2, 3, 4)]
+    how = against_chart(one, Against("other", other)).how
+    assert f"This run has {here} layers and other {there}" in how and "same share of its depth" in how
+    same = against_chart(one, Against("itself", one)).how
+    assert "same share" not in same
+
+
 def test_settings_in_which_two_runs_differ_are_told_with_both_values() -> None:
     ours = {"name": "a", "recipe": {"rank": 8, "rate": 0.1}, "tasks": {"only": ["x", "y"]}}
     theirs = {"name": "b", "recipe": {"rank": 16, "rate": 0.1}, "tasks": {"only": ["x"]}, "place": {}}

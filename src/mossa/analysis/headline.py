@@ -92,28 +92,27 @@ def change_title(table: pd.DataFrame) -> str:
 
 
 def _title(findings: Findings) -> str:
+    """Return what tuning changed in the first tuned model that could be tested; the figure's title tells of all."""
     table = of_estimator(findings.common_change, findings)
     tuned = table[table["group"].eq(TUNED) & table["median"].notna()]
     if tuned.empty:
         return next(before(findings), "No answer: see what is missing").removesuffix(".")
-    if all(tested(rows).isna().all() for rows in _by_model(tuned)):
+    models = [rows for rows in _by_model(tuned) if not tested(rows).isna().all()]
+    if not models:
         return "Too few tasks to test what tuning changed"
-    changed = sorted(
-        {int(layer) for rows in _by_model(tuned) for way in moved(rows).values() for layer in way["layer"]}
-    )
-    if not changed:
+    changed = {int(layer) for way in moved(models[0]).values() for layer in way["layer"]}
+    if not changed and not any(len(way) for rows in models for way in moved(rows).values()):
         return "No change by tuning was detected in any layer"
-    return f"Tuning changed {layers_in_words(changed)}{_gradual(findings)}{_carried(table)}"
+    name = str(models[0]["experimental"].iloc[0])
+    if not changed:
+        return f"In {name} no change by tuning was detected in any layer"
+    return f"Tuning changed {layers_in_words(sorted(changed))}{_gradual(findings, name)}{_carried(table)}"
 
 
-def _gradual(findings: Findings) -> str:
-    """Return ", gradual from layer 3 to 9" where the rule finds no flats, with the models if not all."""
-    models = list(findings.common_change["experimental"].unique())
-    found: dict[str, list[str]] = {}
-    for row in (row for model in models for row in sections_of(findings, model)):
-        if pd.notna(row["gradual_from"]):
-            found.setdefault(gradually(row), []).append(row["experimental"])
-    return "".join(f", {words}{f' in {listed(own)}' if own != models else ''}" for words, own in found.items())
+def _gradual(findings: Findings, model: str) -> str:
+    """Return ", gradual from layer 3 to 9" where the rule finds no flats in a model's change."""
+    found = [gradually(row) for row in sections_of(findings, model) if pd.notna(row["gradual_from"])]
+    return "".join(f", {words}" for words in found)
 
 
 def _carried(table: pd.DataFrame) -> str:

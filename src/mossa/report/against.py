@@ -50,16 +50,17 @@ def _said(value: Any) -> str:
 def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:
     """Return, per tuned model of the same name and layer, the change in both runs and their paired difference.
 
-    Rows: `model`, `run` (`this`, `other`, `difference`), `layer` and the columns of `distribution`. Raises `DataError`
-    if the runs share no tuned model, task or measure.
+    Rows: `model`, `run` (`this`, `other`, `difference`), `layer` and the columns of `distribution`. Of models with
+    different numbers of layers, each layer of the shallower one is put beside the other's at the same share of its
+    depth. Raises `DataError` if the runs share no tuned model, task or measure.
     """
     estimator = ours.estimator or ""
     tables: list[pd.DataFrame] = []
     for model in ours.change["experimental"].unique():
         if theirs.change.loc[theirs.change["estimator"].eq(estimator), "experimental"].eq(model).any():
             one, other = (paired_differences(run.curves, model, run.baseline, estimator) for run in (ours, theirs))
-            tasks, layers = one.index.intersection(other.index), one.columns.intersection(other.columns)
-            one, other = one.loc[tasks, layers], other.loc[tasks, layers]
+            tasks, depth = one.index.intersection(other.index), min(map(_deepest, (one, other)))
+            one, other = (_at_depth(values.loc[tasks], depth) for values in (one, other))
             for name, values in (("this", one), ("other", other), ("difference", one - other)):
                 tables.append(_medians(values).assign(model=model, run=name))
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["tasks"])
@@ -69,6 +70,17 @@ def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:
             "Give a run with a tuned model of the same name, on the same tasks."
         )
     return found
+
+
+def _at_depth(values: pd.DataFrame, depth: int) -> pd.DataFrame:
+    """Return the layers (columns) of a model that lie at the same share of its depth as layers 1..depth of another."""
+    layers = _deepest(values)
+    chosen = {layer: round(layer * layers / depth) for layer in range(1, depth + 1)}
+    return pd.DataFrame({layer: values[there] for layer, there in chosen.items() if there in values})
+
+
+def _deepest(values: pd.DataFrame) -> int:
+    return max(map(int, values.columns))
 
 
 def _medians(values: pd.DataFrame) -> pd.DataFrame:
@@ -93,8 +105,17 @@ def against_chart(findings: Findings, against: Against) -> Chart:
         "Similarity to the specialists, tuned model minus base, in both runs: medians over the tasks that both have, "
         "with 95 % intervals. The title gives the largest median of the paired differences, this run minus the other."
     )
+    if (here := _depth(findings)) != (there := _depth(against.findings)):
+        how += (
+            f" This run has {here} layers and {against.name} {there}: each layer of the shallower model stands beside "
+            "the other's at the same share of its depth."
+        )
     return Chart("against", f"This run minus {against.name}, where they differ most: {'; '.join(told)}", how,
                  [ChartView("", panels)])  # fmt: skip
+
+
+def _depth(findings: Findings) -> int:
+    return int(findings.curves["layer"].max())
 
 
 def _largest(rows: pd.DataFrame) -> str:
