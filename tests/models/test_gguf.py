@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mossa.errors import ModelError
-from mossa.models.adapters import new_adapter, save_adapter
+from mossa.errors import ModelError, ModelNote
+from mossa.models.adapters import loaded_adapter, new_adapter, save_adapter
 from mossa.models.base import load_base, load_config, load_tokenizer
 from mossa.models.converted import cache_folder, readable
 from mossa.models.files import base_fingerprint
@@ -128,6 +130,13 @@ def test_nothing_of_the_file_is_left_in_what_is_saved(tiny: Path, tmp_path: Path
     for folder in (tmp_path / "saved", tmp_path / "adapter", *cache_folder().glob("*[!k]")):
         for file in folder.glob("*.json"):
             assert "quantization" not in file.read_text() and "gguf_file" not in file.read_text()
+    named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert named == str(tiny), "not a folder in the cache of this machine"
+    other = load_base(Base(model=str(tiny), dtype="bfloat16"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModelNote)  # another number format is the same base
+        with loaded_adapter(other, tmp_path / "adapter"):
+            pass
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
     assert torch.equal(logits(again), logits(base.model))
 

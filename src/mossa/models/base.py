@@ -72,7 +72,7 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
         for name, value in list(vars(part).items()):
             if isinstance(value, float) and "drop" in name:
                 setattr(part, name, 0.0)
-    where, settings = _where(settings, what), readable(settings, weights=True)
+    given, where, settings = settings.model, _where(settings, what), readable(settings, weights=True)
     if Path(settings.model).is_dir():
         weight_files(Path(settings.model))
     quantised = quantisation(settings, config)
@@ -94,6 +94,8 @@ def load_model(settings: Base, config: Any, device: str, what: str = "base.model
         report["missing_keys"] |= excused(model) - _held(settings, where) if excused(model) else set()
         check_report(report, model, where)
     _say_adapter(settings, where)
+    if given != settings.model:  # a GGUF: adapters name the file they were made for, not this machine's cache
+        model.name_or_path = model.config.name_or_path = given
     return steady(settle(model, device, placed)).eval().requires_grad_(False)
 
 
