@@ -79,5 +79,14 @@ def real_grafts(run: Path, experimental: str = "sft", windows: Path | None = Non
     typer.echo(against_grafts(run, experimental, windows))
 
 
+@app.command()
+def windows(runs: Runs = Path("runs/place")) -> None:
+    """Tune every task on windows of two layers, and print what readings of place would have advised."""
+    from experiments.place.windows import outcome, train_windows
+
+    train_windows(runs, typer.echo)
+    typer.echo(outcome(runs, runs / "scores"))
+
+
 if __name__ == "__main__":
     main(app)
