@@ -72,7 +72,8 @@ def outcome(runs: Path, scores: Path) -> str:
     tested = [row for row in rows if row["name"].removesuffix(", others") in TESTED]
     for rival in regrets:
         raw = [_p(row["regret"], regrets[rival]) for row in tested]
-        for row, p in zip(tested, multipletests(raw, method="holm")[1], strict=True):
+        adjusted: Any = multipletests(raw, method="holm")[1]
+        for row, p in zip(tested, adjusted, strict=True):
             row[rival] = f"{p:.3f} (Holm)"
     for row in rows:
         each = [f"{_p(row['regret'], regrets[rival]):.3f}" if rival not in row else row[rival] for rival in regrets]

@@ -18,15 +18,18 @@ from experiments.advice.saving import backward, saving
 from mossa.cost.estimate import CostEstimate, estimate, fitting_gpus
 from mossa.cost.gpus import named_gpu
 from mossa.cost.memory import LIBRARIES, Need, need
+from mossa.cost.rates import SENDING, from_peak
 from mossa.cost.schedule import longest_chain, makespan
 from mossa.cost.text import _room
+from mossa.cost.timings import Sample
 from mossa.cost.tokenized import Tokenized
-from mossa.cost.work import Counter, forward_work
+from mossa.cost.work import Counter, Work, forward_work
 from mossa.errors import StudyError
 from mossa.models import prompts
 from mossa.models.adapters import new_adapter
 from mossa.models.base import load_base
 from mossa.models.batches import by_length
+from mossa.models.blocks import blocks_of
 from mossa.models.prompts import Encoded
 from mossa.models.shape import shape_of
 from mossa.representations import represent_tokens
@@ -57,8 +60,15 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     counter = Counter(study, prepared.tasks, Tokenized(context.format), shape, "cpu")
     for name in ("train/sft", "train/control-first-seed0", "represent/pretrained@first"):
         unit = prepared.units[name]
+        ran: list[int] = []
+        hooks = [
+            block.register_forward_hook(lambda *_, ran=ran: ran.append(1)) for block in blocks_of(context.base.model)
+        ]
         assert perform(unit, context).state == "done"
+        for hook in hooks:
+            hook.remove()
         work = counter.work(unit)
+        assert work.blocks == len(ran) * (1 + 2 * shape.reach if unit.step == "train" else 1)
         folder = prepared.run.folder(name)
         if unit.step == "train":
             row = pd.read_parquet(folder / "adapters.parquet").iloc[0]
@@ -76,6 +86,15 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     work = counter.work(prepared.units["represent/pretrained@first"])
     assert work.tokens == sum(map(len, prompts)) <= work.padded
     assert products == 2 * work.padded * shape.block_weights
+
+
+def test_a_gpu_does_nothing_sooner_than_it_is_sent() -> None:
+    gpu = named_gpu("h100")
+    rates = from_peak(gpu, "bfloat16", 0.5, "h100", Sample(2, 2, 20, 8, 1, 2, 1, False), "float32")
+    peak = 0.5 * gpu.peak("bfloat16")
+    units = {name: Unit("train", name, {}) for name in ("small", "large")}
+    works = {"small": Work(operations=1e9, blocks=1000), "large": Work(operations=1e16, blocks=1000)}
+    assert rates.of(units, works) == {"small": 1000 * SENDING, "large": 1e16 / peak}
 
 
 def products(adapted: Any, tokens: int) -> int:

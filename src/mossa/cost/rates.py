@@ -14,18 +14,23 @@ from mossa.units.unit import Unit
 
 FORWARD_STEPS = ("represent", "evaluate", "common", "place")
 MODEL_STEPS = ("train", *FORWARD_STEPS)
+# Seconds to send the operations of one block to a GPU, below which small models do not get. At most that on an H200
+# with 16 layers of Llama-3.2-1B's shape: 33 ms a micro-batch, forward and backward (docs/project/performance.md).
+SENDING = 0.7e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Work per second of each step; a step that is not among them takes time that is not known.
 
-    `attaching`: the seconds that putting an adapter on the base takes, 0 where that is not known.
+    `attaching`: the seconds that putting an adapter on the base takes, 0 where that is not known. `sending`: those that
+    it takes at least to send one block's operations to the device.
     """
 
     per_second: Mapping[str, float]
     source: str
     attaching: float = 0.0
+    sending: float = 0.0
 
     def of(self, units: Mapping[str, Unit], works: Mapping[str, Work]) -> dict[str, float]:
         """Return how long each unit takes; 0 for a step without a rate. The first to run an adapter attaches it."""
@@ -33,7 +38,8 @@ class Rates:
         attached = {BASE, None}
         for name, unit in units.items():
             rate = self.per_second.get(unit.step)
-            found[name] = amount(unit.step, works[name]) / rate if rate else 0.0
+            computing = amount(unit.step, works[name]) / rate if rate else 0.0
+            found[name] = max(computing, self.sending * works[name].blocks)
             if unit.step in FORWARD_STEPS and unit.model not in attached:
                 found[name] += self.attaching
                 attached.add(unit.model)
@@ -51,10 +57,11 @@ def from_peak(gpu: Gpu, dtype: str, utilisation: float, name: str, sample: Sampl
     """Return the rates of a GPU at a stated share of its published peak; representations are taken in `represented`."""
     rate = gpu.peak(dtype) * utilisation
     stated = f"{utilisation:.0%} of the {gpu.peak(dtype) / 1e12:,.0f} Tflop/s ({dtype}) that are published for {name}"
+    stated += f", at least {1e3 * SENDING:g} ms for each block that is sent there"
     rates = dict.fromkeys(MODEL_STEPS, rate) | dict.fromkeys(
         ("represent", "common"), gpu.peak(represented) * utilisation
     )
-    return Rates(rates | on_the_processor(sample, "seconds"), stated)
+    return Rates(rates | on_the_processor(sample, "seconds"), stated, sending=SENDING)
 
 
 def from_here(sample: Sample, dtype: str) -> Rates:

@@ -35,7 +35,8 @@ class Work:
     `operations`: floating-point operations of the model; `products`: those of similarities, on the CPU. `points`: in
     projections. `bytes`: what it leaves on the disk, tables apart. `batch`: padded tokens of its largest micro-batch,
     `batch_targets`: the most targets of a micro-batch; `longest` and `longest_targets`: the same where memory allows
-    one sequence at a time. `again`: activations are computed again in the backward pass.
+    one sequence at a time. `again`: activations are computed again in the backward pass. `blocks`: how often the
+    operations of a block are sent to the device, a block's backward counting as two.
     """
 
     tokens: int = 0
@@ -51,6 +52,7 @@ class Work:
     longest: int = 0
     longest_targets: int = 0
     again: bool = False
+    blocks: float = 0.0
 
 
 @dataclass
@@ -118,7 +120,12 @@ class Counter:
         examples = self._examples(unit.key.split("@")[1], "test", True)
         changed, grafted = (examples[:count] for count in unit.settings["prompts"])
         once, each = (self._forward(some, "evaluate", True) for some in (changed, grafted))
-        return replace(each, operations=4 * once.operations + passes(self.shape.layers) * each.operations)
+        many = passes(self.shape.layers)
+        return replace(
+            each,
+            operations=4 * once.operations + many * each.operations,
+            blocks=4 * once.blocks + many * each.blocks,
+        )
 
     def _compare(self, unit: Unit) -> Work:
         """Return the products of all comparisons of one task per view: each array's own, and those of each pair."""
@@ -146,7 +153,7 @@ def training_work(
     With gradient checkpointing `auto`, activations are kept if `memory` (bytes beside the weights) holds them.
     """
     weights = shape.weights + shape.adapter_weights
-    tokens = padded = squares = targets = largest = most = longest_alone = most_alone = 0
+    tokens = padded = squares = targets = largest = most = longest_alone = most_alone = groups = 0
     for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
         chosen = [examples[index] for index in indices]
         lengths = [len(example.tokens) for example in chosen]
@@ -154,6 +161,7 @@ def training_work(
         targets += count_targets(chosen)
         for group in micro_batches(lengths, device, weights, token_budget(device, weights)):
             longest = max(lengths[index] for index in group)
+            groups += 1
             padded += len(group) * longest
             squares += len(group) * longest * (longest + 1)
             largest = max(largest, len(group) * longest)
@@ -184,6 +192,7 @@ def training_work(
         longest=longest_alone,
         longest_targets=most_alone,
         again=again,
+        blocks=groups * shape.layers * (1 + shape.reach * (2 + again)),
     )
 
 
@@ -210,6 +219,7 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
         batch_targets=max((sum(each[index] for index in group) for group in batches), default=0),
         longest=max(lengths, default=0),
         longest_targets=max(each, default=0),
+        blocks=(len(batches) + bool(shared) + (not judged)) * shape.layers,  # one prompt is represented alone as well
     )
 
 
