@@ -42,7 +42,7 @@ def may_vary(error: BaseException) -> bool:
     if torch.is_deterministic_algorithms_warn_only_enabled():
         return False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    warnings.filterwarnings("ignore", message=".*deterministic (implementation|algorithm)")  # who asks has been told
+    warnings.filterwarnings("ignore", message=".*deterministic (implementation|algorithm)")  # the caller has been told
     return True
 
 

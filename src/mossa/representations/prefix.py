@@ -52,9 +52,9 @@ def prefix_cache(decoder: Any, tokens: Sequence[int], device: torch.device) -> C
     layers: list[Any] = cache.layers
     if not layers or any(type(layer) is not DynamicLayer or layer.get_seq_length() != len(tokens) for layer in layers):
         return None
-    lent: list[Any] = []
+    copied: list[Any] = []
     for layer in layers:
-        lent.append(_PrefixLayer())
-        lent[-1].lazy_initialization(layer.keys, layer.values)
-        lent[-1].keys, lent[-1].values = layer.keys, layer.values
-    return Cache(layers=lent)
+        copied.append(_PrefixLayer())
+        copied[-1].lazy_initialization(layer.keys, layer.values)
+        copied[-1].keys, copied[-1].values = layer.keys, layer.values
+    return Cache(layers=copied)
