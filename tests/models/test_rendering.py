@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from mossa.errors import ModelError
+from mossa.errors import ModelError, StudyError
 from mossa.models.prompts import make_format
-from mossa.models.rendering import Rendering, first_tokens, otherwise, render
+from mossa.models.rendering import Rendering, check_same_tokens, first_tokens, otherwise, render
 from mossa.study.schema import Prompt
 from mossa.tasks.task import Example
 from tests.models.chat_templates import TEMPLATES, TOKENIZERS, byte_level
@@ -131,11 +131,19 @@ def test_a_recorded_end_is_used_and_another_is_told() -> None:
     sentence = otherwise(recorded, other)
     assert other.hash != recorded.hash and sentence and f"end in token (7,) and not {recorded.end}" in sentence
     content = asdict(recorded)
-    del content["end"]  # a record of before the end was kept
+    del content["end"], content["probe"]  # a record of before they were kept
     old = Rendering.read(json.loads(json.dumps(content)))
     assert old.hash == hashlib.sha256(json.dumps(content).encode()).hexdigest() and otherwise(old, recorded) is None
     form = make_format(tokenizer, Prompt(template="plain"), 2048, old)
     assert form.encode([Example("a", "b")], "t", True)[0].tokens[-1] == tokenizer.eos_token_id
+
+
+def test_a_tokenizer_that_cuts_text_otherwise_is_refused() -> None:
+    one, other = (render(tokenizer_of(kind), Prompt(template="plain"), "here") for kind in ("bytes", "byte-level BPE"))
+    check_same_tokens(one, one)
+    check_same_tokens(replace(one, probe=""), other)  # an older record does not say
+    with pytest.raises(StudyError, match="other tokens than when this study was first run"):
+        check_same_tokens(one, other)
 
 
 def test_shortened_chat_prompts_keep_beginning_and_ending() -> None:

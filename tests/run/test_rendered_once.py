@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from mossa.errors import StudyError
+from mossa.models.rendering import render
 from mossa.run.check import check_study
 from mossa.run.rehearsal import rehearse
 from mossa.run.run import Prepared, RunOptions, prepare, run_study
@@ -130,3 +133,17 @@ def test_checks_and_rehearsals_use_what_was_rendered(
 def test_a_plain_rendering_says_nothing(base_folder: Any, task_folder: Path, tmp_path: Path) -> None:
     prepared = prepare(study(base_folder("llama"), task_folder, "plain"), tmp_path, steps=["describe"])
     assert run(prepared) == [] and prepared.rendering.trim is None
+
+
+def test_another_tokenizer_of_the_same_name_ends_the_run_and_nothing_is_lost(
+    dated_base: Path, task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other versions of the libraries: the files are the same, and text is cut otherwise."""
+    first = prepare(study(dated_base, task_folder, "cut", template="plain"), tmp_path, steps=["describe"])
+    run(first)
+    probe = "of another version"
+    monkeypatch.setattr("mossa.run.run.render", lambda *given: replace(render(*given), probe=probe))
+    goes_on = prepare(study(dated_base, task_folder, "cut", template="plain"), tmp_path)
+    with pytest.raises(StudyError, match="other tokens than when this study was first run"):
+        run_study(goes_on, RunOptions("cpu", 1, rehearsal=False), say=print)
+    assert all(goes_on.status[name].state == "done" for name in first.units)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from mossa.errors import ModelError
+from mossa.errors import ModelError, StudyError
 from mossa.study.schema import Prompt
 
 PLAIN = "{prompt}\nAnswer:\n"
@@ -32,6 +32,12 @@ TRIMS: dict[str, Callable[[str], str]] = {
     "lines at the end": lambda text: text.rstrip("\n"),
 }
 PROBES = (f" \n\t{MARK} \t\n", f"\n\n {MARK}\n \n", f"{MARK}  a\r\n\n  <b> & \"c\" 'd' {{e}} \\n É\u00a0")
+# Text whose tokens tell one tokenizer from another: words, numbers, spaces, code, other scripts, composed letters.
+PROBED = (
+    "The quick brown fox doesn't jump over 13,579.24 lazy dogs; it's 12:30, isn't it?",
+    '  def f(x):\n\treturn {"a": x ** 2}  # 100%\r\n\n',
+    "Zażółć gęślą jaźń, ÉCOLE Écol\u0065\u0301, Привет мир, 你好世界, 안녕하세요, مرحبا, नमस्ते, 🙂👩‍👩‍👧",
+)
 ATTEMPTS = 3  # to render all of them at one time of a clock that a template may write
 SAMPLES = ("a", "Z", "7", "?")  # prompts that begin and end in other tokens
 Text = tuple[str, str]
@@ -42,8 +48,8 @@ class Rendering:
     """What stands before and after every prompt, as text and as the tokens that are the same for every prompt.
 
     `trim`: which key of `TRIMS` a chat template does to a prompt; None if it is not a chat template. `made_from` tells
-    the base and the settings from which it was rendered. `end`: what follows every target; empty where an older record
-    does not say.
+    the base and the settings from which it was rendered. `end`: what follows every target, `probe`: a hash of the
+    tokens of a fixed text; both empty where an older record does not say.
     """
 
     before: str
@@ -53,13 +59,15 @@ class Rendering:
     trim: str | None = None
     made_from: str = ""
     end: tuple[int, ...] = ()
+    probe: str = ""
 
     @property
     def hash(self) -> str:
         """Return a SHA-256 of all of it."""
         content = asdict(self)
-        if not self.end:
-            del content["end"]  # as older versions hashed it
+        for name in ("end", "probe"):
+            if not content[name]:
+                del content[name]  # as older versions hashed it
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     @classmethod
@@ -80,7 +88,19 @@ def render(tokenizer: Any, settings: Prompt, made_from: str = "") -> Rendering:
     tokenizer itself puts before a text, be it a BOS, `[gMASK] <sop>` or nothing.
     """
     last = tokenizer.eos_token_id
-    return replace(_around(tokenizer, settings, made_from), end=() if last is None else (int(last),))
+    probe = hashlib.sha256(json.dumps([_tokens(tokenizer, text) for text in PROBED]).encode()).hexdigest()
+    around = _around(tokenizer, settings, made_from)
+    return replace(around, end=() if last is None else (int(last),), probe=probe)
+
+
+def check_same_tokens(recorded: Rendering, now: Rendering) -> None:
+    """Raise `StudyError` if the tokenizer no longer cuts text as it did when the study was first run."""
+    if recorded.probe and recorded.probe != now.probe:
+        raise StudyError(
+            "The tokenizer gives other tokens than when this study was first run, so what is done and what is to do "
+            "would not fit together. Use the versions of transformers and tokenizers that the manifests in units/ "
+            "name, or give the study another name to begin anew."
+        )
 
 
 def _around(tokenizer: Any, settings: Prompt, made_from: str) -> Rendering:
@@ -113,7 +133,7 @@ def first_tokens(tokenizer: Any) -> tuple[int, ...]:
 
 def otherwise(recorded: Rendering, now: Rendering) -> str | None:
     """Return a sentence if prompts would be rendered otherwise now than was recorded, None if they would not."""
-    if recorded.hash == (now if recorded.end else replace(now, end=())).hash:
+    if recorded.hash == replace(now, end=now.end if recorded.end else (), probe=recorded.probe).hash:
         return None
     old, new = (f"{each.before}\n{each.after}".splitlines() for each in (recorded, now))
     pairs = [(one, other) for one, other in zip(old, new, strict=False) if one != other]

@@ -15,7 +15,7 @@ from mossa.errors import StudyError, choices
 from mossa.models.access import check_access
 from mossa.models.dtype import settled
 from mossa.models.quantise import check_quantiser
-from mossa.models.rendering import Rendering, otherwise, render
+from mossa.models.rendering import Rendering, check_same_tokens, otherwise, render
 from mossa.run.devices import find_device
 from mossa.run.engines.registry import ENGINES
 from mossa.run.engines.runners import Runner, at_work
@@ -185,7 +185,9 @@ def run_study(
 
         if queue.todo:
             check_quantiser(prepared.study.base)
-            if prepared.rendering.trim and (sentence := otherwise(prepared.rendering, _render(prepared.study))):
+            now = _render(prepared.study)
+            check_same_tokens(prepared.rendering, now)
+            if sentence := otherwise(prepared.rendering, now):
                 say(sentence)
             job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints, prepared.rendering)
             ENGINES[options.engine](job, queue, options, settle, say)
