@@ -33,7 +33,7 @@ TRIMS: dict[str, Callable[[str], str]] = {
 }
 PROBES = (f" \n\t{MARK} \t\n", f"\n\n {MARK}\n \n", f"{MARK}  a\r\n\n  <b> & \"c\" 'd' {{e}} \\n É\u00a0")
 # Text whose tokens tell one tokenizer from another: words, numbers, spaces, code, other scripts, composed letters.
-PROBED = (
+FIXED_TEXTS = (
     "The quick brown fox doesn't jump over 13,579.24 lazy dogs; it's 12:30, isn't it?",
     '  def f(x):\n\treturn {"a": x ** 2}  # 100%\r\n\n',
     "Zażółć gęślą jaźń, ÉCOLE Écol\u0065\u0301, Привет мир, 你好世界, 안녕하세요, مرحبا, नमस्ते, 🙂👩‍👩‍👧",
@@ -88,7 +88,7 @@ def render(tokenizer: Any, settings: Prompt, made_from: str = "") -> Rendering:
     tokenizer itself puts before a text, be it a BOS, `[gMASK] <sop>` or nothing.
     """
     last = tokenizer.eos_token_id
-    probe = hashlib.sha256(json.dumps([_tokens(tokenizer, text) for text in PROBED]).encode()).hexdigest()
+    probe = hashlib.sha256(json.dumps([_tokens(tokenizer, text) for text in FIXED_TEXTS]).encode()).hexdigest()
     around = _around(tokenizer, settings, made_from)
     return replace(around, end=() if last is None else (int(last),), probe=probe)
 

@@ -15,9 +15,32 @@ def provenance() -> dict[str, Any]:
     return {"versions": dict(_versions()), "git": _git()}
 
 
+PACKAGES = (
+    "mossa",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "numpy",
+    "scikit-learn",
+)
+
+
 @lru_cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    packages = ("mossa", "torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "numpy", "scikit-learn")
+    packages = (
+        "mossa",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "peft",
+        "accelerate",
+        "safetensors",
+        "numpy",
+        "scikit-learn",
+    )
     found = [("python", platform.python_version()), *((name, version(name)) for name in packages)]
     with contextlib.suppress(PackageNotFoundError):
         found.append(("bitsandbytes", version("bitsandbytes")))
