@@ -6,7 +6,7 @@ PACKAGE := $(VENV)/.package
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: setup browser test docs fuzz nightly lint demo bench gpu clean
+.PHONY: setup browser test docs fuzz nightly oldest lint demo bench gpu clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,13 @@ nightly: setup fuzz
 	MOSSA_NIGHTLY=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/similarity tests/analysis
 	MOSSA_KILLS=50 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/run/test_faults.py
 
+# The tests with the oldest versions that pyproject.toml allows, in an environment of their own.
+oldest: browser
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet $$(grep '^torch==' constraints-oldest.txt)
+	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt -e '.[test]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist loadfile -W default
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +76,4 @@ gpu:
 	$(PYTHON) benchmarks/gpu_day.py --out runs/gpu
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-oldest runs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -107,3 +108,16 @@ def test_the_walk_through_the_paper_names_files_that_exist() -> None:
     walk = text.split("## Where is the sentence of the paper?", 1)[1].split("\n## ", 1)[0]
     files = re.findall(r"`([\w/]+\.py)`", walk)
     assert len(files) >= 10 and [name for name in files if not (SOURCE / name).is_file()] == []
+
+
+def test_the_oldest_versions_that_are_allowed_are_those_that_are_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    allowed = [*project["dependencies"], *project["optional-dependencies"]["gguf"]]
+    bounds = dict(line.split(">=") for line in allowed)
+    lines = [line for line in (ROOT / "constraints-oldest.txt").read_text().splitlines() if "==" in line]
+    tested = {name.lower(): version for name, version in (line.split("==") for line in lines)}
+    assert tested.keys() == {name.lower() for name in bounds}
+    for name, bound in bounds.items():
+        if name != "torch":  # of which one build for CPUs is at hand
+            pinned, least = (tuple(map(int, each.split("."))) for each in (tested[name.lower()], bound))
+            assert pinned[: len(least)] == least and not any(pinned[len(least) :]), f"{name}: {pinned} is not {least}"

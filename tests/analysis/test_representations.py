@@ -1,9 +1,12 @@
 """What is read off arrays: laws of CKA, planted structure, and bad prompts that are counted."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.model_selection import PredefinedSplit
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, separability
+from mossa.analysis.separability import separate
 from mossa.errors import SimilarityError
 
 CLUSTERS = {f"task{k}": f"cluster{k // 2}" for k in range(6)}
@@ -198,3 +201,12 @@ def test_separability_needs_two_classes_and_prompts_that_vary():
     assert (table["reason"].loc[["task", "cluster"]] == "fewer than two classes have enough members").all()
     flat = {task: np.ones((10, 1, 4)) for task in CLUSTERS}
     assert separability(flat, CLUSTERS, "sft")["reason"].iloc[0] == "the representations do not vary over prompts"
+
+
+def test_a_fold_that_would_learn_from_one_class_gives_a_reason():
+    """Older versions of scikit-learn put both tasks of a cluster into one fold."""
+    labels = pd.Series(["a"] * 6 + ["b"] * 6)
+    folds = PredefinedSplit([0] * 6 + [1] * 6)
+    x = np.random.default_rng(0).normal(size=(12, 5))
+    row = separate(x, labels, pd.Series([f"t{i // 3}" for i in range(12)]), folds, 0)
+    assert row["reason"] == "some folds would learn from one class only" and "accuracy" not in row

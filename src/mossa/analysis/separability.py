@@ -113,8 +113,11 @@ def separate(x: Floats, labels: pd.Series, tasks: pd.Series, folds: BaseCrossVal
     if components is None:
         return row | {"reason": "the representations do not vary over prompts"}
     groups = tasks.to_numpy() if by_task else None
+    splits = list(folds.split(x, labels.to_numpy(), groups))
+    if any(labels.iloc[learned].nunique() < 2 for learned, _ in splits):
+        return row | {"reason": "some folds would learn from one class only"}
     classifier = LogisticRegression(max_iter=1000, tol=TOLERANCE)
-    predicted = cross_val_predict(classifier, _inputs(x, seed), labels.to_numpy(), groups=groups, cv=folds)
+    predicted = cross_val_predict(classifier, _inputs(x, seed), labels.to_numpy(), cv=splits)
     return row | {
         "silhouette": float(silhouette_score(components, labels)),
         "accuracy": float(np.mean(predicted == labels.to_numpy())),

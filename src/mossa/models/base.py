@@ -29,13 +29,14 @@ WITHOUT_LIMIT = 2048  # tokens; for models whose positions have no end (ALiBi) a
 
 @dataclass(frozen=True, slots=True)
 class LoadedBase:
-    """A base in memory, in evaluation mode and frozen: L layers of width d, and the longest input it can take."""
+    """A base in memory, in evaluation mode and frozen: L layers of width d, the longest input it takes, its size."""
 
     model: Any
     tokenizer: Any
     layers: int
     width: int
     longest: int
+    parameters: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -59,7 +60,8 @@ def load_base(settings: Base, device: str = "cpu") -> LoadedBase:
     check_vocabulary(config, tokenizer, settings.model)
     model = load_model(settings, config, device)
     text = config.get_text_config()
-    return LoadedBase(model, tokenizer, text.num_hidden_layers, text.hidden_size, longest_input(config, tokenizer))
+    longest = longest_input(config, tokenizer)
+    return LoadedBase(model, tokenizer, text.num_hidden_layers, text.hidden_size, longest, int(model.num_parameters()))
 
 
 def load_model(settings: Base, config: Any, device: str, what: str = "base.model") -> Any:

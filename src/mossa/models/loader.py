@@ -37,6 +37,11 @@ class ModelLoader:
         """Return the base; it is put away while a whole other model is in use."""
         return load_base(self.settings, self.device)
 
+    @property
+    def parameters(self) -> int | None:
+        """Return how many parameters the base has, if it is in memory."""
+        return self.base.parameters if "base" in self.__dict__ else None
+
     def format(self, prompt: Prompt, rendering: Rendering | None = None) -> PromptFormat:
         """Return how prompts become tokens, without loading any weights; as `make_format`, `rendering` is recorded."""
         longest = longest_input(load_config(self.settings), self.tokenizer)

@@ -48,6 +48,7 @@ def perform(unit: Unit, context: StepContext, told: tuple[str, ...] = ()) -> Out
                     clock: round(spent, 3) for clock, spent in context.preparation.items()
                 },  # model made ready
                 "peak_memory": _peak_memory(),
+                **context.size(),
                 **gpu_memory(),
             } | ({"notes": notes} if notes else {})
     except DamagedUnit as damage:

@@ -142,8 +142,7 @@ def _mark(record: Record) -> str:
 def _how_made(record: Record) -> dict[str, Any]:
     manifests = {name: record.run.manifest(name) for name in record.units}
     seconds = sum(manifest.get("seconds", 0) for manifest in manifests.values() if manifest)
-    counts = [manifest.get("counts", {}) for manifest in manifests.values() if manifest]
-    sizes = [each["parameters"] for each in counts if "parameters" in each]
+    sizes = [manifest["parameters"] for manifest in manifests.values() if manifest and manifest.get("parameters")]
     return {
         **provenance(),
         "units": len(record.units),

@@ -65,6 +65,10 @@ class StepContext:
         with self._preparing():
             return self._loader.base
 
+    def size(self) -> dict[str, int]:
+        """Return, for the manifest, how many parameters the base has, if it is in memory."""
+        return {"parameters": found} if (found := self._loader.parameters) else {}
+
     @cached_property
     def format(self) -> PromptFormat:
         """Return how prompts become tokens."""

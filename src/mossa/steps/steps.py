@@ -84,8 +84,7 @@ def represent(unit: Unit, context: StepContext, folder: Path) -> Counts:
     save_file({"representations": tensor, "index": index}, folder / "representations.safetensors")
     finite = np.isfinite(tensor).all(axis=(1, 2))
     skipped = len(context.tasks[task].test) - len(prompts)
-    counts = {"prompts": len(prompts), "skipped": skipped, "non_finite": int((~finite).sum())}
-    return counts | ({"parameters": int(context.base.model.num_parameters())} if name == BASE else {})
+    return {"prompts": len(prompts), "skipped": skipped, "non_finite": int((~finite).sum())}
 
 
 def evaluate_model(unit: Unit, context: StepContext, folder: Path) -> Counts:
