@@ -174,6 +174,13 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
         load_study(tmp_path / "binary.yaml")
 
 
+def test_a_run_folder_says_which_file_to_give(tmp_path: Path) -> None:
+    (tmp_path / "runs/small").mkdir(parents=True)
+    (tmp_path / "runs/small/study.yaml").write_text("name: small\n")
+    with pytest.raises(StudyError, match=r"runs/small is a run folder\. Give .*runs/small/study\.yaml --runs .*runs$"):
+        load_study(tmp_path / "runs/small")
+
+
 def test_the_starter_is_valid_and_never_overwrites(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     write_starter(path, 'some/"base"', "tasks: folder")

@@ -128,6 +128,11 @@ def nearest_line(lines: dict[tuple[str, ...], int], place: tuple[str, ...]) -> i
 
 
 def _read_text(path: Path) -> str:
+    if (path / "study.yaml").is_file():
+        raise StudyError(
+            f"{path} is a run folder. Give the study in it, and the folder it lies in: "
+            f"{path / 'study.yaml'} --runs {path.parent}"
+        )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise StudyError(
