@@ -180,9 +180,10 @@ def attach(base: LoadedBase, folder: Path) -> None:
     """Load the adapter: it computes something, or is refused with a sentence; either way the base is as it was."""
     before = mark(base)
     try:
-        with warnings.catch_warnings(record=True) as noted, loaded_adapter(base, folder) as adapted, torch.no_grad():
-            warnings.simplefilter("always", ModelNote)
-            assert adapted(TOKENS).logits.shape == (1, TOKENS.shape[1], 96)
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", ModelNote)  # before the load, which may note another base
+            with loaded_adapter(base, folder) as adapted, torch.no_grad():
+                assert adapted(TOKENS).logits.shape == (1, TOKENS.shape[1], 96)
         assert all(20 < len(str(note.message)) < 1000 for note in noted)
     except ModelError as refused:
         assert 20 < len(str(refused)) < 1000
