@@ -188,6 +188,13 @@ def claimed(place: Path) -> Iterator[bool]:
         yield False
 
 
+def land(target: Path, text: str) -> None:
+    """Write a file that appears at once and whole."""
+    partial = target.with_suffix(".partial")
+    partial.write_text(text)
+    partial.rename(target)
+
+
 def train_all(wanted: Iterable[Case], runs: Path, say: Any, again: Round = FIRST) -> None:
     """Train every case of `wanted` that is not there yet."""
     torch.set_num_threads(1)

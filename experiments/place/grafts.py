@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+
+from experiments.place.verdict import rank_correlation
 
 TRUTHS = ("shapley", "first-k", "last-k", "leave-one-out", "add-one-in", "leave-window-out", "add-window-in")
 READINGS = ("one-layer-change", "relative-change", "answer-gain-increment", "paper", "paper-increment", "early")
@@ -55,7 +56,7 @@ def _of_task(task: str, place: pd.DataFrame, similarity: pd.DataFrame, experimen
     for reading in READINGS:
         for truth in TRUTHS:
             if truth in values and reading in values and np.isfinite(values[reading]).all():
-                found[reading, truth] = float(spearmanr(values[reading], values[truth]).statistic)  # pyright: ignore
+                found[reading, truth] = rank_correlation(values[reading], values[truth])
     return found
 
 

@@ -69,7 +69,11 @@ def planted(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             taken = step + 1
-            if taken % CHECK_EVERY == 0 and all(exact_match(base, adapted, group) >= until for group in groups):
+            if (
+                until <= 1
+                and taken % CHECK_EVERY == 0
+                and all(exact_match(base, adapted, group) >= until for group in groups)
+            ):
                 break
         adapted.requires_grad_(False)
         yield adapted.eval(), taken

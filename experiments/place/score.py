@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
 
-from experiments.place.cases import REAL, Case, cases, claimed, encoded, loaded, real_cases
+from experiments.place.cases import REAL, Case, cases, claimed, encoded, land, loaded, real_cases
 from experiments.place.contestants import CONTESTANTS, Reading, View
 from mossa.models.adapters import loaded_adapter
 from mossa.models.base import load_base
@@ -40,9 +40,7 @@ def score_all(
         with claimed(target) as free:
             if free:
                 found = score(case, runs, readings or CONTESTANTS)
-                partial = target.with_suffix(".partial")
-                partial.write_text(json.dumps(found, indent=1))
-                partial.rename(target)
+                land(target, json.dumps(found, indent=1))
                 say(f"scored {case.name}")
 
 

@@ -134,7 +134,7 @@ def _with_shapley(name: str, models: Sequence[Score]) -> list[float]:
         for seat in case["seats"].values():
             values, truth = _floats(seat["readings"].get(name)), _floats(seat["shapley"])
             if np.isfinite(values).all() and np.isfinite(truth).all() and np.ptp(values) > 0:
-                found.append(float(_rank_correlation(values, truth)))
+                found.append(float(rank_correlation(values, truth)))
     return found
 
 
@@ -167,7 +167,8 @@ def _mean(values: NDArray[np.float64]) -> str:
     return f"{values.mean():.2f} [{low:.2f}, {high:.2f}] (n = {len(values)})"
 
 
-def _rank_correlation(one: Any, other: Any) -> float:
+def rank_correlation(one: Any, other: Any) -> float:
+    """Return Spearman's rank correlation."""
     found: Any = spearmanr(one, other)
     return float(found.statistic)
 
@@ -177,9 +178,9 @@ def _spearman(middles: Sequence[float], masses: Sequence[float]) -> str:
         return ""
     drawn = np.random.default_rng(0).integers(0, len(middles), (RESAMPLES, len(middles)))
     one, other = np.array(middles), np.array(masses)
-    draws = [_rank_correlation(one[d], other[d]) for d in drawn if np.ptp(one[d]) > 0 and np.ptp(other[d]) > 0]
+    draws = [rank_correlation(one[d], other[d]) for d in drawn if np.ptp(one[d]) > 0 and np.ptp(other[d]) > 0]
     low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{_rank_correlation(one, other):.2f} [{low:.2f}, {high:.2f}] (n = {len(middles)})"
+    return f"{rank_correlation(one, other):.2f} [{low:.2f}, {high:.2f}] (n = {len(middles)})"
 
 
 def _markdown(rows: Sequence[dict[str, str]]) -> list[str]:

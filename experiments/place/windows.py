@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import spearmanr, wilcoxon
+from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
-from experiments.place.cases import TASKS, claimed, encoded, loaded
+from experiments.place.cases import TASKS, claimed, encoded, land, loaded
 from experiments.place.planting import Group, planted
+from experiments.place.verdict import rank_correlation
 from mossa.training.evaluate import evaluate
 
 Floats = NDArray[np.float64]
@@ -33,9 +34,7 @@ def train_windows(runs: Path, say: Callable[[str], None]) -> None:
         target = runs / "windows" / f"{base}-{task}-{seed}.json"
         with claimed(target) as free:
             if free:
-                partial = target.with_suffix(".partial")
-                partial.write_text(json.dumps(_utilities(base, task, seed)))
-                partial.rename(target)
+                land(target, json.dumps(_utilities(base, task, seed)))
                 say(f"tuned {task} of {base}, seed {seed}, on {len(WINDOWS)} windows")
 
 
@@ -94,7 +93,7 @@ def _row(
     title: str, name: str, kind: str, whole: dict[tuple[str, str], Floats], profiles: dict[str, Any]
 ) -> dict[str, Any]:
     advised = {(base, task): _advice(name, kind, base, task, whole, profiles) for base, task in whole}
-    spearman = [_rank_correlation(advised[task], whole[task]) for task in whole]
+    spearman = [rank_correlation(advised[task], whole[task]) if np.ptp(advised[task]) else 0.0 for task in whole]
     return {
         "name": title,
         "spearman": np.array(spearman),
@@ -122,11 +121,6 @@ def _regrets(whole: dict[tuple[str, str], Floats], choose: Callable[[tuple[str, 
         got = utility.mean() if choose is None else utility[choose(task)]
         found.append(float((utility.max() - got) / np.ptp(utility)))
     return np.array(found)
-
-
-def _rank_correlation(one: Floats, other: Floats) -> float:
-    found: Any = spearmanr(one, other)
-    return float(found.statistic) if np.ptp(one) else 0.0
 
 
 def _p(one: Floats, other: Floats) -> float:

@@ -9,12 +9,6 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-
-def provenance() -> dict[str, Any]:
-    """Return the versions of mossa, Python and the libraries, and the git state of the working directory."""
-    return {"versions": dict(_versions()), "git": _git()}
-
-
 PACKAGES = (
     "mossa",
     "torch",
@@ -28,20 +22,14 @@ PACKAGES = (
 )
 
 
+def provenance() -> dict[str, Any]:
+    """Return the versions of mossa, Python and the libraries, and the git state of the working directory."""
+    return {"versions": dict(_versions()), "git": _git()}
+
+
 @lru_cache
 def _versions() -> tuple[tuple[str, str], ...]:
-    packages = (
-        "mossa",
-        "torch",
-        "transformers",
-        "tokenizers",
-        "peft",
-        "accelerate",
-        "safetensors",
-        "numpy",
-        "scikit-learn",
-    )
-    found = [("python", platform.python_version()), *((name, version(name)) for name in packages)]
+    found = [("python", platform.python_version()), *((name, version(name)) for name in PACKAGES)]
     with contextlib.suppress(PackageNotFoundError):
         found.append(("bitsandbytes", version("bitsandbytes")))
     return tuple(found)
