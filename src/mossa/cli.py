@@ -98,6 +98,9 @@ def run(
     ] = None,
     engine: Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster")] = "local",
     address: Annotated[str | None, typer.Option(help="of the Ray cluster; default: the one found here")] = None,
+    data_parallel: Annotated[
+        int, typer.Option(metavar="W", help="workers that share each training of a mixture, a part of every batch each")
+    ] = 1,
     report: Annotated[bool, typer.Option(help="write figures and the report at the end")] = True,
     rehearsal: Rehearsal = True,
 ) -> None:
@@ -106,7 +109,7 @@ def run(
     from mossa.run.run import RunOptions
     from mossa.terminal import open_console, stoppable, write_report
 
-    options = RunOptions(device, workers, _shard(shard), engine, address, rehearsal)
+    options = RunOptions(device, workers, _shard(shard), engine, address, rehearsal, data_parallel)
     console = open_console()
     prepared = _prepared(study, overrides, runs)
 

@@ -103,19 +103,22 @@ class Study:
         report: bool = True,
         progress: bool = True,
         rehearsal: bool = True,
+        data_parallel: int = 1,
     ) -> Results:
         """Train, extract, compare and report, only what is missing or changed, and return the results.
 
         `workers`: processes; default: one per core for a small base, one per GPU, else one. `shard`: (k, n) to be the
         k-th of n runs that share the work. `engine` and `address`: this machine or a Ray cluster. `report`: also write
         the report into the run folder. `progress`: show how it goes. `rehearsal`: try base and recipe on two prompts
-        first, once per folder. Units that fail are in `failed` of the results.
+        first, once per folder. `data_parallel`: so many workers share each training of a mixture, and the adapter is
+        the same to rounding. Units that fail are in `failed` of the results.
         """
         from mossa.run.progress import run_shown
         from mossa.run.publish import is_current, publish
         from mossa.run.run import RunOptions, run_study
 
-        options, prepared = RunOptions(device, workers, shard, engine, address, rehearsal), self._prepared()
+        options = RunOptions(device, workers, shard, engine, address, rehearsal, data_parallel)
+        prepared = self._prepared()
 
         def conclude(finished: Finished) -> None:
             record, tables = prepared.record, finished.tables or {}

@@ -29,6 +29,8 @@ def same_bits() -> Iterator[None]:
     guard.fill_uninitialized_memory = False  # it shows bugs, and costs a write per tensor
     try:
         with warnings.catch_warnings():
+            # Of what `may_vary` lets through, torch warns each time; the caller tells it once, as `varying`.
+            warnings.filterwarnings("ignore", message="(?!an operation).*deterministic (implementation|algorithm)")
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
@@ -42,8 +44,16 @@ def may_vary(error: BaseException) -> bool:
     if torch.is_deterministic_algorithms_warn_only_enabled():
         return False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    warnings.filterwarnings("ignore", message=".*deterministic (implementation|algorithm)")  # the caller has been told
     return True
+
+
+def varying(error: BaseException) -> str:
+    """Return what to tell of an operation that `may_vary` has let through."""
+    what = str(error).split(".")[0][:200]
+    return (
+        "an operation of this model has no deterministic variant on this device, so a repeated run may differ "
+        f"({what})."
+    )
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from mossa.units.unit import Unit
 class Outcome:
     """How a unit ended: done, failed with a reason, or waiting for `damaged`, an input that must be done again.
 
+    Of a unit that several workers share, the first tells this, or `lost` if another is gone; the others have `helped`.
     `notes`: what loading its model reported.
     """
 
     identifier: str
-    state: Literal["done", "failed", "damaged"]
+    state: Literal["done", "failed", "damaged", "lost", "helped"]
     reason: str = ""
     damaged: str = ""
     seconds: float = 0.0

@@ -8,27 +8,32 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mossa.errors import DeviceLost, MossaError, RunFolderError, noting
 from mossa.models.batches import lost_its_device
-from mossa.models.kernels import may_vary
+from mossa.models.kernels import may_vary, varying
 from mossa.run.events import Outcome
 from mossa.steps.context import DamagedUnit, StepContext
 from mossa.steps.device import gpu_memory
+from mossa.steps.job import Share
 from mossa.steps.steps import STEPS
 from mossa.store.provenance import provenance
+from mossa.training.team import TeamLost
 from mossa.units.unit import Unit
 
-VARIES = "an operation of this model has no deterministic variant on this device, so a repeated run may differ"
 
-
-def perform(unit: Unit, context: StepContext, told: tuple[str, ...] = ()) -> Outcome:
+def perform(unit: Unit, context: StepContext, share: Share | None = None, told: tuple[str, ...] = ()) -> Outcome:
     """Do `unit` and land it in the run folder; `told` are notes from an attempt before this one.
+
+    With a `share`, other workers take part: the first of them lands the unit, the others have helped.
 
     What goes wrong inside the unit is its outcome and is written down; a run folder that cannot be written to is an
     error of the whole run (`RunFolderError`), and a GPU that this process can no longer use is one of the process
     (`DeviceLost`): it must end, and another do the unit.
     """
+    if share and share.rank:
+        return _help(unit, context, share)
     start, processor = time.perf_counter(), time.process_time()
     fingerprint = context.marks[unit.id]
     manifest = provenance()
@@ -36,9 +41,10 @@ def perform(unit: Unit, context: StepContext, told: tuple[str, ...] = ()) -> Out
     try:
         with context.run.landing(unit, fingerprint, manifest) as folder:
             context.begin(unit.step)
-            with noting(notes.append):
+            with noting(notes.append), context.sharing(share):
                 counts = STEPS[unit.step](unit, context, folder)
             counts |= {"halvings_for_want_of_memory": context.allowance.halvings} if context.allowance.halvings else {}
+            counts |= {"processes": share.size} if share else {}
             seconds = time.perf_counter() - start
             manifest |= {
                 "counts": counts,
@@ -53,6 +59,9 @@ def perform(unit: Unit, context: StepContext, told: tuple[str, ...] = ()) -> Out
             } | ({"notes": notes} if notes else {})
     except DamagedUnit as damage:
         return Outcome(unit.id, "damaged", damage.what, damage.identifier)
+    except TeamLost as lost:
+        context.detach()
+        return Outcome(unit.id, "lost", f"a process that shared it is gone: {lost}")
     except RunFolderError:
         raise
     except Exception as error:
@@ -61,7 +70,7 @@ def perform(unit: Unit, context: StepContext, told: tuple[str, ...] = ()) -> Out
             raise DeviceLost(f"{context.device} failed over {unit.title} ({lines[0]})") from error
         if may_vary(error):
             context.detach()
-            return perform(unit, context, (f"{VARIES} ({str(error).split('.')[0][:200]}).",))
+            return perform(unit, context, share, (varying(error),))
         reason = str(error) if isinstance(error, MossaError) else _unexpected(error)
         if not isinstance(error, MossaError):
             context.detach()
@@ -69,6 +78,21 @@ def perform(unit: Unit, context: StepContext, told: tuple[str, ...] = ()) -> Out
         return Outcome(unit.id, "done", seconds=seconds, counts=counts, notes=tuple(notes))
     context.run.record_failure(unit, fingerprint, reason)
     return Outcome(unit.id, "failed", reason, seconds=time.perf_counter() - start)
+
+
+def _help(unit: Unit, context: StepContext, share: Share) -> Outcome:
+    """Take part in a unit that another worker lands; that one tells what becomes of it."""
+    try:
+        with TemporaryDirectory() as folder, noting(lambda _: None), context.sharing(share):
+            context.begin(unit.step)
+            STEPS[unit.step](unit, context, Path(folder))
+    except (TeamLost, DamagedUnit, MossaError):
+        context.detach()
+    except Exception as error:
+        if lost_its_device(error):
+            raise DeviceLost(f"{context.device} failed over {unit.title} ({error})") from error
+        context.detach()
+    return Outcome(unit.id, "helped")
 
 
 def _unexpected(error: Exception) -> str:

@@ -86,9 +86,10 @@ class RunOptions:
     """With what a study is run: nothing here changes a result.
 
     `device` is auto, cpu, cuda or cuda:i; `workers` defaults to one process per core for a small base on the CPU, one
-    per GPU, else one. `shard` (k, n) makes this run the k-th of n that share the folder. `engine` is local or ray, and
-    `address` that of the Ray cluster. `rehearsal`: on one machine, try base and recipe on two prompts first. Raises
-    `StudyError` if these do not go together, or Ray is not installed.
+    per GPU, else one, and `data_parallel` of them share each training of a mixture. `shard` (k, n) makes this run the
+    k-th of n that share the folder. `engine` is local or ray, and `address` that of the Ray cluster. `rehearsal`: on
+    one machine, try base and recipe on two prompts first. Raises `StudyError` if these do not go together, or Ray is
+    not installed.
     """
 
     device: str = "auto"
@@ -97,10 +98,13 @@ class RunOptions:
     engine: str = "local"
     address: str | None = None
     rehearsal: bool = True
+    data_parallel: int = 1
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise StudyError(f"--workers {self.workers}: give 1 or more.")
+        if self.data_parallel < 1:
+            raise StudyError(f"--data-parallel {self.data_parallel}: give 1 or more.")
         if self.engine not in ENGINES:
             raise StudyError(f"--engine {self.engine}: there is no such engine. {choices(self.engine, ENGINES)}")
         if self.address and self.engine != "ray":

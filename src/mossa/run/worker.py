@@ -28,10 +28,12 @@ def work(pipe: Connection, device: str, threads: int) -> None:
 
         with threads_limited(threads):
             context = StepContext(pickle.loads(job), device)
-            while (unit := pipe.recv()) is not None:
-                context.on_progress = lambda *at, unit=unit: pipe.send(Advanced(unit.id, *at))
+            while (given := pipe.recv()) is not None:
+                unit, share = given
+                tells = not share or share.rank == 0
+                context.on_progress = (lambda *at, unit=unit: pipe.send(Advanced(unit.id, *at))) if tells else None
                 try:
-                    pipe.send(perform(unit, context))
+                    pipe.send(perform(unit, context, share))
                 except RunFolderError as error:
                     pipe.send(error)
                 except DeviceLost as lost:

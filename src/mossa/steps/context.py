@@ -16,10 +16,11 @@ from mossa.models.batches import Allowance
 from mossa.models.loader import ModelLoader
 from mossa.models.prompts import Encoded, PromptFormat, make_format
 from mossa.steps.device import computing_device, free_cached, prepare_gpu
-from mossa.steps.job import Job
+from mossa.steps.job import Job, Share
 from mossa.store.tensors import map_tensors
 from mossa.study.schema import BASE, Kind
 from mossa.tasks.task import Example
+from mossa.training.team import ALONE, joined
 from mossa.units.plan import existing_models
 
 Split = Literal["train", "validation", "test"]
@@ -41,6 +42,7 @@ class StepContext:
         self.rendering = job.rendering
         self.tasks = {task.name: task for task in job.tasks}
         self.on_progress: Callable[..., None] | None = None  # hears (done, total), and the loss of a training
+        self.team = ALONE  # the processes that share the unit under way
         self._allowances: dict[str, Allowance] = {}
         prepare_gpu(device)
         self.begin()
@@ -113,6 +115,18 @@ class StepContext:
     def representations(self, name: str, task: str) -> dict[str, np.ndarray[Any, Any]]:
         """Return `representations` [n, L, d] and `index` [n] (places in the test split) of a model on a task."""
         return map_tensors(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
+
+    @contextmanager
+    def sharing(self, share: Share | None) -> Iterator[None]:
+        """Do what is in the block together with the other workers that have a share of it."""
+        if share is None:
+            yield
+            return
+        try:
+            with joined(share.rank, share.size, share.meeting, computing_device(self.device)) as self.team:
+                yield
+        finally:
+            self.team = ALONE
 
     @contextmanager
     def _preparing(self) -> Iterator[None]:

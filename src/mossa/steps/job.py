@@ -1,8 +1,9 @@
-"""What every worker of a run is given."""
+"""What every worker of a run is given, and with a unit that it shares with others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mossa.models.rendering import Rendering
 from mossa.store.folder import RunFolder
@@ -23,3 +24,12 @@ class Job:
     run: RunFolder
     marks: dict[str, str]
     rendering: Rendering | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A worker's place in a unit that `size` workers do together; they meet over a file that all of them see."""
+
+    rank: int
+    size: int
+    meeting: Path

@@ -59,6 +59,7 @@ def train(unit: Unit, context: StepContext, folder: Path) -> Counts:
         fingerprint=fingerprint(unit, context.marks),
         on_step=context.on_progress,
         allowance=context.allowance,
+        team=context.team,
     )
     row = {
         "adapter": unit.key,

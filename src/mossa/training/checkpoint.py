@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mossa.training.randomness import random_state, set_random_state
+from mossa.training.team import TeamLost
 
 INTERVAL = 120.0  # seconds of work between two checkpoints
 SHARE = 0.02  # of the time may go into writing them
@@ -34,7 +35,8 @@ class Keeper:
     """Writes where a training stands into `folder`: every `every` steps, else about every two minutes, and at a stop.
 
     Writing takes at most a fiftieth of the time. What is written is the state between two steps: `weights` by name, the
-    optimizer's moments, and the random state with which the next step begins.
+    optimizer's moments, and the random state with which the next step begins. Of several processes that share a
+    training one `writes`, and all read.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class Keeper:
         weights: dict[str, Any],
         optimizer: torch.optim.Optimizer,
         every: int | None = None,
+        writes: bool = True,
     ) -> None:
         self.folder, self.fingerprint, self.weights, self.optimizer = folder, fingerprint, weights, optimizer
-        self.every = every
+        self.every, self.writes = every, writes
         self.cost = 0.0  # seconds that the last writing took
         self.written = 0  # the step of the last writing
         self.since = time.monotonic()
@@ -59,7 +62,7 @@ class Keeper:
         self.since = time.monotonic()
         try:
             yield
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, TeamLost):
             with suppress(OSError, SafetensorError):  # the disk may be why we stop; the last one is still there
                 self._save_if_whole()
             raise
@@ -69,12 +72,14 @@ class Keeper:
         self.begun = self.progress.step, random_state(self.weights.values())
         done = self.progress.step - self.written
         late = time.monotonic() - self.since >= max(INTERVAL, self.cost / SHARE)
-        if done and (late if self.every is None else done >= self.every):
+        if self.writes and done and (late if self.every is None else done >= self.every):
             self._save()
 
     def _save_if_whole(self) -> None:
         """Write, unless the stop came while a step was changing weights; what was half computed is forgotten."""
         progress, step = self.progress, self.progress.step
+        if not self.writes:
+            return
         changed = max(int(self.optimizer.state[tensor].get("step", 0)) for tensor in self.weights.values())
         if step > self.written and changed == step == len(progress.losses):
             self._save()

@@ -71,14 +71,19 @@ def target_logits(model: Any, ids: torch.Tensor, rows: torch.Tensor) -> torch.Te
 
 
 def backward(
-    model: Any, examples: Sequence[Encoded], device: torch.device, groups: Sequence[list[int]] | None = None
+    model: Any,
+    examples: Sequence[Encoded],
+    device: torch.device,
+    groups: Sequence[list[int]] | None = None,
+    targets: int | None = None,
 ) -> float:
     """Add the gradient of the mean loss over all target tokens of `examples`; return that loss (nats per token).
 
     Sums over micro-batches are divided once by the target tokens of the whole step, so the gradient is that of one
-    plain batch, however the examples are grouped (None: as a training step groups them).
+    plain batch, however the examples are grouped (None: as a training step groups them). `targets`: the target tokens
+    of the step, where `examples` are a part of it.
     """
-    total = count_targets(examples)
+    total = count_targets(examples) if targets is None else targets
     losses: list[torch.Tensor] = []
     for group in step_groups(model, examples, device) if groups is None else groups:
         ids, rows, labels = micro_batch(examples, group, device)

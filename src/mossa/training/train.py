@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -12,10 +13,11 @@ from typing import Any
 
 import torch
 
-from mossa.errors import TrainingError
+from mossa.errors import ModelNote, TrainingError
 from mossa.models.adapters import new_adapter, save_adapter, update_norms
 from mossa.models.base import LoadedBase
 from mossa.models.batches import Allowance, ran_out_of_memory
+from mossa.models.kernels import may_vary, varying
 from mossa.models.prompts import Encoded
 from mossa.study.recipe import Budget, Recipe, Until
 from mossa.training.activations import checkpointing, computes_again
@@ -23,6 +25,7 @@ from mossa.training.checkpoint import Keeper, Progress
 from mossa.training.loss import backward, count_targets, step_groups, token_losses
 from mossa.training.randomness import random_state, set_random_state
 from mossa.training.schedule import batches, learning_rate, planned_steps
+from mossa.training.team import ALONE, Team
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,16 @@ def train_adapter(
     fingerprint: str = "",
     on_step: Callable[[int, int, float], None] | None = None,
     allowance: Allowance | None = None,
+    team: Team = ALONE,
 ) -> Trained:
     """Train a LoRA adapter on `examples`, save it to `output` in PEFT's format, and leave the base as it was.
 
     With `checkpoints`, goes on exactly from the last checkpoint there that has this `fingerprint`; one is written about
     every two minutes, and when the run is stopped. `on_step` hears of steps done, of how many, and the loss. Where
     memory runs out, micro-batches are halved, which `allowance` counts and which changes sums in their last digits
-    only. Raises `TrainingError` if there is nothing to train on or a loss or gradient is not finite.
+    only. With a `team`, every process calls this with the same arguments and gets the same adapter; the first writes
+    the checkpoints. Raises `TrainingError` if there is nothing to train on or a loss or gradient is not finite, and
+    `TeamLost` if a process of the team is gone.
     """
     allowance = allowance or Allowance()
     if not examples:
@@ -80,12 +86,15 @@ def train_adapter(
         torch.manual_seed(seed)
         weights = {name: parameter for name, parameter in adapted.named_parameters() if parameter.requires_grad}
         optimizer = torch.optim.AdamW(weights.values(), lr=0.0, weight_decay=recipe.weight_decay, fused=True)
-        keeper = checkpoints and Keeper(checkpoints, fingerprint, weights, optimizer, recipe.checkpoint_every)
+        keeper = checkpoints and Keeper(
+            checkpoints, fingerprint, weights, optimizer, recipe.checkpoint_every, writes=team.rank == 0
+        )
         progress = (keeper and keeper.load()) or Progress()
+        team.check_step(progress.step)
         adapted.train()
 
         def reached(until: Until) -> bool:
-            return _reached(adapted, validation, until, base.device, allowance)
+            return _reached(adapted, validation, until, base.device, allowance, team)
 
         stopped = "budget"
         with keeper.watching(progress) if keeper else nullcontext():
@@ -97,8 +106,9 @@ def train_adapter(
                     break
                 if keeper:
                     keeper.between_steps()
+                team.seed(seed, progress.step)
                 step = [examples[index] for index in indices]
-                _step(adapted, step, optimizer, recipe, progress, total, base.device, allowance)
+                _step(adapted, step, optimizer, recipe, progress, total, base.device, allowance, team)
                 if on_step:
                     on_step(progress.step, total, progress.losses[-1])
             if budget.until and stopped == "budget":
@@ -128,9 +138,12 @@ def _step(
     total: int,
     device: torch.device,
     allowance: Allowance,
+    team: Team,
 ) -> None:
-    loss = _backward(adapted, examples, optimizer, device, allowance)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    mine = [examples[index] for index in team.part([len(each.tokens) for each in examples])]
+    targets = count_targets(examples)
+    (loss,) = team.summed(lambda: [_backward(adapted, mine, targets, optimizer, device, allowance)], parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm or math.inf)
     if not (math.isfinite(loss) and math.isfinite(float(norm))):
         raise TrainingError(
@@ -141,7 +154,7 @@ def _step(
         group["lr"] = learning_rate(progress.step, total, recipe)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    progress.target_tokens += count_targets(examples)
+    progress.target_tokens += targets
     progress.losses.append(loss)
     progress.step += 1  # last: until here the step does not count, and `Keeper` sees that it is not whole
 
@@ -149,30 +162,46 @@ def _step(
 def _backward(
     adapted: Any,
     examples: list[Encoded],
+    targets: int,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
     allowance: Allowance,
 ) -> float:
-    """Take the gradient of one step and return its loss; where memory runs out, begin again with smaller batches."""
-    while True:
+    """Take the gradient of this process's part of a step and return its share of the loss.
+
+    The step begins again with smaller batches where memory runs out, and with a note where an operation has no
+    deterministic variant.
+    """
+    while examples:
         state = random_state(adapted.parameters())
         groups = step_groups(adapted, examples, device, allowance)
         try:
-            return backward(adapted, examples, device, groups)
+            return backward(adapted, examples, device, groups, targets)
         except Exception as error:
-            if not ran_out_of_memory(error):
+            full = ran_out_of_memory(error)
+            if not full and not may_vary(error):
                 raise
+            if not full:
+                warnings.warn(ModelNote(varying(error)), stacklevel=2)
         optimizer.zero_grad(set_to_none=True)  # what the half-finished step has left
         set_random_state(state, adapted.parameters())
-        allowance.halve(max(len(each.tokens) for each in examples), single=len(groups) == len(examples))
+        if full:
+            allowance.halve(max(len(each.tokens) for each in examples), single=len(groups) == len(examples))
+    return 0.0  # a step has fewer examples than the team has processes
 
 
 def _reached(
-    adapted: Any, validation: Sequence[Encoded], until: Until, device: torch.device, allowance: Allowance
+    adapted: Any, validation: Sequence[Encoded], until: Until, device: torch.device, allowance: Allowance, team: Team
 ) -> bool:
+    mine = [validation[index] for index in team.part([len(each.tokens) for each in validation])]
+
+    def score() -> tuple[float, float]:
+        losses, exact = token_losses(adapted, mine, device, allowance)
+        return sum(losses), sum(exact)
+
     adapted.eval()
-    losses, exact = token_losses(adapted, validation, device, allowance)
+    loss, right = team.summed(score)
     adapted.train()
     if until.metric == "loss":
-        return sum(losses) / count_targets(validation) <= until.value
-    return sum(exact) / len(exact) >= until.value
+        return loss / count_targets(validation) <= until.value
+    return right / len(validation) >= until.value

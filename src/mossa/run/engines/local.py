@@ -18,11 +18,13 @@ from typing import Any
 from mossa.errors import DeviceLost, MossaError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
+from mossa.run.teams import Teams
 from mossa.run.worker import threads_limited, work
 from mossa.run.worker_failures import WorkerFailures
-from mossa.steps.job import Job
+from mossa.steps.job import Job, Share
 from mossa.units.unit import Unit
 
+LOOK = 1.0  # seconds between two looks at the workers of a broken team
 PATIENCE = 20.0  # seconds that workers have to stop by themselves: a training first writes where it stands
 
 
@@ -50,52 +52,34 @@ def run_in_processes(
     threads: int,
     on_event: Callable[[Event], None],
     say: Callable[[str], None],
+    data_parallel: int = 1,
 ) -> None:
     """Do all units of `queue` in one process per entry of `devices`; `on_event` hears of everything and settles it.
 
-    A process that dies is replaced, which is said, and its unit done again, up to three times; one whose device fails
-    over two units in a row is not. Raises `MossaError` that a worker met outside of a unit, and `DeviceLost` if no
-    worker is left.
+    `data_parallel` of them share each training of a mixture. A process that dies is replaced, with a message, and its
+    unit done again, up to three times; one whose device fails over two units in a row is not. Raises `MossaError` that
+    a worker met outside of a unit, and `DeviceLost` if no worker is left.
     """
     given = pickle.dumps(job)
     crew = [_Worker(number, given, device, threads) for number, device in enumerate(devices)]
     failures = WorkerFailures(job, queue, on_event, say)
+    teams = Teams[_Worker](queue, job.run, data_parallel)
     try:
         while True:
-            for worker in crew:
-                if worker.unit is None and (unit := queue.next(worker.loaded)):
-                    worker.give(unit)
+            for worker, unit, share in teams.give(crew):
+                worker.give(unit, share)
+                if not share or share.rank == 0:
                     on_event(Started(unit, worker.number))
             busy = [worker for worker in crew if worker.unit is not None]
             if not busy:
                 if queue.wait():
                     continue
                 return
-            for ready in wait([worker.pipe for worker in busy], queue.pause):
+            for worker in teams.overdue():
+                worker.process.kill()
+            for ready in wait([worker.pipe for worker in busy], LOOK if teams.ends else queue.pause):
                 worker = next(worker for worker in busy if worker.pipe is ready)
-                try:
-                    event = worker.pipe.recv()
-                except (EOFError, OSError):
-                    unit, code = worker.replace()
-                    failures.over(unit, f"exit code {code}; -9 often means: out of memory")
-                    continue
-                if isinstance(event, DeviceLost):
-                    unit, _ = worker.replace()
-                    worker.lost.add(unit.id)
-                    failures.over(unit, str(event))
-                    if len(worker.lost) > 1:  # no unit's fault
-                        crew.remove(worker)
-                        worker.stop(time.monotonic())
-                        say(f"The worker on {worker.device} is given up: the device fails over one unit after another.")
-                    if not crew:
-                        raise event
-                    continue
-                if isinstance(event, MossaError):
-                    raise event
-                if isinstance(event, Outcome):
-                    worker.unit = None
-                    worker.lost.clear()
-                on_event(event)
+                _hear(worker, crew, teams, failures, on_event)
     finally:
         for worker in crew:
             worker.ask_to_stop()
@@ -104,12 +88,50 @@ def run_in_processes(
             worker.stop(deadline)
 
 
+def _hear(
+    worker: _Worker,
+    crew: list[_Worker],
+    teams: Teams[_Worker],
+    failures: WorkerFailures,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Take what a worker has sent, or its death; raises `MossaError` that ends the run."""
+    unit, share = worker.unit, worker.share
+    assert unit is not None
+    try:
+        event = worker.pipe.recv()
+    except (EOFError, OSError):
+        teams.broken(worker, crew)
+        failures.over(unit, f"exit code {worker.replace()}; -9 often means: out of memory", share)
+        return
+    if isinstance(event, DeviceLost):
+        teams.broken(worker, crew)
+        worker.replace()
+        worker.lost.add(unit.id)
+        failures.over(unit, str(event), share)
+        if len(worker.lost) > 1:  # no unit's fault
+            crew.remove(worker)
+            worker.stop(time.monotonic())
+            failures.say(f"The worker on {worker.device} is given up: the device fails over one unit after another.")
+        if not crew:
+            raise event
+    elif isinstance(event, MossaError):
+        raise event
+    elif isinstance(event, Outcome):
+        worker.unit = None
+        worker.lost.clear()
+        failures.settle(event, unit)
+    else:
+        on_event(event)
+
+
 class _Worker:
     """A process that does one unit after the other, and the pipe to it."""
 
     def __init__(self, number: int, job: bytes, device: str, threads: int) -> None:
         self.number, self.job, self.device, self.threads = number, job, device, threads
         self.unit: Unit | None = None
+        self.share: Share | None = None
         self.loaded: str | None = None
         self.lost: set[str] = set()  # units over which the device failed, since the last that was done
         self.start()
@@ -126,21 +148,24 @@ class _Worker:
             self.pipe.send_bytes(self.job)
         self.unit = self.loaded = None
 
-    def replace(self) -> tuple[Unit, int | None]:
-        """Start another process in the place of one that died; return the unit and the exit code of that one."""
-        unit = self.unit
-        assert unit is not None
+    def replace(self) -> int | None:
+        """Start another process in the place of one that died; return the exit code of that one."""
         self.process.join()
         self.pipe.close()
         code = self.process.exitcode
         self.start()
-        return unit, code
+        return code
 
-    def give(self, unit: Unit) -> None:
+    @property
+    def idle(self) -> bool:
+        """Tell whether it has no unit."""
+        return self.unit is None
+
+    def give(self, unit: Unit, share: Share | None) -> None:
         """Send a unit; a process that died meanwhile is noticed when its answer is waited for."""
-        self.unit, self.loaded = unit, unit.model
+        self.unit, self.share, self.loaded = unit, share, unit.model
         with contextlib.suppress(OSError):
-            self.pipe.send(unit)
+            self.pipe.send((unit, share))
 
     def ask_to_stop(self) -> None:
         """Let an idle process end, and interrupt one at work; it removes its temporary folder before it ends."""

@@ -20,10 +20,11 @@ from ray.exceptions import RayError
 from mossa.errors import DeviceLost, MossaError, RunFolderError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
+from mossa.run.teams import Teams, check_size
 from mossa.run.worker import threads_limited
 from mossa.run.worker_failures import MOST_FAILURES, WorkerFailures
 from mossa.steps.context import StepContext
-from mossa.steps.job import Job
+from mossa.steps.job import Job, Share
 from mossa.store.folder import RunFolder
 from mossa.store.provenance import provenance
 from mossa.units.unit import Unit
@@ -49,14 +50,14 @@ class Hand:
         run = self.job.run
         return ray.util.get_node_ip_address(), provenance()["versions"], (run.runners / run.token).is_file()
 
-    def perform(self, unit: Unit) -> Outcome | RunFolderError:
-        """Do a unit and land it."""
+    def perform(self, unit: Unit, share: Share | None) -> Outcome | RunFolderError:
+        """Do a unit and land it, or take a share of one."""
         from mossa.run.perform import perform
 
         self.at = None
         try:
             with threads_limited(self.threads):
-                return perform(unit, self.context)
+                return perform(unit, self.context, share)
         except RunFolderError as error:
             return error
         except DeviceLost as lost:
@@ -91,12 +92,19 @@ class _Member:
         self.answer: Any = self.actor.introduce.remote()
         self.here = False
         self.unit: Unit | None = None
+        self.share: Share | None = None
         self.loaded: str | None = None
         self.news: Any = None
 
-    def give(self, unit: Unit) -> None:
+    @property
+    def idle(self) -> bool:
+        """Tell whether it has started and has no unit."""
+        return self.here and self.unit is None
+
+    def give(self, unit: Unit, share: Share | None) -> None:
         """Send a unit."""
-        self.unit, self.loaded, self.answer = unit, unit.model, self.actor.perform.remote(unit)
+        self.unit, self.share, self.loaded = unit, share, unit.model
+        self.answer = self.actor.perform.remote(unit, share)
 
     def replace(self) -> Unit | None:
         """Ask for another actor in the place of this one; return the unit that it had."""
@@ -115,6 +123,7 @@ def run_on_ray(
     small: bool,
     on_event: Callable[[Event], None],
     say: Callable[[str], None],
+    data_parallel: int = 1,
 ) -> None:
     """Do all units of `queue` on the Ray cluster at `address`, else the one found, else one started here.
 
@@ -125,6 +134,7 @@ def run_on_ray(
     job = replace(job, run=RunFolder(job.run.path.resolve(), job.run.token))
     with _connected(address, say):
         kind, count, threads = _places(device, workers, small)
+        check_size(data_parallel, count)
         share = "a GPU" if kind == "cuda" else f"{threads} CPU"
         say(f"Ray: {count} actors with {share} each, on {len(_nodes())} nodes.")
         hand: Any = ray.remote(
@@ -132,10 +142,12 @@ def run_on_ray(
         )(Hand)
         given = ray.put(job)
         members = [
-            _Member(number, lambda: hand.remote(given, kind, threads)) for number in range(min(count, len(queue.todo)))
+            _Member(number, lambda: hand.remote(given, kind, threads))
+            for number in range(min(count, max(data_parallel, len(queue.todo))))
         ]
+        teams = Teams[_Member](queue, job.run, data_parallel)
         try:
-            _work_off(members, queue, WorkerFailures(job, queue, on_event, say), on_event, say)
+            _work_off(members, teams, WorkerFailures(job, queue, on_event, say), on_event, say)
         finally:
             _let_stop([member for member in members if member.unit is not None])
             for member in members:
@@ -152,21 +164,23 @@ def _let_stop(busy: list[_Member]) -> None:
 
 def _work_off(
     members: list[_Member],
-    queue: Queue,
+    teams: Teams[_Member],
     failures: WorkerFailures,
     on_event: Callable[[Event], None],
     say: Callable[[str], None],
 ) -> None:
     started = time.monotonic()
-    while queue.todo:
-        for member in members:
-            if member.here and member.unit is None and (unit := queue.next(member.loaded)):
-                member.give(unit)
+    while teams.queue.todo or any(member.unit for member in members):
+        for member, unit, share in teams.give(members):
+            member.give(unit, share)
+            if not share or share.rank == 0:
                 on_event(Started(unit, member.number))
+        for member in teams.overdue():
+            ray.kill(member.actor)
         expected = {member.answer: member for member in members if member.unit is not None or not member.here}
         ready, _ = ray.wait(list(expected), timeout=LOOK)
         for answer in ready:
-            _hear(expected[answer], failures, on_event, say)
+            _hear(expected[answer], members, teams, failures)
         for member in members:
             _ask_for_news(member, on_event)
         if started and any(member.here for member in members):
@@ -176,9 +190,8 @@ def _work_off(
             started = 0.0
 
 
-def _hear(
-    member: _Member, failures: WorkerFailures, on_event: Callable[[Event], None], say: Callable[[str], None]
-) -> None:
+def _hear(member: _Member, members: list[_Member], teams: Teams[_Member], failures: WorkerFailures) -> None:
+    """Take an actor's answer, or its death; raises `MossaError` that ends the run."""
     try:
         answer = ray.get(member.answer)
     except RayError as error:
@@ -187,17 +200,20 @@ def _hear(
             member.failed_starts += 1
             if member.failed_starts == MOST_FAILURES:
                 raise MossaError(f"Ray could not start an actor {MOST_FAILURES} times. {error}") from error
-        unit = member.replace()
-        if unit:
-            failures.over(unit, how)
+        teams.broken(member, members)
+        share = member.share
+        if unit := member.replace():
+            failures.over(unit, how, share)
         else:
-            say(f"An actor was lost before it had a unit ({how}). It is replaced.")
+            failures.say(f"An actor was lost before it had a unit ({how}). It is replaced.")
         return
     if isinstance(answer, RunFolderError):
         raise answer
     if isinstance(answer, Outcome):
+        unit = member.unit
+        assert unit is not None
         member.unit = member.news = None
-        on_event(answer)
+        failures.settle(answer, unit)
         return
     node, versions, sees = answer
     _check(node, versions, sees, failures.job.run)
@@ -220,7 +236,7 @@ def _check(node: str, versions: dict[str, Any], sees: bool, run: RunFolder) -> N
 
 def _ask_for_news(member: _Member, on_event: Callable[[Event], None]) -> None:
     """Hear how far the unit is, without ever waiting for an answer."""
-    if member.unit is None:
+    if member.unit is None or (member.share and member.share.rank):
         return
     if member.news is None:
         member.news = member.actor.progress.options(concurrency_group="news").remote()

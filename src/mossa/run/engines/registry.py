@@ -12,6 +12,7 @@ from mossa.models.converted import readable, waits_for_conversion
 from mossa.run.devices import find_device
 from mossa.run.events import Event
 from mossa.run.queue import Queue
+from mossa.run.teams import check_size
 from mossa.similarity.registry import SHIPPED
 from mossa.study.schema import StudySettings
 
@@ -32,7 +33,8 @@ def local(
     if min(len(queue.todo), options.workers or (2 if _is_small(job.study) else 1)) > 1:
         fresh_context()  # it imports torch and the rest while this process does
     devices, threads = choose_devices(job.study, options.device, options.workers)
-    devices = devices[: len(queue.todo)]
+    check_size(options.data_parallel, len(devices))
+    devices = devices[: max(options.data_parallel, len(queue.todo))]
     own = [name for name in job.study.similarity.estimators if name not in SHIPPED]
     if own and len(devices) > 1:
         say(f"One worker does everything, because only this process knows the estimator {', '.join(own)}.")
@@ -41,7 +43,7 @@ def local(
     if alone:
         run_here(job, queue, devices[0], threads, on_event)
     else:
-        run_in_processes(job, queue, devices, threads, on_event, say)
+        run_in_processes(job, queue, devices, threads, on_event, say, options.data_parallel)
 
 
 def ray(
@@ -51,7 +53,9 @@ def ray(
     from mossa.run.engines.ray import run_on_ray
 
     small = _is_small(job.study)
-    run_on_ray(job, queue, options.address, options.device, options.workers, small, on_event, say)
+    run_on_ray(
+        job, queue, options.address, options.device, options.workers, small, on_event, say, options.data_parallel
+    )
 
 
 # An engine takes units from the queue until none is left, does each with `perform`, and tells `on_event` of it, which
