@@ -138,6 +138,18 @@ def test_no_schedule_is_shorter_than_its_chain_or_its_share(costs: list[tuple[fl
     assert makespan(units, units, seconds, 1) == pytest.approx(total)
 
 
+def test_workers_that_share_a_mixture_move_the_limit_that_more_workers_do_not() -> None:
+    mixture = Unit("train", "sft", {"role": "experimental"})
+    controls = [Unit("train", f"control-{number}", {"role": "control"}) for number in range(4)]
+    after = Unit("represent", "sft@one", {}, (mixture.id,))
+    units = {unit.id: unit for unit in (mixture, *controls, after)}
+    seconds = dict.fromkeys(units, 8.0) | {mixture.id: 80.0}
+    assert makespan(units, units, seconds, 4) == makespan(units, units, seconds, 64) == 88
+    assert makespan(units, units, seconds, 4, 4) == 80 / 4 + 8 + 8  # the team first; then four units, then one
+    assert makespan(units, units, seconds, 2, 8) == 80 / 2 + 5 * 8 / 2 + 4  # a team is not larger than the crew
+    assert makespan(units, units, seconds, 1, 8) == makespan(units, units, seconds, 1)
+
+
 def test_an_unknown_gpu_lists_the_choices() -> None:
     with pytest.raises(StudyError, match=r"--gpu h10: .* Did you mean 'h100'\?"):
         named_gpu("h10")

@@ -167,10 +167,10 @@ def test_when_a_process_is_killed_the_training_goes_on_from_the_last_step(
 
 def test_what_fails_in_one_process_fails_in_all_with_its_reason(tmp_path: Path) -> None:
     def work(team: Team) -> Any:
-        def compute() -> list[float]:
+        def compute() -> tuple[float, float]:
             if team.rank == 1:
                 raise ValueError("no such token")
-            return [1.0]
+            return 1.0, 2.0
 
         return team.summed(compute)
 

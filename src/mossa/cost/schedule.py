@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from mossa.run.queue import Queue
+from mossa.run.teams import Teams
+from mossa.steps.job import Share
 from mossa.units.unit import Unit
 
 
-def makespan(units: dict[str, Unit], todo: Iterable[str], seconds: Mapping[str, float], workers: int) -> float:
-    """Return the seconds until the last unit is done, with the run's own queue handing out the units."""
+@dataclass(eq=False, slots=True)
+class _Worker:
+    unit: Unit | None = None
+    share: Share | None = None
+    loaded: str | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.unit is None
+
+
+def makespan(
+    units: dict[str, Unit], todo: Iterable[str], seconds: Mapping[str, float], workers: int, data_parallel: int = 1
+) -> float:
+    """Return the seconds until the last unit is done, with units handed out as a run does it.
+
+    A training that `data_parallel` workers share takes that much less time; what they send each other is not counted.
+    """
     queue = Queue(units, todo)
-    loaded: list[str | None] = [None] * workers
-    idle = list(range(workers))
-    busy: list[tuple[float, int, str]] = []
-    now = 0.0
+    crew = [_Worker() for _ in range(workers)]
+    teams = Teams[_Worker](queue, min(data_parallel, workers))
+    busy: list[tuple[float, int, list[_Worker]]] = []  # when it ends, a number that breaks ties, the team
+    now, number = 0.0, 0
     while True:
-        while idle and (unit := queue.next(loaded[idle[-1]])):
-            worker = idle.pop()
-            loaded[worker] = unit.model
-            heapq.heappush(busy, (now + seconds[unit.id], worker, unit.id))
+        for worker, unit, share in teams.give(crew):
+            worker.unit, worker.share, worker.loaded = unit, share, unit.model
+            if share and share.rank:
+                busy[-1][2].append(worker)
+                continue
+            number += 1
+            busy.append((now + seconds[unit.id] / (share.size if share else 1), number, [worker]))
         if not busy:
             return now
-        now, worker, name = heapq.heappop(busy)
-        queue.done(name)
-        idle.append(worker)
+        ended = min(busy)
+        busy.remove(ended)
+        now, _, team = ended
+        queue.done(team[0].unit.id if team[0].unit else "")
+        for worker in team:
+            worker.unit = None
 
 
 def longest_chain(units: dict[str, Unit], todo: Iterable[str], seconds: Mapping[str, float]) -> tuple[float, list[str]]:

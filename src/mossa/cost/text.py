@@ -8,6 +8,8 @@ from mossa.cost.estimate import CostEstimate, fitting_gpus
 from mossa.cost.schedule import longest_chain, makespan
 
 GPU_COUNTS = (1, 8, 64, 512)
+TEAMS = (2, 4, 8)  # workers that may share a training
+WORTH_TELLING = 0.95  # of the time without
 ALWAYS_SHORT = {"describe"}
 
 
@@ -105,7 +107,8 @@ def _scaling(found: CostEstimate) -> Iterator[str]:
     for count in GPU_COUNTS:
         seconds = makespan(found.units, everything, found.seconds, count)
         share = total / seconds / count
-        yield f"  {count:>4} worker{'s' if count > 1 else ' '} {duration(seconds):>14}, {share:5.0%} of each used"
+        what = f"  {count:>4} worker{'s' if count > 1 else ' '} {duration(seconds):>14}, {share:5.0%} of each used"
+        yield what + _shared(found, everything, seconds, count)
     longest = max(names, key=lambda name: found.seconds[name])
     limit = max(1, round(total / chain))
     yield (
@@ -114,4 +117,16 @@ def _scaling(found: CostEstimate) -> Iterator[str]:
         f"{duration(found.seconds[longest])}."
     )
     if found.units[longest].step == "train" and found.units[longest].settings.get("role") == "experimental":
-        yield "A smaller budget or cap_per_cluster for that mixture moves this limit; more GPUs do not."
+        yield (
+            "Workers that share that mixture (mossa run --data-parallel), or a smaller budget or cap_per_cluster for "
+            "it, move this limit; more GPUs alone do not."
+        )
+
+
+def _shared(found: CostEstimate, todo: list[str], seconds: float, workers: int) -> str:
+    """Return what it brings if workers share each training of a mixture, where that is worth telling."""
+    teams = [size for size in TEAMS if size <= workers]
+    if not teams:
+        return ""
+    best, size = min((makespan(found.units, todo, found.seconds, workers, size), size) for size in teams)
+    return f"; with --data-parallel {size}: {duration(best)}" if best < WORTH_TELLING * seconds else ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from mossa.errors import StudyError
 from mossa.run.queue import Queue
 from mossa.steps.job import Share
-from mossa.store.folder import RunFolder
 from mossa.units.unit import Unit
 
 PATIENCE = 20.0  # seconds in which the others of a team must notice that a worker is gone
@@ -34,14 +34,14 @@ W = TypeVar("W", bound=Worker)
 class Teams(Generic[W]):
     """Gives units to idle workers; a training of a mixture waits until `size` of them are idle and goes to them all."""
 
-    def __init__(self, queue: Queue, run: RunFolder, size: int) -> None:
-        self.queue, self.run, self.size = queue, run, size
+    def __init__(self, queue: Queue, size: int, meeting: Callable[[], Path] = Path) -> None:
+        self.queue, self.size, self.meeting = queue, size, meeting  # a new file for every team
         self.unit: Unit | None = None  # the training that waits
         self.waiting: list[W] = []  # the workers that wait with it
         self.ends: dict[int, tuple[W, Unit, float]] = {}  # of broken teams, and when they must have noticed
 
     def give(self, crew: Sequence[W]) -> Iterator[tuple[W, Unit, Share | None]]:
-        """Yield what the idle workers of `crew` are to do now."""
+        """Yield what the idle workers of `crew` are to do now; each is to have its unit before the next is asked for."""
         for worker in crew:
             if not worker.idle or worker in self.waiting:
                 continue
@@ -76,7 +76,7 @@ class Teams(Generic[W]):
 
     def _start(self) -> Iterator[tuple[W, Unit, Share | None]]:
         assert self.unit
-        size, meeting = len(self.waiting), self.run.scratch()
+        size, meeting = len(self.waiting), self.meeting()
         team, unit = self.waiting, self.unit
         self.unit, self.waiting = None, []
         for rank, worker in enumerate(team):

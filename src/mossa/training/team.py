@@ -45,29 +45,30 @@ class Team:
                 mine.append(index)
         return sorted(mine)
 
-    def summed(self, compute: Callable[[], Sequence[float]], weights: Sequence[torch.Tensor] = ()) -> Sequence[float]:
-        """Return what `compute` returns, and replace the gradients of `weights`, both summed over the processes.
+    def summed(
+        self, compute: Callable[[], tuple[float, float]], weights: Sequence[torch.Tensor] = ()
+    ) -> tuple[float, float]:
+        """Return the two numbers that `compute` gives, and replace the gradients of `weights`, summed over processes.
 
         If `compute` fails in one process, it fails in all: there with its own error, elsewhere with `TrainingError`.
         Raises `TeamLost` if a process is gone.
         """
         if self.size == 1:
             return compute()
-        numbers: Sequence[float] = ()
-        failure: Exception | None = None
+        numbers, failure = (0.0, 0.0), None
         try:
             numbers = compute()
         except Exception as error:
             failure = error
-            self._tell(f"{error}")
-        used = [float(weight.grad is not None) for weight in weights]
-        failed, *used = self._sum(torch.tensor([float(failure is not None), *used])).tolist()
+            self._tell(str(error))
+        reached = [float(weight.grad is not None) for weight in weights]
+        told = self._sum(torch.tensor([*numbers, float(failure is not None), *reached], dtype=torch.float64)).tolist()
         if failure:
             raise failure
-        if failed:
+        if told[2]:
             raise TrainingError(f"another process of this training failed: {self._told()}")
-        self._sum_gradients([weight for weight, count in zip(weights, used, strict=True) if count])
-        return self._sum(torch.tensor(list(numbers), dtype=torch.float64)).tolist()
+        self._sum_gradients([weight for weight, count in zip(weights, told[3:], strict=True) if count])
+        return told[0], told[1]
 
     def check_step(self, step: int) -> None:
         """Check that all processes go on from the same step; raises `TeamLost`, in all of them, if they do not."""

@@ -143,7 +143,7 @@ def _step(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     mine = [examples[index] for index in team.part([len(each.tokens) for each in examples])]
     targets = count_targets(examples)
-    (loss,) = team.summed(lambda: [_backward(adapted, mine, targets, optimizer, device, allowance)], parameters)
+    loss, _ = team.summed(lambda: (_backward(adapted, mine, targets, optimizer, device, allowance), 0.0), parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm or math.inf)
     if not (math.isfinite(loss) and math.isfinite(float(norm))):
         raise TrainingError(

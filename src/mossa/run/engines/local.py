@@ -63,7 +63,7 @@ def run_in_processes(
     given = pickle.dumps(job)
     crew = [_Worker(number, given, device, threads) for number, device in enumerate(devices)]
     failures = WorkerFailures(job, queue, on_event, say)
-    teams = Teams[_Worker](queue, job.run, data_parallel)
+    teams = Teams[_Worker](queue, data_parallel, job.run.scratch)
     try:
         while True:
             for worker, unit, share in teams.give(crew):

@@ -145,7 +145,7 @@ def run_on_ray(
             _Member(number, lambda: hand.remote(given, kind, threads))
             for number in range(min(count, max(data_parallel, len(queue.todo))))
         ]
-        teams = Teams[_Member](queue, job.run, data_parallel)
+        teams = Teams[_Member](queue, data_parallel, job.run.scratch)
         try:
             _work_off(members, teams, WorkerFailures(job, queue, on_event, say), on_event, say)
         finally:
