@@ -66,6 +66,7 @@ bench: setup
 	$(BIN)/python benchmarks/similarity.py --json runs/bench/similarity.json
 	$(BIN)/python benchmarks/extraction.py $(BENCH_TASKS) --json runs/bench/extraction.json
 	$(BIN)/python benchmarks/training.py $(BENCH_TASKS) --json runs/bench/training.json
+	$(BIN)/python benchmarks/data_parallel.py $(BENCH_TASKS) --json runs/bench/data_parallel.json
 	$(BIN)/python benchmarks/study.py --threads 2 --json runs/bench/study.json
 	$(BIN)/python benchmarks/growth.py --json runs/bench/growth.json
 	$(BIN)/python benchmarks/scaling.py

@@ -124,3 +124,9 @@ def test_units_grow_with_tasks_and_only_affinity_with_their_square(tmp_path: Pat
     assert found["units by tasks"]["60"] / found["units by tasks"]["30"] == pytest.approx(2, rel=0.02)
     assert found["units by tasks, affinity"]["60"] / found["units by tasks, affinity"]["30"] > 3
     assert all(seconds > 0 for sizes in found.values() for seconds in sizes.values())
+
+
+def test_two_processes_train_the_adapter_of_one(tmp_path: Path) -> None:
+    found = figures("data_parallel", tmp_path)
+    assert found["apart"] < 1e-5
+    assert all(seconds > 0 for way in found["seconds"].values() for seconds in way)

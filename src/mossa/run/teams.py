@@ -41,7 +41,7 @@ class Teams(Generic[W]):
         self.ends: dict[int, tuple[W, Unit, float]] = {}  # of broken teams, and when they must have noticed
 
     def give(self, crew: Sequence[W]) -> Iterator[tuple[W, Unit, Share | None]]:
-        """Yield what the idle workers of `crew` are to do now; each is to have its unit before the next is asked for."""
+        """Yield what the idle workers of `crew` are to do; each must have its unit before the next is asked for."""
         for worker in crew:
             if not worker.idle or worker in self.waiting:
                 continue
