@@ -65,7 +65,7 @@ def test_it_chooses_what_the_paper_chose(study: StudySettings) -> None:
     assert sizes == (caps["train"], caps["validation"], caps["test"]) == (30_000, 200, 10_000)
     sft, unseen = study.experimental["sft"], study.experimental["unseen"]
     assert sft.mixture == "all" and sft.cap_per_cluster == unseen.cap_per_cluster == caps["per_cluster"] == 50_000
-    assert "cka-linear" in study.similarity.estimators and study.representations.last_layer == "normed"
+    assert "cka-linear" in study.similarity.chosen(templates=True) and study.representations.last_layer == "normed"
 
 
 def test_it_holds_out_seven_template_groups_and_their_whole_clusters(study: StudySettings) -> None:

@@ -26,7 +26,8 @@ def test_a_short_study_has_every_default(tmp_path: Path) -> None:
     study = read(tmp_path, GOOD).study
     assert study is not None
     assert study.experimental["pretrained"].base and study.experimental["sft"].mixture == "all"
-    assert study.similarity.estimators == ["cka-linear", "cka-linear-debiased"]
+    assert study.similarity.chosen(templates=False) == ["cka-linear", "cka-linear-debiased"]
+    assert study.similarity.chosen(templates=True)[2:] == ["cka-linear-within-debiased"]
     assert study.prompt.too_long == "skip" and study.representations.last_layer == "normed"
 
 

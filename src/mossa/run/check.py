@@ -51,7 +51,7 @@ def check_study(
         return "; ".join([counted, *remarks(tasks)])
 
     attempt(("tasks", "source"), read_tasks)
-    attempt(("similarity", "estimators"), lambda: _estimators(study))
+    attempt(("similarity", "estimators"), lambda: _estimators(study, tasks))
     for name in study.experimental if tasks else ():
         attempt(("experimental", name), lambda name=name: _experimental(study, tasks, name))
     if tasks:
@@ -71,12 +71,14 @@ def check_study(
     return problems, found, notes
 
 
-def _estimators(study: StudySettings) -> str:
+def _estimators(study: StudySettings, tasks: list[Task]) -> str:
     from mossa.similarity.registry import estimator
 
-    for identifier in study.similarity.estimators:
+    templates = any(all(example.template is not None for example in task.test) for task in tasks)
+    chosen = study.similarity.chosen(templates)
+    for identifier in chosen:
         estimator(identifier)
-    return f"estimators: {', '.join(study.similarity.estimators)}"
+    return f"estimators: {', '.join(chosen)}"
 
 
 def _experimental(study: StudySettings, tasks: list[Task], name: str) -> str:

@@ -189,8 +189,11 @@ class Representations(Settings):
 class Similarity(Settings):
     """How representations are compared."""
 
-    estimators: list[str] = Field(
-        default=["cka-linear", "cka-linear-debiased"], min_length=1, description="ids from the similarity registry"
+    estimators: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="ids from the similarity registry; default: cka-linear, cka-linear-debiased and, for tasks whose "
+        "examples name their templates, cka-linear-within-debiased",
     )
     shift: bool = Field(default=True, description="also compare the changes from the base")
     other_controls: Annotated[int, Field(ge=0, le=10**15)] = Field(
@@ -201,6 +204,10 @@ class Similarity(Settings):
     affinity: bool = Field(
         default=False, description="also compare every control with every other on common prompts (quadratic in tasks)"
     )
+
+    def chosen(self, templates: bool) -> list[str]:
+        """Return the estimators for a task; `templates` tells whether all of its examples name theirs."""
+        return self.estimators or ["cka-linear", "cka-linear-debiased", *(["cka-linear-within-debiased"] * templates)]
 
 
 class StudySettings(Settings):

@@ -53,8 +53,7 @@ experimental:
 representations:
   dtype: {represented:18}# base is faster, and where it is bfloat16 it rounds away what differs little between prompts
 
-similarity:
-  estimators: [cka-linear, cka-linear-debiased]
+similarity:              # estimators: plain and debiased linear CKA, and within templates where the data name them
   other_controls: 2        # controls of other tasks, beside the own one
 """
 

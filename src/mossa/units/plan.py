@@ -70,7 +70,7 @@ def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | Non
     `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
     """
     check_names(study, tasks)
-    for identifier in study.similarity.estimators:
+    for identifier in study.similarity.estimators or ():
         estimator(identifier)
     base = {"weights": base_fingerprint(study.base), "dtype": study.base.dtype}
     if study.base.quantise:
@@ -223,10 +223,11 @@ def _compare(
     study: StudySettings, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str], shams: list[str]
 ) -> Unit:
     names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others, *shams]))
+    templates = all(example.template is not None for example in task.test)
     settings = {
         "version": VERSIONS["compare"],
         "cluster": task.cluster,
-        "similarity": study.similarity.model_dump(mode="json", include={"estimators", "shift"}),
+        "similarity": {"estimators": study.similarity.chosen(templates), "shift": study.similarity.shift},
         "experimental": {name: task.name not in saw(study, tasks, name) for name in study.experimental},
         "controls": controls,
         "others": others,

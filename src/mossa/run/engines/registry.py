@@ -35,7 +35,7 @@ def local(
     devices, threads = choose_devices(job.study, options.device, options.workers)
     check_size(options.data_parallel, len(devices))
     devices = devices[: max(options.data_parallel, len(queue.todo))]
-    own = [name for name in job.study.similarity.estimators if name not in SHIPPED]
+    own = [name for name in job.study.similarity.estimators or () if name not in SHIPPED]
     if own and len(devices) > 1:
         say(f"One worker does everything, because only this process knows the estimator {', '.join(own)}.")
         devices = devices[:1]
