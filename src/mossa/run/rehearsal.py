@@ -15,7 +15,7 @@ from mossa.errors import DataError, ModelError, MossaError, noting
 from mossa.study.recipe import Budget
 from mossa.study.schema import Kind, StudySettings
 from mossa.tasks.task import Task
-from mossa.units.plan import existing_models
+from mossa.units.models import existing_models
 from mossa.units.unit import Unit
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from mossa.steps.job import Job
 from mossa.store.tensors import map_tensors
 from mossa.study.schema import BASE, Kind
 from mossa.tasks.task import Example
-from mossa.units.plan import existing_models
+from mossa.units.models import existing_models
 
 Split = Literal["train", "validation", "test"]
 

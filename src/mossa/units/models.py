@@ -1,0 +1,101 @@
+"""The models of a study: their names and roles, which of them exist already, and what each was tuned on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mossa.errors import StudyError, choices
+from mossa.models.files import adapter_fingerprint, base_fingerprint
+from mossa.names import LONGEST_NAME, check_name
+from mossa.study.schema import BASE, Existing, Experimental, Kind, StudySettings
+from mossa.tasks.mixture import chosen_tasks, named_tasks
+from mossa.tasks.task import Task
+
+
+def control_name(task: str, seed: int) -> str:
+    """Return the name of the control model of `task` trained with `seed`."""
+    return f"control-{task}-seed{seed}"
+
+
+def sham_name(task: str, seed: int) -> str:
+    """Return the name of the control of `task` that is trained on shuffled answers."""
+    return f"sham-{task}-seed{seed}"
+
+
+def check_names(study: StudySettings, tasks: Sequence[Task]) -> None:
+    """Raise `StudyError` if the control model of a task would have a name that no unit's folder can have."""
+    longest = LONGEST_NAME - len(control_name("", max(study.control.seeds)))
+    for task in tasks:
+        check_name(task.name, "task", "tasks")
+        if len(task.name) > longest:
+            raise StudyError(
+                f"task {task.name!r} has a name of {len(task.name)} characters; with the seed "
+                f"{max(study.control.seeds)} in the name of its control model it may have {longest}. Rename it."
+            )
+
+
+def role(study: StudySettings, name: str) -> str:
+    """Return what a model is in the study: `base`, `experimental`, `control` or `sham`."""
+    if name == BASE or name in study.experimental:
+        return "base" if name == BASE else "experimental"
+    return "sham" if name.startswith("sham-") else "control"
+
+
+def existing_models(study: StudySettings, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
+    """Return (`adapter` or `checkpoint`, folder or hub id) of every model that is there already, by its name in tables.
+
+    Raises `StudyError` if control.existing names a task that the study has not.
+    """
+    names = [task.name for task in tasks]
+    given: dict[str, Existing | Experimental] = {
+        name: model for name, model in study.experimental.items() if model.adapter or model.checkpoint
+    }
+    for task, models in study.control.existing.items():
+        if task not in names:
+            raise StudyError(f"control.existing: the study has no task {task!r}. {choices(task, names)}")
+        given |= {control_name(task, seed): model for seed, model in zip(study.control.seeds, models, strict=True)}
+    return {
+        name: ("adapter", model.adapter) if model.adapter else ("checkpoint", str(model.checkpoint))
+        for name, model in given.items()
+    }
+
+
+def saw(study: StudySettings, tasks: Sequence[Task], name: str) -> set[str]:
+    """Return the names of the tasks that experimental model `name` was tuned on; all of them for the base."""
+    model = study.experimental[name]
+    if model.mixture is not None:
+        return {task.name for task in chosen_tasks(tasks, model.mixture, model.hold_out, f"experimental.{name}")}
+    if model.base or model.saw == "all":
+        return {task.name for task in tasks}
+    return named_tasks(tasks, model.saw, f"experimental.{name}.saw")
+
+
+def other_controls(study: StudySettings, tasks: Sequence[Task], task: Task) -> list[str]:
+    """Return controls of other tasks, drawn by seed; from other clusters as far as there are any.
+
+    The draw is by a hash of the names, so a task that joins the study changes few of the others' nulls.
+    """
+
+    def draw(other: Task) -> tuple[bool, str]:
+        drawn = hashlib.sha256(f"{study.similarity.seed} {task.name} {other.name}".encode()).hexdigest()
+        return other.cluster == task.cluster, drawn
+
+    others = sorted((other for other in tasks if other.name != task.name), key=draw)
+    return [control_name(other.name, study.control.seeds[0]) for other in others[: study.similarity.other_controls]]
+
+
+def identity(study: StudySettings, kind: str, source: str) -> dict[str, Any]:
+    """Return what identifies a model that is there already: the content of its files, or its commit on the hub."""
+    if kind == "adapter":
+        return {kind: adapter_fingerprint(source)}
+    settings = study.base.model_copy(update={"model": source, "revision": None})
+    return {kind: base_fingerprint(settings, kind, tokenizer=False)}  # it is fed what the base's tokenizer gives
+
+
+def rendered_from(study: StudySettings) -> str:
+    """Return a hash of what the study's prompts are rendered from: the base with its tokenizer, template and system."""
+    sources = [base_fingerprint(study.base), study.prompt.template, study.prompt.system]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
