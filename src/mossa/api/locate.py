@@ -48,8 +48,8 @@ class Place:
 
     def plot(self) -> Figure:
         """Draw every reading per layer with its interval."""
-        from mossa.report.figures.canvas import root
-        from mossa.report.figures.place import place
+        from mossa.report.figures.lines import place
+        from mossa.report.figures.style import root
 
         return root(place(self.table)[0])
 

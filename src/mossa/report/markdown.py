@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.report.gallery import Picture
+from mossa.report.figure_list import ReportFigure
 from mossa.report.page.render import as_yaml
 from mossa.report.questions import by_question
 from mossa.report.select import tuned_on
@@ -18,7 +18,7 @@ from mossa.report.select import tuned_on
 def markdown(
     findings: Findings,
     estimator: str,
-    pictures: list[Picture],
+    figures: list[ReportFigure],
     not_drawn: list[str],
     study: Mapping[str, Any],
     provenance: Mapping[str, Any],
@@ -28,8 +28,8 @@ def markdown(
     for question, sentences in by_question(findings.answers):
         lines += [f"## {question}", "", *(f"- {safe(sentence)}" for sentence in sentences), ""]
     lines += _sections(findings.sections[findings.sections["estimator"].eq(estimator)])
-    for picture in pictures:
-        lines += [f"## {safe(picture.title)}", "", f"![{safe(picture.title)}](figures/{picture.name}.png)", ""]
+    for figure in figures:
+        lines += [f"## {safe(figure.title)}", "", f"![{safe(figure.title)}](figures/{figure.name}.png)", ""]
     missing = [*findings.missing, *not_drawn]
     if missing:
         lines += ["## What this study cannot say, and why", "", *(f"- {safe(sentence)}" for sentence in missing), ""]

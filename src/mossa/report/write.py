@@ -11,7 +11,7 @@ import pandas as pd
 from mossa.analysis import Findings, analyse
 from mossa.errors import DataError, choices
 from mossa.report.against import Against, compared
-from mossa.report.gallery import embedded, gallery, write_gallery
+from mossa.report.figure_list import available_figures, embedded, write_figures
 from mossa.report.markdown import markdown
 from mossa.report.page.render import PageSource, render
 
@@ -50,17 +50,17 @@ def write_report(
         raise DataError("The run has no similarities, so there is nothing to report. Run the study first.")
     chosen = findings.estimator or str(findings.curves["estimator"].iloc[0])
     known = frozenset(taught)
-    pictures, not_drawn = gallery(findings, chosen, known)
+    figures, not_drawn = available_figures(findings, chosen, known)
     if against:
         compared(findings, against.findings)  # refused before anything is written
     folder.mkdir(parents=True, exist_ok=True)
-    write_gallery(pictures, folder, for_paper=for_paper)
+    write_figures(figures, folder, for_paper=for_paper)
     if format == "md":
         path = folder / "report.md"
-        text = markdown(findings, chosen, pictures, not_drawn, study, provenance)
+        text = markdown(findings, chosen, figures, not_drawn, study, provenance)
     else:
         path = folder / "index.html"
         source = PageSource(findings, chosen, tables, study, provenance, prompts or {}, known, against)
-        text = render(source, pictures, not_drawn, embedded(pictures, folder))
+        text = render(source, figures, not_drawn, embedded(figures, folder))
     path.write_text(text, encoding="utf-8", newline="\n")
     return path

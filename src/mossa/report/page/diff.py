@@ -10,9 +10,9 @@ import pandas as pd
 from mossa.analysis.wording import number, signed
 from mossa.report.colours import BASE, GREEN, GREY, VERMILLION, Style, model_styles
 from mossa.report.page.chart import Chart, ChartView, Panel, layer_axis, line, safe
-from mossa.report.page.dots import dots, segments, task_axis
 from mossa.report.page.render import as_yaml, fill, without_paths
 from mossa.report.page.rows import Cell, Row, TaskTable, anchor
+from mossa.report.page.task_charts import dots, segments, task_axis
 
 VERDICTS = {
     "lost": Style(VERMILLION, "v", "-"),

@@ -17,21 +17,25 @@ from mossa.analysis import Findings
 from mossa.analysis.headline import headline
 from mossa.report.against import Against, against_chart, differing, exact_match
 from mossa.report.colours import DARK
-from mossa.report.gallery import Picture
+from mossa.report.figure_list import ReportFigure
 from mossa.report.page.chart import Chart
-from mossa.report.page.charts import change_chart, layers_chart, place_chart
-from mossa.report.page.dots import encoded_chart, performance_chart
-from mossa.report.page.folded import (
-    correlates_chart,
+from mossa.report.page.layer_charts import (
+    change_chart,
     dimensions_chart,
+    layers_chart,
+    place_chart,
+    separability_chart,
+)
+from mossa.report.page.map_charts import (
+    correlates_chart,
     heat_chart,
     projection_chart,
     relations_charts,
-    separability_chart,
     specialists_chart,
 )
 from mossa.report.page.masthead import BIBTEX, WORDS, masthead
 from mossa.report.page.rows import task_table
+from mossa.report.page.task_charts import encoded_chart, performance_chart
 from mossa.report.questions import by_question
 
 
@@ -78,11 +82,11 @@ def charts(source: PageSource) -> dict[str, list[Chart]]:
 
 def render(
     source: PageSource,
-    pictures: list[Picture],
+    figures: list[ReportFigure],
     not_drawn: list[str],
     inside: Mapping[str, list[tuple[str, str]]] | None = None,
 ) -> str:
-    """Return the page of a study; `inside`: title and data address of the pictures in each section (`embedded`)."""
+    """Return the page of a study; `inside`: title and data address of the figures in each section (`embedded`)."""
     findings, parts, other = source.findings, charts(source), source.against
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
@@ -96,7 +100,7 @@ def render(
         missing=[*findings.missing, *not_drawn],
         parts=parts,
         table=table,
-        pictures=pictures,
+        figures=figures,
         inside=inside or {},
         against=other,
         differing=differing(*map(without_paths, (source.study, other.study))) if other else [],

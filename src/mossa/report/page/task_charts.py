@@ -1,4 +1,4 @@
-"""The charts with one line per task: whether tuning helped or hurt, and what the base already had."""
+"""Charts with one line per task: whether tuning helped or hurt, and what the base already had."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import BASE, MARKERS, Style, model_styles
 from mossa.report.page.chart import AGREEMENT, NULL, Chart, ChartView, Panel, Trace, plain, safe
+from mossa.report.select import by_gain
 
 
 def performance_chart(findings: Findings) -> Chart | None:
@@ -46,7 +47,7 @@ def _performance_panels(table: pd.DataFrame, model: str, what: str, words: str, 
     panels: list[Panel] = []
     for held_out, part in table.groupby("held_out"):
         gain = (part[f"tuned_{what}"] - part[f"base_{what}"]) * (1 if what == "accuracy" else -1)
-        rows = part.assign(gain=gain).dropna(subset=["gain"]).sort_values(["gain", "task"]).reset_index(drop=True)
+        rows = by_gain(part.assign(gain=gain))
         if rows.empty:
             continue
         drawn = [
