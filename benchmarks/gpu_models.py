@@ -12,8 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from gpu import FIELDS, SHAPES, finish
 from mossa.models.base import LoadedBase
 from mossa.models.prompts import Encoded
-from mossa.study.presets import RECIPES
-from mossa.study.recipe import Budget, Recipe
+from mossa.study.recipe import RECIPES, Budget, Recipe
 from mossa.training.train import Trained, train_adapter
 
 Found = dict[str, Any]

@@ -17,11 +17,11 @@ from mossa.errors import DataError
 from mossa.report import write_report
 from mossa.report.against import Against, against_chart, compared, differing, exact_match
 from mossa.report.figure_list import SECTIONS, available_figures, embedded, write_figures
-from mossa.report.markdown import markdown, safe
 from mossa.report.page.map_charts import MOST_POINTS, projection_chart
 from mossa.report.page.render import PageSource, render
 from mossa.report.page.rows import LONGEST_PROMPT, shorten
 from mossa.report.questions import QUESTIONS
+from mossa.report.write import markdown, safe
 from tests.report.incomplete import SCRIPT
 from tests.report.synthetic import rename, world
 

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.advice.saving import backward, saving
-from mossa.cost.estimate import CostEstimate, estimate, fitting_gpus
+from mossa.cost.estimate import CostEstimate, estimate, fitting_gpus, longest_chain, makespan
 from mossa.cost.gpus import named_gpu
 from mossa.cost.memory import LIBRARIES, Need, need
 from mossa.cost.rates import SENDING, from_peak
-from mossa.cost.schedule import longest_chain, makespan
 from mossa.cost.text import _room
 from mossa.cost.timings import Sample
 from mossa.cost.tokenized import Tokenized

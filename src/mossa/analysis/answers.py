@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.common import HELD_OUT, TUNED
+from mossa.analysis.change import HELD_OUT, TUNED
 from mossa.analysis.correlates import correlation
 from mossa.analysis.over_tasks import FEWEST, LEVEL, interval
 from mossa.analysis.wording import brackets, count, extreme, layers_in_words, listed, number, signed

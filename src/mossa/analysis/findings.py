@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mossa.analysis.answers import answers
-from mossa.analysis.change import change, cluster_change, task_change
-from mossa.analysis.common import common_change
+from mossa.analysis.change import change, cluster_change, common_change, task_change
 from mossa.analysis.controls import DEFAULT, Bar, judge_controls, judge_tuned
 from mossa.analysis.correlates import correlates
-from mossa.analysis.curves import average_references
+from mossa.analysis.curves import average_references, cluster_distribution, distribution
 from mossa.analysis.dimensionality import dimensionality
-from mossa.analysis.distribution import cluster_distribution, distribution
 from mossa.analysis.dose import dose, dose_readings
 from mossa.analysis.encoded import encoded, encoded_clusters, encoded_layers
 from mossa.analysis.missing import missing

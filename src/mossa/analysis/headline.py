@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from mossa.analysis.answers import before, changes, confounds, gradually, moved, of_estimator, sections_of, tested
-from mossa.analysis.common import HELD_OUT, TUNED
+from mossa.analysis.change import HELD_OUT, TUNED
 from mossa.analysis.controls import failed
 from mossa.analysis.wording import count, layers_in_words, listed, number
 

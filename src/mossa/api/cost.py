@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mossa.cost.calibrate import calibrate as do_one
-from mossa.cost.estimate import CostEstimate, estimate
-from mossa.cost.schedule import makespan
+from mossa.cost.estimate import CostEstimate, estimate, makespan
 from mossa.cost.text import lines
 from mossa.errors import StudyError
 from mossa.run.engines.registry import choose_devices

@@ -16,7 +16,7 @@ from mossa.analysis.wording import count, listed
 from mossa.errors import DataError, noting
 
 if TYPE_CHECKING:
-    from mossa.paired.examples import Given
+    from mossa.paired.inputs import Given
     from mossa.place import Stack
 
 VERDICTS = ("lost", "won", "unchanged", "not decidable")
@@ -119,8 +119,7 @@ def diff(
     column is what, and `template`, `system`, `cutoff` as in a study. `say` hears what is loaded and left out. Raises
     `MossaError` for models that do not belong together and data that cannot be read.
     """
-    from mossa.paired.examples import give
-    from mossa.paired.models import Beside
+    from mossa.paired.inputs import Beside, give
     from mossa.paired.verdicts import judge
     from mossa.run.devices import find_device
     from mossa.study import checked
@@ -173,8 +172,7 @@ def _distinct(models: Iterable[str | Path]) -> list[str]:
 
 def _read_all(stack: Stack, given: list[Given], model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the answers and the rows per layer of one model on all tasks."""
-    from mossa.paired.layers import layer_rows
-    from mossa.paired.reading import read
+    from mossa.paired.reading import layer_rows, read
     from mossa.place.estimates import COLUMNS
 
     prompts = [each.encoded[0].tokens[: each.encoded[0].prompt_length] for each in given]

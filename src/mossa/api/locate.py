@@ -122,8 +122,7 @@ def locate_files(
     each, `examples` are taken, spread evenly, no prompt twice. `say` hears how many examples were left out. Raises
     `MossaError` as `locate` does, and for files that cannot be read.
     """
-    from mossa.paired.examples import give
-    from mossa.paired.models import Beside
+    from mossa.paired.inputs import Beside, give
     from mossa.place import locate_update
     from mossa.run.devices import find_device
     from mossa.study import checked

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from mossa.api import Text
 from mossa.api.tables import Tables
-from mossa.api.text import Text
 from mossa.errors import DataError, choices
 from mossa.store.record import Record, read_record
 from mossa.store.tables import gather

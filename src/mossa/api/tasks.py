@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mossa.api.text import Text
+from mossa.api import Text
 from mossa.errors import StudyError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def start_study(path: str | Path, base: str, tasks: str, gpu: str | None = None)
     fits. Raises `StudyError` if the file exists, there is no such GPU or the base fits it in no way.
     """
     from mossa.study.starter import write_starter
-    from mossa.tasks.mapping import found_mapping
+    from mossa.tasks.listing import found_mapping
 
     found = found_mapping(tasks)
     fitted = None if gpu is None else _fit(base, tasks, gpu)
@@ -58,8 +58,7 @@ def start_study(path: str | Path, base: str, tasks: str, gpu: str | None = None)
 
 
 def _fit(base: str, tasks: str, gpu: str) -> Fit:
-    from mossa.cost.fit import fit
-    from mossa.cost.gpus import found_gpu, named_gpu
+    from mossa.cost.gpus import fit, found_gpu, named_gpu
     from mossa.study.paths import resolve
     from mossa.study.schema import Base
     from mossa.tasks.collections import load_tasks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from mossa.models.base import load_config, load_tokenizer, longest_input
 from mossa.models.prompts import make_format
 from mossa.models.shape import Shape, shape_of
 from mossa.run.engines.registry import choose_devices
+from mossa.run.queue import Queue
 from mossa.run.run import Prepared
 from mossa.run.worker import threads_limited
 from mossa.study.recipe import Budget
@@ -156,3 +158,43 @@ def _half_budgets(study: StudySettings) -> StudySettings:
             },
         }
     )
+
+
+def makespan(units: dict[str, Unit], todo: Iterable[str], seconds: Mapping[str, float], workers: int) -> float:
+    """Return the seconds until the last unit is done, with the run's own queue handing out the units."""
+    queue = Queue(units, todo)
+    loaded: list[str | None] = [None] * workers
+    idle = list(range(workers))
+    busy: list[tuple[float, int, str]] = []
+    now = 0.0
+    while True:
+        while idle and (unit := queue.next(loaded[idle[-1]])):
+            worker = idle.pop()
+            loaded[worker] = unit.model
+            heapq.heappush(busy, (now + seconds[unit.id], worker, unit.id))
+        if not busy:
+            return now
+        now, worker, name = heapq.heappop(busy)
+        queue.done(name)
+        idle.append(worker)
+
+
+def longest_chain(units: dict[str, Unit], todo: Iterable[str], seconds: Mapping[str, float]) -> tuple[float, list[str]]:
+    """Return the seconds of the longest chain of units that wait for each other, and the chain."""
+    ends: dict[str, float] = {}
+    before: dict[str, str | None] = {}
+    wanted = set(todo)
+    for name, unit in units.items():
+        if name in wanted:
+            last = max((source for source in unit.inputs if source in ends), key=lambda s: ends[s], default=None)
+            before[name] = last
+            ends[name] = seconds[name] + (ends[last] if last else 0.0)
+    if not ends:
+        return 0.0, []
+    chain: list[str] = []
+    at: str | None = max(ends, key=lambda name: ends[name])
+    length = ends[at]
+    while at:
+        chain.append(at)
+        at = before[at]
+    return length, chain[::-1]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mossa.cost.estimate import CostEstimate, fitting_gpus
-from mossa.cost.schedule import longest_chain, makespan
+from mossa.cost.estimate import CostEstimate, fitting_gpus, longest_chain, makespan
 
 GPU_COUNTS = (1, 8, 64, 512)
 ALWAYS_SHORT = {"describe"}

@@ -14,7 +14,7 @@ from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape
 from mossa.place.graft import passes
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
-from mossa.representations.prefix import common_prefix
+from mossa.representations.extract import common_prefix
 from mossa.similarity.products import cheaper_in_features
 from mossa.steps.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.study.recipe import Budget, Recipe

@@ -9,9 +9,9 @@ import torch
 
 from mossa.models.batches import Allowance, for_each_batch
 from mossa.models.prompts import Encoded
+from mossa.place.blocks import ENDS
 from mossa.place.change import TOKEN_BUDGET
 from mossa.place.estimates import Floats
-from mossa.place.fit import ENDS
 from mossa.place.stack import Stack, Trace, Variant
 
 Choice = tuple[Variant, ...]  # for 0..L which of two models it is from; 0: embeddings, final norm and head

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mossa.models.prompts import Encoded
+from mossa.place.blocks import ENDS
 from mossa.place.estimates import FEWEST, PlaceValue, nothing, ratio, row, undefined
 from mossa.place.exchange import Choice, block_runs, exchanged_losses
-from mossa.place.fit import ENDS
 from mossa.place.stack import Stack, Variant
 
 EXACT = 10  # layers with an update of which all subsets are run

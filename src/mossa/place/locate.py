@@ -10,8 +10,7 @@ import pandas as pd
 
 from mossa.errors import DataError, choices
 from mossa.models.prompts import Encoded
-from mossa.place.answer import answer_gain
-from mossa.place.change import one_layer_change, see
+from mossa.place.change import answer_gain, one_layer_change, see
 from mossa.place.estimates import COLUMNS, PlaceValue
 from mossa.place.graft import graft
 from mossa.place.stack import Stack, Variant

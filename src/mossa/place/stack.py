@@ -16,8 +16,7 @@ from mossa.models.batches import pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.frozen_base import base_of
 from mossa.models.placement import device_of
-from mossa.place.blocks import like, part_of, random_update
-from mossa.place.fit import changed_layers
+from mossa.place.blocks import changed_layers, like, part_of, random_update
 
 Side = Literal["base", "tuned"]
 Variant = Literal["base", "tuned", "attention", "feed-forward", "random"]

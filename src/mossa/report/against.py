@@ -9,7 +9,7 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.change import paired_differences
-from mossa.analysis.distribution import describe
+from mossa.analysis.curves import describe
 from mossa.analysis.wording import brackets, count, extreme, number, signed
 from mossa.errors import DataError
 from mossa.report.colours import model_styles

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.analysis.common import TUNED
-from mossa.analysis.distribution import describe
+from mossa.analysis.change import TUNED
+from mossa.analysis.curves import describe
 from mossa.analysis.wording import count
 from mossa.report.colours import BASE, in_order
 

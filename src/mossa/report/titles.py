@@ -9,7 +9,7 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.answers import of_estimator
-from mossa.analysis.common import TUNED
+from mossa.analysis.change import TUNED
 from mossa.analysis.headline import change_title, checks
 from mossa.analysis.over_tasks import LEVEL
 from mossa.analysis.wording import count, extreme, listed, number, signed

@@ -1,4 +1,4 @@
-"""Takes the last prompt token's hidden state after every block: no head, no cache, no generation."""
+"""Takes the last prompt token's hidden state after every block: no head, no generation, a common prefix only once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from mossa.errors import ModelError
 from mossa.models.adapter_config import acts_in_modules
 from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.placement import device_of
-from mossa.representations.prefix import common_prefix, prefix_cache
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}  # padded tokens in one batch; more would leave a core's cache
 # How far a prompt's states may be from those of the prompt alone, as a share of their norm: far more than by rounding
@@ -20,6 +20,9 @@ ROUNDING = {torch.float32: 1e-2, torch.float64: 1e-6}
 COARSE = 0.5  # ... in number formats of 16 bits or fewer, where an expert or an outlier may be chosen otherwise
 
 LastLayer = Literal["normed", "raw"]
+
+WORTH = 32  # tokens; below, what is saved does not pay for attention with a mask
+NO_CACHE = (ValueError, TypeError, AttributeError)  # what models say to one not theirs
 
 
 @torch.no_grad()
@@ -159,3 +162,51 @@ class _Taps:
 
 def _width(model: Any) -> int:
     return model.config.get_text_config().hidden_size
+
+
+class _PrefixLayer(DynamicLayer):
+    """Keys and values `[1, heads, tokens, d / heads]` of the prefix, for batches of any size; never changed."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and values of the prefix and, after them, those of a batch."""
+        size = (key_states.shape[0], -1, -1, -1)
+        keys: Any = self.keys
+        values: Any = self.values
+        return (
+            torch.cat([keys.expand(size), key_states], dim=-2),
+            torch.cat([values.expand(size), value_states], dim=-2),
+        )
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens all prompts begin with, leaving each one of its own; 0 if too few to be worth it."""
+    if len(prompts) < 2:
+        return 0
+    first, last = min(map(list, prompts)), max(map(list, prompts))  # in lexical order: what these two share, all share
+    longest = min(map(len, prompts)) - 1
+    same = next((place for place in range(longest) if first[place] != last[place]), longest)
+    return same if same >= WORTH else 0
+
+
+def prefix_cache(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
+    """Return the cache that follows `tokens`, to be used for any number of batches.
+
+    None for architectures that keep something else than all keys and values of all tokens, such as a sliding window,
+    or that take no cache but their own.
+    """
+    cache = DynamicCache(config=decoder.config)
+    try:
+        decoder(input_ids=torch.tensor([list(tokens)], device=device), past_key_values=cache, use_cache=True)
+    except NO_CACHE:
+        return None
+    layers: list[Any] = cache.layers
+    if not layers or any(type(layer) is not DynamicLayer or layer.get_seq_length() != len(tokens) for layer in layers):
+        return None
+    copied: list[Any] = []
+    for layer in layers:
+        copied.append(_PrefixLayer())
+        copied[-1].lazy_initialization(layer.keys, layer.values)
+        copied[-1].keys, copied[-1].values = layer.keys, layer.values
+    return Cache(layers=copied)

@@ -108,8 +108,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
     import torch
 
     from mossa.representations import represent_tokens
-    from mossa.representations.extract import COARSE, tolerance
-    from mossa.representations.prefix import WORTH, common_prefix
+    from mossa.representations.extract import COARSE, WORTH, common_prefix, tolerance
 
     shared = common_prefix(prompts)
     apart = [prompt[shared:] for prompt in prompts]

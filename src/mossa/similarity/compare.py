@@ -9,9 +9,9 @@ import numpy as np
 
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
+from mossa.similarity.arrays import warn_of_repeats
 from mossa.similarity.features import Groups
 from mossa.similarity.registry import Estimator, View, estimator
-from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.result import ASSUMED, Comparison
 from mossa.similarity.threads import side_by_side
 from mossa.similarity.uncertainty import Estimate, Value, estimate, minus

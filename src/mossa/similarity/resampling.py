@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mossa.similarity import arrays
+from mossa.similarity.arrays import warn_of_repeats
 from mossa.similarity.features import Groups, centre
 from mossa.similarity.products import self_product
-from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from mossa.errors import StudyError, choices
 from mossa.study.paths import built_in_studies, locate, resolve_paths
-from mossa.study.presets import RECIPES
+from mossa.study.recipe import RECIPES
 from mossa.study.schema import StudySettings
 
 Part = TypeVar("Part", bound=BaseModel)

@@ -10,8 +10,7 @@ from mossa.errors import MossaError
 from mossa.names import check_name
 from mossa.study.data import Fields as Fields
 from mossa.study.data import Tasks as Tasks
-from mossa.study.presets import RECIPES
-from mossa.study.recipe import Budget, Recipe
+from mossa.study.recipe import RECIPES, Budget, Recipe
 from mossa.study.settings import Count, Seed, Settings
 
 BASE = "pretrained"  # what the base is called among the experimental models and in every table

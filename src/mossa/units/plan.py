@@ -12,8 +12,18 @@ from mossa.study.recipe import Budget
 from mossa.study.schema import BASE, Experimental, StudySettings
 from mossa.tasks.mixture import chosen_tasks
 from mossa.tasks.task import Task
-from mossa.units.models import check_names, control_name, existing_models, identity, other_controls, saw, sham_name
-from mossa.units.place import GRAFTED, PROMPTS, located
+from mossa.units.models import (
+    GRAFTED,
+    PROMPTS,
+    check_names,
+    control_name,
+    existing_models,
+    identity,
+    located,
+    other_controls,
+    saw,
+    sham_name,
+)
 from mossa.units.unit import Unit
 
 # Raised whenever a step would give another result from the same settings; units of an older version are redone.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.analysis.common import HELD_OUT, TUNED, common_tasks
+from mossa.analysis.change import HELD_OUT, TUNED, common_tasks
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, Style, in_order, model_styles

@@ -11,7 +11,7 @@ from mossa.study.schema import Tasks
 from mossa.tasks.flan2021.catalogue import catalogue, choose, entries, read_data
 from mossa.tasks.flan2021.wording import Group, Where
 from mossa.tasks.hub import CONVERTED, hub_tables
-from mossa.tasks.parquet import read_parquet
+from mossa.tasks.rows import read_parquet
 from mossa.tasks.split import Limits, keep_splits, split_by_input
 from mossa.tasks.task import Example, Task, Unusable
 
