@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM
 import mossa
 from mossa.errors import DataError, ModelError, StudyError
 from mossa.similarity import compare
-from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from tests.small import hidden_states, make_model, make_tokenizer
+from tests.tasks.reading import load_folder
 
 PROMPTS = ["say one cat", "what is the dog of two ?", "the bird is red . it is good", "down", "up is not down again"]
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mossa.analysis import analyse
+from mossa.analysis.answers import QUESTIONS
 from mossa.analysis.wording import number
 from mossa.errors import DataError
 from mossa.report import write_report
@@ -20,7 +21,6 @@ from mossa.report.figure_list import SECTIONS, available_figures, embedded, writ
 from mossa.report.page.map_charts import MOST_POINTS, projection_chart
 from mossa.report.page.render import PageSource, render
 from mossa.report.page.rows import LONGEST_PROMPT, shorten
-from mossa.report.questions import QUESTIONS
 from mossa.report.write import markdown, safe
 from tests.report.incomplete import SCRIPT
 from tests.report.synthetic import rename, world

@@ -12,9 +12,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from tests.run.command import mossa, tables
+from tests.tasks.reading import load_folder
 
 
 @pytest.fixture

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from mossa.analysis.change import HELD_OUT, TUNED
+from mossa.analysis.change_words import change_words, of_estimator, sections_of
 from mossa.analysis.correlates import correlation
-from mossa.analysis.over_tasks import FEWEST, LEVEL, interval
-from mossa.analysis.wording import brackets, count, extreme, layers_in_words, listed, number, signed
+from mossa.analysis.over_tasks import FEWEST, interval
+from mossa.analysis.wording import brackets, count, listed, number, signed
 
 if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
+
+QUESTIONS = {
+    "rq1": "What did the base already hold?",
+    "rq2": "What did instruction tuning change?",
+    "rq3": "What carries over to tasks it was never tuned on?",
+}
+UNANSWERED = "This study cannot say; the reasons are listed below."
 
 RIVALS = {
     "base_loss": ("tasks on which the base has a higher loss are more like their specialists before tuning",
@@ -28,6 +36,14 @@ RIVALS = {
 }  # fmt: skip
 
 
+def by_question(answers: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Return (question, sentences), every question in order; one without an answer says so."""
+    found: dict[str, list[str]] = {key: [] for key in QUESTIONS}
+    for key, sentence in answers:
+        found.setdefault(key, []).append(sentence)
+    return [(QUESTIONS.get(key, key), sentences or [UNANSWERED]) for key, sentences in found.items()]
+
+
 def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
     """Return (question, sentence) pairs: `rq1` before, `rq2` after instruction tuning, `rq3` for unseen tasks.
 
@@ -39,11 +55,6 @@ def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
     pairs += [("rq2", sentence) for sentence in _after(findings)]
     pairs += [("rq3", sentence) for sentence in _on_unseen(findings)]
     return tuple(pairs)
-
-
-def of_estimator(table: pd.DataFrame, findings: Findings) -> pd.DataFrame:
-    """Return the rows of the estimator that is read."""
-    return table[table["estimator"].eq(findings.estimator or "")]
 
 
 def before(findings: Findings) -> Iterator[str]:
@@ -181,61 +192,6 @@ def changes(findings: Findings, group: str) -> Iterator[str]:
         tasks = count(int(own["tasks"].max()), "task")
         where = f"on {tasks} that all tuned models saw" if group == TUNED else f"on {tasks} held out of it"
         yield f"{model}, {where}, {change_words(own)}"
-
-
-def tested(own: pd.DataFrame) -> pd.Series:
-    """Return the q values to read: over clusters where there are enough of them, for tasks of one cluster are alike."""
-    return own["cluster_q_value" if own["cluster_q_value"].notna().any() else "q_value"]
-
-
-def moved(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the layers of one model at which it surely moved `towards` the specialists, and `away` from them."""
-    sure = own[tested(own).lt(LEVEL).fillna(False)]
-    return {"towards": sure[sure["median"] > 0], "away from": sure[sure["median"] < 0]}
-
-
-def change_words(own: pd.DataFrame) -> str:
-    """Return what the paired differences of one model say: `moves towards … in layers 5-8 (…). No change …`."""
-    if tested(own).isna().all():
-        most = extreme(own, "median")
-        return (
-            f"cannot be tested ({own['reason'].dropna().iloc[0] if own['reason'].notna().any() else 'too few tasks'}); "
-            f"the largest median difference is {_at(most)}."
-        )
-    parts = [_movement(way, rows) for way, rows in moved(own).items() if len(rows)]
-    quiet = own[~tested(own).lt(LEVEL).fillna(False)]
-    over = own["cluster_q_value"].notna().any()
-    how = f" Tested over the means of {own['clusters'].max():.0f} clusters." if over else ""
-    if not parts:
-        most = extreme(own, "median")
-        where = layers_in_words(list(own["layer"]))
-        return f"shows no detected change in {where}; the largest median is {_at(most)}.{how}"
-    rest = f" No change detected in {layers_in_words(list(quiet['layer']))}." if len(quiet) else ""
-    return f"moves {' and '.join(parts)}.{rest}{how}"
-
-
-def _movement(way: str, rows: pd.DataFrame) -> str:
-    most = extreme(rows, "median")
-    least = extreme(rows, "median", smallest=True)
-    span = "" if len(rows) == 1 else f"{signed(least['median'])} to "
-    return f"{way} the specialists in {layers_in_words(list(rows['layer']))} ({span}{_at(most)})"
-
-
-def _at(row: pd.Series) -> str:
-    """Return the largest median with the interval that holds for all layers at once, if there are tasks enough."""
-    return f"{signed(row['median'])}{brackets(row['widest_low'], row['widest_high'])} at layer {int(row['layer'])}"
-
-
-def sections_of(findings: Findings, model: str) -> list[pd.Series]:
-    """Return the row of `sections` of a model on the tasks it was tuned on, if there is one."""
-    table = of_estimator(findings.sections, findings)
-    own = table[table["experimental"].eq(model) & table["population"].isin(["seen", "all"]) & (table["tasks"] > 0)]
-    return [row for _, row in own.sort_values("population", ascending=False).head(1).iterrows()]
-
-
-def gradually(row: pd.Series) -> str:
-    """Return "gradual from layer 3 to 9" for a row of `sections` whose rise has no flats."""
-    return f"gradual from layer {row['gradual_from']:.0f} to {row['gradual_to']:.0f}"
 
 
 def _sections(findings: Findings, model: object) -> Iterator[str]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from mossa.analysis.answers import before, changes, confounds, gradually, moved, of_estimator, sections_of, tested
+from mossa.analysis.answers import before, changes, confounds
 from mossa.analysis.change import HELD_OUT, TUNED
+from mossa.analysis.change_words import gradually, moved, of_estimator, sections_of, tested
 from mossa.analysis.controls import failed
 from mossa.analysis.wording import count, layers_in_words, listed, number
 
@@ -75,20 +76,6 @@ def _performance(findings: Findings) -> Iterator[str]:
     ]
     if told:
         yield f"{models[0]}: exact match {listed(told)}."
-
-
-def change_title(table: pd.DataFrame) -> str:
-    """Return "sft moves towards the specialists in layers 5-8, unseen in layers 6-8" for rows of one group of tasks."""
-    said: list[str] = []
-    for model, own in table[table["median"].notna()].groupby("experimental", sort=False):
-        if tested(own).isna().all():
-            said.append(f"{model}: too few tasks to test")
-            continue
-        found = [
-            f"{way} them in {layers_in_words(list(rows['layer']))}" for way, rows in moved(own).items() if len(rows)
-        ]
-        said.append(f"{model} moves {listed(found)}" if found else f"{model}: no change detected")
-    return "; ".join(said).replace("them", "the specialists", 1) or "No tuned model was compared with the base"
 
 
 def _title(findings: Findings) -> str:

@@ -115,7 +115,9 @@ def separability(
 ) -> pd.DataFrame:
     """Return, per (layer, label), silhouette and cross-validated accuracy of a linear classifier.
 
-    Columns: `SEPARABILITY_COLUMNS`. `label` is `task`; `cluster`; `cluster_of_new_task` (the classifier is tested on tasks it was not fitted on, among
+    Columns: `SEPARABILITY_COLUMNS`.
+
+    `label` is `task`; `cluster`; `cluster_of_new_task` (the classifier is tested on tasks it was not fitted on, among
     clusters of two or more tasks); or `template` (within each task that has several, then averaged over those tasks).
     On at most `per_task` prompts a task: silhouette with Euclidean distance on their first 50 principal components, and
     logistic regression over 5 folds on the first 50 of the standardised dimensions. Each dimension counts alike, so a

@@ -26,7 +26,9 @@ def layer_map(
 ) -> pd.DataFrame:
     """Return debiased linear CKA of every layer of `[n, L, d]` with every layer of the other model.
 
-    Columns: `LAYER_MAP_COLUMNS`. Both on the same n prompts of `task`; d and L may differ. Prompts not finite in both are dropped and counted; of
+    Columns: `LAYER_MAP_COLUMNS`.
+
+    Both on the same n prompts of `task`; d and L may differ. Prompts not finite in both are dropped and counted; of
     more than 1000 others, 1000 evenly spaced ones are taken, and the column `n` says how many were. Raises
     SimilarityError for shapes that do not fit and for fewer than 4 prompts.
     """
@@ -70,7 +72,9 @@ def finite_prompts(named: dict[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
 def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
     """Return debiased linear CKA for each pair of tasks and layer, in both orders and with itself.
 
-    Columns: `AFFINITY_COLUMNS`. `representations` maps a task to its control's `[n, L, d]` on prompts common to all; subtract the base's first to
+    Columns: `AFFINITY_COLUMNS`.
+
+    `representations` maps a task to its control's `[n, L, d]` on prompts common to all; subtract the base's first to
     compare changes. Prompts not finite in every control are dropped and counted. Raises SimilarityError for shapes
     that do not fit and for fewer than 4 prompts.
     """

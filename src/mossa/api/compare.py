@@ -99,7 +99,9 @@ def compare(
     for identifier in estimators:
         find_estimator(identifier)
     tuned = {EXPERIMENTAL: _resolved(str(experimental)), "control": _resolved(str(control))}
-    kinds = {name: kind_of(source, f"--{name}") for name, source in tuned.items()}
+    sources: dict[str, tuple[Kind, str]] = {BASE: ("base", settings.model)}
+    for name, source in tuned.items():
+        sources[name] = (kind_of(source, f"--{name}"), source)
     loader = ModelLoader(settings, place)
     fitting = loader.format(form).encode(examples, "--prompts", with_target=False)
     encoded = _each_once(fitting, examples)
@@ -108,8 +110,6 @@ def compare(
             f"--prompts: {len(encoded)} of {len(examples)} prompts fit the model and are different; a comparison "
             "needs at least 4. Give more, or let them be shortened with --too-long shorten-start."
         )
-    sources: dict[str, tuple[Kind, str]] = {BASE: ("base", settings.model)}
-    sources |= {name: (kinds[name], source) for name, source in tuned.items()}
     arrays = _represented(loader, sources, [example.tokens for example in encoded], say)
     templates = [examples[example.index].template for example in encoded]
     found = compare_arrays(

@@ -77,7 +77,7 @@ class Results(Tables):
 
         `findings().answers` has the answers as pairs of question and sentence.
         """
-        from mossa.report.questions import by_question
+        from mossa.analysis.answers import by_question
 
         parts = by_question(self.findings().answers)
         parts += [("What this study cannot say, and why", list(self.missing))] if self.missing else []

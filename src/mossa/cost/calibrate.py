@@ -27,7 +27,7 @@ def chosen_units(estimate: CostEstimate) -> list[str]:
     return chosen
 
 
-def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], None], device: str = "auto") -> None:
+def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], None]) -> None:
     """Do a training of median work that is still to do, and represent and judge that model on one task; all are kept.
 
     Raises `StudyError` if one of them fails.
@@ -50,5 +50,5 @@ def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], N
     with at_work(prepared.run, prepared.plan, True, say):
         write_record(prepared.record)  # what was rendered for this training is what the run goes on with
         queue = Queue(prepared.units, chosen)
-        devices, threads = choose_devices(prepared.study, device, 1)
+        devices, threads = choose_devices(prepared.study, "auto", 1)
         run_here(job, queue, devices[0], threads, settle)

@@ -47,10 +47,11 @@ def on_the_processor(sample: Sample, clock: str) -> dict[str, float]:
     return {"compare": products, "affinity": products, "overview": _overview(sample, clock)}
 
 
-def products_per_second(dtype: str, size: int = 1024) -> float:
+def products_per_second(dtype: str) -> float:
     """Return the operations per second of a matrix product in `dtype`: the best of a few."""
     import torch
 
+    size = 1024
     matrix = torch.ones(size, size, dtype=getattr(torch, dtype))
     return 2.0 * size**3 / min(_timed(lambda: matrix @ matrix, "seconds") for _ in range(4))
 

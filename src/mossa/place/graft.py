@@ -186,14 +186,14 @@ def _exact(players: Sequence[int]) -> dict[int, Sequence[Contrast]]:
     return found
 
 
-def _sampled(players: Sequence[int], pairs: int = PAIRS, seed: int = 0) -> dict[int, Sequence[Contrast]]:
+def _sampled(players: Sequence[int]) -> dict[int, Sequence[Contrast]]:
     """Return one contrast per pair of a random permutation and its reverse (Castro et al. 2009; Mitchell et al. 2022).
 
     In each pair the values of all layers add up to the whole gain.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws: dict[int, list[Contrast]] = {player: [] for player in players}
-    for _ in range(pairs):
+    for _ in range(PAIRS):
         order = [players[place] for place in rng.permutation(len(players))]
         weights: dict[int, Counter[Set]] = {player: Counter() for player in players}
         for one in (order, order[::-1]):

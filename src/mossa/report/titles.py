@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.analysis.answers import of_estimator
 from mossa.analysis.change import TUNED
-from mossa.analysis.headline import change_title, checks
+from mossa.analysis.change_words import change_title, of_estimator
+from mossa.analysis.headline import checks
 from mossa.analysis.over_tasks import LEVEL
 from mossa.analysis.wording import count, extreme, listed, number, signed
 from mossa.report.colours import CEILING

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from mossa.analysis import Findings, analyse
+from mossa.analysis.answers import by_question
 from mossa.errors import DataError, choices
 from mossa.report.against import Against, compared
 from mossa.report.figure_list import ReportFigure, available_figures, embedded, write_figures
 from mossa.report.page.render import PageSource, as_yaml, render
-from mossa.report.questions import by_question
 from mossa.report.select import tuned_on
 
 FORMATS = ("html", "md")

@@ -47,23 +47,6 @@ class TaskSource:
     notes: list[str] = field(default_factory=list[str])
 
 
-def load_folder(
-    folder: Path,
-    limits: Limits,
-    seed: int,
-    only: list[str] | None = None,
-    clusters: Mapping[str, list[str]] | None = None,
-    demonstrations: int = 0,
-    fields: Fields | None = None,
-) -> list[Task]:
-    """Return the tasks in a folder or a file, sorted by name.
-
-    A task's cluster is what `clusters` or the folder's tasks.json says, else its column or its own file; if nothing
-    says any, all tasks are one. Raises `DataError` with the file, the line and the value for whatever is wrong.
-    """
-    return load_parts(open_source(folder, clusters), limits, seed, only, demonstrations, fields)
-
-
 def load_parts(
     source: TaskSource,
     limits: Limits | None,
@@ -72,9 +55,11 @@ def load_parts(
     demonstrations: int = 0,
     fields: Fields | None = None,
 ) -> list[Task]:
-    """Return the tasks in the parts of a source, sorted by name; raises as `load_folder` does.
+    """Return the tasks in the parts of a source, sorted by name.
 
-    Without `limits` nothing is split: `test` holds every prompt once, in the order of the files.
+    A task's cluster is the one that the source states, else the one in its column or its own file; if none is stated
+    for any task, all tasks are in one cluster. Without `limits` nothing is split: `test` holds every prompt once, in
+    the order of the files. Raises `DataError` with the file, the line and the value for whatever is wrong.
     """
     many = fields is not None and fields.task is not None
     if not many:
@@ -133,19 +118,6 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     if clusters is None and (place / CLUSTERS_FILE).is_file():
         clusters = _read_clusters(place / CLUSTERS_FILE)
     return TaskSource(place, _by_name(folder, parts), by_task(clusters, place), notes)
-
-
-def read_examples(path: Path, name: str | None = None, demonstrations: int = 0) -> list[Example]:
-    """Return the examples in one file, in file order, read as dataset_info.json beside it says if that lists it.
-
-    Raises `DataError` naming the line for the first bad one.
-    """
-    listed = read_dataset_info(path.parent).items()
-    parts = [Part(key, (path,), entry.fields, entry.tags) for key, entry in listed if entry.place == path.name]
-    part = (parts or [Part(name or name_of(path), (path,))])[0]
-    found = Found()
-    _read(part, part.fields, demonstrations, found)
-    return _usable(found, part.name, path)
 
 
 def read_prompts(path: Path) -> list[Example]:

@@ -85,17 +85,17 @@ def prompt_of(given: Any, where: str) -> Example:
         raise DataError(f"{where}: messages {reason} are not a prompt.") from reason
 
 
-def prompts_of(given: Any, what: str = "prompts") -> list[Example]:
+def prompts_of(given: Any) -> list[Example]:
     """Return the prompts in a list, or anything that can be gone through, of texts and lists of messages.
 
     Raises `DataError` for one that is neither, and for a single prompt in the place of several.
     """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise DataError(f"{what} is one {type(given).__name__}; give a list of texts, such as [prompt].")
+        raise DataError(f"prompts is one {type(given).__name__}; give a list of texts, such as [prompt].")
     prompts = [*given]
     if prompts and all(isinstance(prompt, Mapping) for prompt in prompts):
-        raise DataError(f"{what} is one list of messages; give a list of them, such as [messages].")
-    return [prompt_of(prompt, f"{what}, example {number}") for number, prompt in enumerate(prompts, 1)]
+        raise DataError("prompts is one list of messages; give a list of them, such as [messages].")
+    return [prompt_of(prompt, f"prompts, example {number}") for number, prompt in enumerate(prompts, 1)]
 
 
 def checked_text(value: str, where: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mossa.analysis.headline import change_title
+from mossa.analysis.change_words import change_title
 from mossa.report import titles
 from mossa.report.colours import BLUE, CEILING, GREY, Colours, Style, in_order, styles_of
 from mossa.report.figures.style import (

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from mossa.analysis import Findings
+from mossa.analysis.answers import by_question
 from mossa.analysis.headline import headline
 from mossa.report.against import Against, against_chart, differing, exact_match
 from mossa.report.colours import DARK
@@ -36,7 +37,6 @@ from mossa.report.page.map_charts import (
 from mossa.report.page.masthead import BIBTEX, WORDS, masthead
 from mossa.report.page.rows import task_table
 from mossa.report.page.task_charts import encoded_chart, performance_chart
-from mossa.report.questions import by_question
 
 
 class PageSource(NamedTuple):

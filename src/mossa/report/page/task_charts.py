@@ -65,7 +65,7 @@ def _performance_panels(table: pd.DataFrame, model: str, what: str, words: str, 
     return panels
 
 
-def task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
+def task_axis(tasks: Iterable[object]) -> dict[str, Any]:
     """Return an axis with one line per task, and the height that it takes."""
     names = [safe(task, 26) for task in tasks]
     ticks = {
@@ -75,7 +75,7 @@ def task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
         "range": [-0.7, len(names) - 0.3],
     }
     return {
-        "height": 110 + extra + 19 * max(6, len(names)),
+        "height": 110 + 19 * max(6, len(names)),
         "yaxis": {**ticks, "zeroline": False, "tickfont": {"size": 11}},
     }
 
