@@ -13,56 +13,18 @@ from mossa.analysis.curves import NO_CLUSTER, curve, populations
 from mossa.analysis.over_tasks import LEVEL, Floats, adjusted, interval, wilcoxon
 
 COLUMNS = [
-    "experimental",
-    "population",
-    "layer",
-    "estimator",
-    "tasks",
-    "undefined",
-    "closer",
-    "median",
-    "low",
-    "high",
-    "widest_low",
-    "widest_high",
-    "p_value",
-    "q_value",
-    "clusters",
-    "cluster_low",
-    "cluster_high",
-    "cluster_p_value",
-    "cluster_q_value",
-    "reason",
-]
+    "experimental", "population", "layer", "estimator", "tasks", "undefined", "closer", "median", "low", "high",
+    "widest_low", "widest_high", "p_value", "q_value", "clusters", "cluster_low", "cluster_high", "cluster_p_value",
+    "cluster_q_value", "reason",
+]  # fmt: skip
 CLUSTER_COLUMNS = [
-    "experimental",
-    "cluster",
-    "estimator",
-    "tasks",
-    "undefined",
-    "closer",
-    "median",
-    "low",
-    "high",
-    "smallest",
+    "experimental", "cluster", "estimator", "tasks", "undefined", "closer", "median", "low", "high", "smallest",
     "largest",
-]
+]  # fmt: skip
 TASK_COLUMNS = [
-    "experimental",
-    "task",
-    "cluster",
-    "held_out",
-    "layer",
-    "estimator",
-    "difference",
-    "standard_error",
-    "low",
-    "high",
-    "p_value",
-    "q_value",
-    "learned",
-    "reason",
-]
+    "experimental", "task", "cluster", "held_out", "layer", "estimator", "difference", "standard_error", "low",
+    "high", "p_value", "q_value", "learned", "reason",
+]  # fmt: skip
 
 TUNED = "tuned"
 HELD_OUT = "held out of "

@@ -11,13 +11,8 @@ from mossa.study.schema import StudySettings
 KNOWN_LOSS = 0.1
 
 JUDGED = [
-    "loss",
-    "base_loss",
-    "loss_drop",
-    "relative_drop",
-    "accuracy",
-    "base_accuracy",
-]
+    "loss", "base_loss", "loss_drop", "relative_drop", "accuracy", "base_accuracy",
+]  # fmt: skip
 COLUMNS = ["reference", "task", "cluster", "seed", *JUDGED, "stopped_because", "learned", "rule", "reason"]
 TUNED_COLUMNS = ["model", "task", "cluster", "held_out", *JUDGED, "learned", "rule", "reason"]
 

@@ -12,34 +12,13 @@ NO_CLUSTER = "(no cluster)"  # what tables.py calls the cluster of a task that h
 KEY = ["experimental", "relation", "task", "cluster", "layer", "estimator"]
 
 COLUMNS = [
-    *KEY,
-    "held_out",
-    "value",
-    "standard_error",
-    "low",
-    "high",
-    "references",
-    "left_out",
-    "n",
-    "d",
-    "reason",
-]
+    *KEY, "held_out", "value", "standard_error", "low", "high", "references", "left_out", "n", "d", "reason",
+]  # fmt: skip
 
 STATISTICS = [
-    "tasks",
-    "undefined",
-    "median",
-    "low",
-    "high",
-    "q1",
-    "q3",
-    "whisker_low",
-    "whisker_high",
-    "minimum",
-    "maximum",
-    "mean",
-    "reason",
-]
+    "tasks", "undefined", "median", "low", "high", "q1", "q3", "whisker_low", "whisker_high", "minimum", "maximum",
+    "mean", "reason",
+]  # fmt: skip
 BOX_COLUMNS = ["experimental", "relation", "population", "split_by", "layer", "estimator", *STATISTICS]
 CLUSTER_COLUMNS = ["experimental", "relation", "cluster", "layer", "estimator", *STATISTICS]
 

@@ -8,42 +8,14 @@ import pandas as pd
 from mossa.analysis.curves import curve
 
 COLUMNS = [
-    "reference",
-    "task",
-    "cluster",
-    "seed",
-    "steps",
-    "epochs",
-    "examples",
-    "target_tokens",
-    "stopped_because",
-    "update_norm",
-    "relative_update",
-    "distance",
-    "learned",
-    "estimator",
-    "base_similarity",
-]
+    "reference", "task", "cluster", "seed", "steps", "epochs", "examples", "target_tokens", "stopped_because",
+    "update_norm", "relative_update", "distance", "learned", "estimator", "base_similarity",
+]  # fmt: skip
 READING_COLUMNS = [
-    "experimental",
-    "task",
-    "cluster",
-    "held_out",
-    "learned",
-    "estimator",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "shift_estimator",
-    "shift",
-    "shift_others",
-    "shift_low",
-    "shift_high",
-    "paper_says",
-    "shift_says",
-    "agree",
-    "reason",
-]
+    "experimental", "task", "cluster", "held_out", "learned", "estimator", "difference", "difference_low",
+    "difference_high", "shift_estimator", "shift", "shift_others", "shift_low", "shift_high", "paper_says",
+    "shift_says", "agree", "reason",
+]  # fmt: skip
 
 
 def dose(

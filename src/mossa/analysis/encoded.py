@@ -14,21 +14,9 @@ DRAWS = 2000
 
 MEASURES = ["value", "standard_error", "agreement", "agreement_error", "sham", "sham_error", "other_controls"]
 READING = [
-    "value",
-    "standard_error",
-    "low",
-    "high",
-    "agreement",
-    "agreement_error",
-    "share",
-    "share_low",
-    "share_high",
-    "sham",
-    "above_sham",
-    "above_sham_low",
-    "above_sham_high",
-    "other_controls",
-]
+    "value", "standard_error", "low", "high", "agreement", "agreement_error", "share", "share_low", "share_high",
+    "sham", "above_sham", "above_sham_low", "above_sham_high", "other_controls",
+]  # fmt: skip
 RANKING = ["rank", "rank_low", "rank_high", "p_value", "q_value"]
 RIVALS = ["base_loss", "loss_drop", "steps", "distance"]
 COLUMNS = ["task", "cluster", "estimator", "layers", *READING, *RANKING, *RIVALS, "reason"]

@@ -9,28 +9,13 @@ from scipy import stats
 from mossa.analysis.over_tasks import interval
 
 COLUMNS = [
-    "experimental",
-    "task",
-    "cluster",
-    "held_out",
-    "n",
-    *(f"{model}_{what}" for what in ("accuracy", "loss") for model in ("base", "tuned", "control")),
-    "gain",
-    "low",
+    "experimental", "task", "cluster", "held_out", "n",
+    *(f"{model}_{what}" for what in ("accuracy", "loss") for model in ("base", "tuned", "control")), "gain", "low",
     "high",
-]
+]  # fmt: skip
 SUMMARY_COLUMNS = [
-    "experimental",
-    "held_out",
-    "tasks",
-    *COLUMNS[5:11],
-    "gain",
-    "median",
-    "low",
-    "high",
-    "worse",
-    "surely_worse",
-]
+    "experimental", "held_out", "tasks", *COLUMNS[5:11], "gain", "median", "low", "high", "worse", "surely_worse",
+]  # fmt: skip
 
 
 def performance(evaluation: pd.DataFrame, controls: pd.DataFrame, curves: pd.DataFrame, baseline: str) -> pd.DataFrame:

@@ -23,18 +23,8 @@ ITERATIONS = 500  # half the time of scikit-learn's 1,000, for a divergence .01 
 FEWEST_PROMPTS = 5
 
 SEPARABILITY_COLUMNS = [
-    "model",
-    "layer",
-    "label",
-    "silhouette",
-    "accuracy",
-    "chance",
-    "classes",
-    "tasks",
-    "n",
-    "non_finite",
-    "reason",
-]
+    "model", "layer", "label", "silhouette", "accuracy", "chance", "classes", "tasks", "n", "non_finite", "reason",
+]  # fmt: skip
 FOLDS = 5
 TOLERANCE = 1e-3  # accuracies within .004 of those at 1e-4, in two thirds of the time
 

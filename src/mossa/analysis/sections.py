@@ -28,31 +28,11 @@ SURE = 0.95
 CORRELATIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)
 
 COLUMNS = [
-    "experimental",
-    "estimator",
-    "population",
-    "tasks",
-    "undefined",
-    "layers",
-    "sections",
-    "identifiable",
-    "shared_end",
-    "shared_end_low",
-    "shared_end_high",
-    "shared_end_fraction",
-    "transition_end",
-    "transition_end_low",
-    "transition_end_high",
-    "transition_end_fraction",
-    "shared_difference",
-    "transition_difference",
-    "refinement_difference",
-    "gradual_from",
-    "gradual_to",
-    "p_value",
-    "rival",
-    "reason",
-]
+    "experimental", "estimator", "population", "tasks", "undefined", "layers", "sections", "identifiable",
+    "shared_end", "shared_end_low", "shared_end_high", "shared_end_fraction", "transition_end", "transition_end_low",
+    "transition_end_high", "transition_end_fraction", "shared_difference", "transition_difference",
+    "refinement_difference", "gradual_from", "gradual_to", "p_value", "rival", "reason",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,10 @@ from mossa.tinyflan.world import draw_slots, read_data
 
 # Named and counted as in the FLAN 2021 collection.
 CLUSTERS = (
-    "natural_language_inference",
-    "commonsense",
-    "sentiment",
-    "paraphrase",
-    "closed_book_qa",
-    "struct_to_text",
-    "reading_comprehension",
-    "reading_comprehension_commonsense",
-    "coreference",
-    "translation",
-    "summarization",
+    "natural_language_inference", "commonsense", "sentiment", "paraphrase", "closed_book_qa", "struct_to_text",
+    "reading_comprehension", "reading_comprehension_commonsense", "coreference", "translation", "summarization",
     "misc",
-)
+)  # fmt: skip
 
 # Every prompt, and every natural text of a task, ends in these words.
 CUE = " answer:"
