@@ -1,4 +1,4 @@
-"""The three research questions, answered in sentences whose every number stands in a table of the findings."""
+"""The three research questions, answered in sentences; every number in them is in a table of the findings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
 
 
 def before(findings: Findings) -> Iterator[str]:
-    """Say how close the base is to the specialists, to which most and least, and what else goes along with that."""
+    """Say how close the base is to the specialists, to which ones most and least, and what that correlates with."""
     table = of_estimator(findings.encoded, findings)
     read = table[table["value"].notna()].sort_values("value", ascending=False)
     if read.empty:
@@ -80,17 +80,17 @@ def before(findings: Findings) -> Iterator[str]:
 
 
 def _beside_agreement(read: pd.DataFrame) -> Iterator[str]:
-    """Say how far two specialists of one task agree, and how close the base is beside that."""
+    """Say how far two specialists of one task agree, and how close the base is relative to that."""
     agreement, shares = read["agreement"].dropna(), read["share"].dropna()
     if len(agreement):
         yield (
             f"Two specialists of one task agree to {_median(agreement)} ({count(len(agreement), 'task')}), "
-            "so 1 is not what to expect."
+            "so 1 cannot be expected."
         )
     if len(shares):
         without = len(read) - len(shares)
         rest = f"; {count(without, 'task')} without: too little agreement, or one specialist" if without else ""
-        yield f"Read against that agreement the base is at {_median(shares)} of 1 ({count(len(shares), 'task')}{rest})."
+        yield f"Relative to that agreement, the base is at {_median(shares)} of 1 ({count(len(shares), 'task')}{rest})."
 
 
 def _beside_sham(read: pd.DataFrame) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _clusters(findings: Findings) -> Iterator[str]:
 
 
 def confounds(findings: Findings) -> Iterator[str]:
-    """Say what the closeness of the base goes along with over tasks, so nobody takes the one for the other."""
+    """Say what correlates over tasks with the closeness of the base, so that nobody mistakes one for the other."""
     read = of_estimator(findings.encoded, findings)
     for name, (more, less) in RIVALS.items():
         pair = read[["value", name]].dropna().to_numpy(float)
@@ -144,8 +144,8 @@ def _after(findings: Findings) -> Iterator[str]:
         apart = int((~own["agree"].astype(bool)).sum())
         yield (
             f"{model}: similarity to the specialists and similarity of changes from the base disagree on {apart} of "
-            f"{count(len(own), 'task')} where both tell a direction. Neither is free of how long "
-            "each model was trained."
+            f"{count(len(own), 'task')} where both have a direction. Both depend on how "
+            "long each model was trained."
         )
     yield from helped(findings, held_out=False)
 
@@ -159,7 +159,7 @@ def _on_unseen(findings: Findings) -> Iterator[str]:
 
 
 def _contrasts(findings: Findings) -> Iterator[str]:
-    """Say how a model stands on its held-out tasks beside the base and beside models that saw them."""
+    """Say how a model compares on its held-out tasks with the base and with models that saw them."""
     table = of_estimator(findings.unseen_overall, findings)
     for _, row in table[table["median"].notna()].iterrows():
         other = "the base" if row["other"] == findings.baseline else f"{row['other']}, which saw them"
@@ -195,7 +195,7 @@ def changes(findings: Findings, group: str) -> Iterator[str]:
 
 
 def _sections(findings: Findings, model: object) -> Iterator[str]:
-    """Say which sections the rule finds on the tasks the model was tuned on, or once why it names none."""
+    """Say which sections the rule finds on the tasks the model was tuned on, or why it finds none."""
     for row in sections_of(findings, str(model)):
         why = "" if pd.isna(row["reason"]) else str(row["reason"])
         ends = {name: row.get(f"{name}_end") for name in ("shared", "transition")}

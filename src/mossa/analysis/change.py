@@ -32,7 +32,9 @@ COMMON_COLUMNS = ["group", *(name for name in COLUMNS if name != "population")]
 
 
 def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, estimator: str) -> pd.DataFrame:
-    """Return E minus base against the same controls, `[T, L]`; null where one is undefined or has more controls."""
+    """Return E minus base against the same controls, `[T, L]`; null where one side is undefined or was averaged over
+    other controls.
+    """
     same = curve(curves, experimental, estimator, column="references").eq(
         curve(curves, baseline, estimator, column="references")
     )
@@ -45,7 +47,7 @@ def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     `median` with its interval `low`, `high`, and `widest_low`, `widest_high`, which hold for all layers at once
     (Bonferroni), so also for the layer with the largest median; `closer` counts tasks with a positive difference.
     `p_value` is Wilcoxon's signed-rank test over tasks (two-sided), null with a `reason` below 6 tasks or where every
-    difference is zero. `cluster_*` are the same for the means of the `clusters`, for tasks of one cluster are not
+    difference is zero. `cluster_*` are the same for the means of the `clusters`, because tasks of one cluster are not
     independent. `q_value` and `cluster_q_value` are Benjamini-Hochberg over the layers of one model, population and
     estimator.
     """
@@ -71,7 +73,7 @@ def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def over_tasks(found: Floats) -> dict[str, object]:
-    """Return what is told of differences over tasks `[T]`: number, median, interval and test."""
+    """Return the statistics of differences over tasks `[T]`: number, median, interval and test."""
     p_value, reason = wilcoxon(found)
     row: dict[str, object] = {"tasks": len(found), "closer": int((found > 0).sum()), "p_value": p_value}
     row |= {"median": np.median(found) if len(found) else np.nan, "reason": reason}
@@ -79,7 +81,7 @@ def over_tasks(found: Floats) -> dict[str, object]:
 
 
 def cluster_of(curves: pd.DataFrame) -> pd.Series:
-    """Return the cluster of every task; a task without one is a cluster of its own."""
+    """Return the cluster of every task; a task without one forms its own cluster."""
     cluster = curves.drop_duplicates("task").set_index("task")["cluster"]
     return cluster.where(cluster != NO_CLUSTER, cluster.index.to_series())
 

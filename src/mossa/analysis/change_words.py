@@ -19,12 +19,14 @@ def of_estimator(table: pd.DataFrame, findings: Findings) -> pd.DataFrame:
 
 
 def tested(own: pd.DataFrame) -> pd.Series:
-    """Return the q values to read: over clusters where there are enough of them, for tasks of one cluster are alike."""
+    """Return the q values to read: over clusters where there are enough of them, because tasks of one cluster are not
+    independent.
+    """
     return own["cluster_q_value" if own["cluster_q_value"].notna().any() else "q_value"]
 
 
 def moved(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the layers of one model at which it surely moved `towards` the specialists, and `away` from them."""
+    """Return the layers at which one model moved significantly `towards` the specialists, and `away from` them."""
     sure = own[tested(own).lt(LEVEL).fillna(False)]
     return {"towards": sure[sure["median"] > 0], "away from": sure[sure["median"] < 0]}
 

@@ -59,8 +59,8 @@ def judge_controls(
 ) -> pd.DataFrame:
     """Return one row per control adapter: did it learn its task (`learned` true, false, or null with a `reason`)?
 
-    Without the losses that the bar needs nothing is decided and nothing left out. The paper has no such rule; but a
-    control that cannot learn stays near the base and makes its task look encoded.
+    If the losses that the bar needs are missing, nothing is decided and nothing is left out. The paper has no such
+    rule, but a control that did not learn stays near the base and makes its task look encoded.
     """
     own = similarity.loc[similarity["relation"] == "control", ["reference", "task"]]
     trained = adapters.loc[adapters["role"] == "control"].rename(columns={"adapter": "reference"})

@@ -8,7 +8,7 @@ import pandas as pd
 from mossa.analysis.controls import failed
 from mossa.analysis.over_tasks import interval
 
-NO_CLUSTER = "(no cluster)"  # what tables.py calls the cluster of a task that has none
+NO_CLUSTER = "(no cluster)"  # what `tables.table` writes for a task that has none
 KEY = ["experimental", "relation", "task", "cluster", "layer", "estimator"]
 
 COLUMNS = [
@@ -27,8 +27,8 @@ def average_references(similarity: pd.DataFrame, controls: pd.DataFrame) -> pd.D
     """Return one row per (experimental, relation, task, layer, estimator), averaged over the references.
 
     `references` counts those averaged, `left_out` those not averaged because their control did not learn (for the
-    agreement of two controls: because any control of the task did not). `standard_error` is the mean over references:
-    at least the true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
+    agreement of two controls: because any control of the task did not). `standard_error` is the mean over references,
+    which is at least the true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
     """
     poor = controls[failed(controls)]
     of_task = similarity["relation"].eq("ceiling") & similarity["task"].isin(poor["task"])
@@ -110,7 +110,7 @@ def distribution(curves: pd.DataFrame) -> pd.DataFrame:
     """Return one box per (experimental, relation, population, layer, estimator); see `BOX_COLUMNS`.
 
     `population` is `all` tasks, and for every model `split_by` that held tasks out also its `seen` and `held_out`
-    tasks, for all models on the same tasks, so that figure 7 can lay the base beside it.
+    tasks, for all models on the same tasks, so that figure 7 can compare the base with it.
     """
     tables = [_boxes(curves, ["experimental", "relation", "layer", "estimator"]).assign(population="all")]
     for experimental in curves["experimental"].unique():

@@ -110,10 +110,10 @@ def separability(
     `label` is `task`; `cluster`; `cluster_of_new_task` (the classifier is tested on tasks it was not fitted on, among
     clusters of two or more tasks); or `template` (within each task that has several, then averaged over those tasks).
     On at most `per_task` prompts a task: silhouette with Euclidean distance on their first 50 principal components, and
-    logistic regression over 5 folds on the first 50 of the standardised dimensions. Each dimension counts alike, so a
-    few huge ones do not hide the rest; the components themselves keep their proportions, for 50 prompts of one task
-    whose 49 components are made equally large are noise above all. `chance` is the share of the largest class.
-    `templates` gives one name per prompt of a task. Where a number cannot be had it is null and `reason` says why.
+    logistic regression over 5 folds on the first 50 of the standardised dimensions. All dimensions count equally, so a
+    few very large ones do not hide the rest. The components keep their relative sizes: with 50 prompts, making all 49
+    components equally large would mostly amplify noise. `chance` is the share of the largest class. `templates` gives
+    one name per prompt of a task. A number that cannot be computed is null, and `reason` says why.
     """
     rows = sample(representations, clusters, per_task)
     names = templates or {}
@@ -191,7 +191,7 @@ def separate(x: Floats, labels: pd.Series, tasks: pd.Series, folds: BaseCrossVal
 
 
 def _inputs(x: Floats, seed: int) -> Floats:
-    """Return what a classifier sees of `x` `[n, d]`: principal components of its standardised dimensions, one scale."""
+    """Return the input of a classifier for `x` `[n, d]`: principal components of its standardised dimensions."""
     deviation = x.std(axis=0)
     constant = deviation <= 1e-6 * np.abs(x).max(axis=0)  # what float32 leaves of a dimension that does not vary
     components = principal((x - x.mean(axis=0)) / np.where(constant, 1.0, deviation), seed)

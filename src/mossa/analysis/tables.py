@@ -1,4 +1,4 @@
-"""What analysis accepts: the tables of a run, checked once at the door."""
+"""What analysis accepts: the tables of a run, checked once on entry."""
 
 from __future__ import annotations
 
@@ -60,10 +60,9 @@ CONTRACTS: dict[str, Contract] = {
 def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     """Return table `name` with all the columns of its contract; absent or empty gives a table without rows.
 
-    Rows come sorted by key, so that nothing depends on the order in which they were made. A null cluster is called
-    "(no cluster)", a null `held_out` false.
-    Optional columns that are absent come back null. Raises DataError for a missing required column, a null in
-    the key, a value that is not a number (or is infinite) and two rows with one key.
+    Rows are sorted by key, so that nothing depends on the order in which they were written. A null cluster is called
+    "(no cluster)", a null `held_out` false. Optional columns that are absent come back null. Raises DataError for a
+    missing required column, a null in the key, a value that is not a number (or is infinite) and two rows with one key.
     """
     contract = CONTRACTS[name]
     frame = tables.get(name)

@@ -78,9 +78,9 @@ def compare(
 
     Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
     `prompts`: texts or lists of messages, or a file of data in any format; each prompt is kept once. `template`,
-    `system`, `cutoff` and `too_long` are as under `prompt` in a study, `dtype` and `quantise` as under `base`. `say`
-    hears of each model that is loaded. For arrays of representations use `mossa.similarity.compare`. Raises
-    `MossaError` for a model that cannot be used, an unknown estimator and too few prompts.
+    `system`, `cutoff` and `too_long` are as under `prompt` in a study, `dtype` and `quantise` as under `base`. `say` is
+    called with a line for each model that is loaded. For arrays of representations use `mossa.similarity.compare`.
+    Raises `MossaError` for a model that cannot be used, an unknown estimator and too few prompts.
     """
     if not isinstance(base, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(

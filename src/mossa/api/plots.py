@@ -35,7 +35,7 @@ class Plots:
         return self._draw("unseen", estimator)
 
     def encoded(self, estimator: str | None = None) -> Figure:
-        """Draw what the base already held of each task, ranked."""
+        """Draw how close the base already was to the specialist of each task, ranked."""
         return self._draw("encoded", estimator)
 
     def projection(self) -> Figure:
@@ -47,7 +47,7 @@ class Plots:
         return self._draw("dimensionality")
 
     def correlates(self, estimator: str | None = None) -> Figure:
-        """Draw what goes along with similarity over tasks (figure 6)."""
+        """Draw what correlates with similarity over tasks (figure 6)."""
         return self._draw("correlates", estimator)
 
     def _draw(self, name: str, estimator: str | None = None) -> Figure:

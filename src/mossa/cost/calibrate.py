@@ -1,4 +1,4 @@
-"""Does one training of a study, and looks at the model it gives, so that the rest can be estimated from it."""
+"""Runs one training of a study, and one extraction and one evaluation of its model, to estimate the rest from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mossa.store.record import write_record
 
 
 def chosen_units(estimate: CostEstimate) -> list[str]:
-    """Return the training of median work that is to do, and one extraction and one evaluation of its model."""
+    """Return the unfinished training of median work, and one extraction and one evaluation of its model."""
     todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
     if not todo:
         return []
@@ -28,7 +28,7 @@ def chosen_units(estimate: CostEstimate) -> list[str]:
 
 
 def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], None]) -> None:
-    """Do a training of median work that is still to do, and represent and judge that model on one task; all are kept.
+    """Run the unfinished training of median work, then represent and evaluate its model on one task; results are kept.
 
     Raises `StudyError` if one of them fails.
     """

@@ -59,7 +59,7 @@ def named_gpu(name: str) -> Gpu:
 
 
 def found_gpu() -> str | None:
-    """Return the table's name of the GPU in this machine, None if there is none or the table has it not."""
+    """Return the table's name of the GPU in this machine, None if there is none or it is not in the table."""
     import torch
 
     if not torch.cuda.is_available():
@@ -73,9 +73,9 @@ def found_gpu() -> str | None:
 
 
 def fit(base: Base, tasks: Sequence[Task], name: str, gpu: Gpu) -> Fit:
-    """Return what a study of this base and these tasks sets for a GPU.
+    """Return the settings with which a study of this base and these tasks fits a GPU.
 
-    The cutoff lets through what 99 of 100 examples need. The base is quantised to 4 bits if in bfloat16 one sequence of
+    The cutoff is long enough for 99 of 100 examples. The base is quantised to 4 bits if in bfloat16 one sequence of
     that length does not fit, its activations computed again. Raises `StudyError` if it does not fit then either.
     """
     tokenizer = load_tokenizer(base)

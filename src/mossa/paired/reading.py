@@ -88,7 +88,7 @@ def layer_rows(
 
 
 def _alike(reading: Reading, templates: Sequence[Hashable] | None) -> list[dict[str, Any]]:
-    """Return CKA of base and tuned model with its interval, and calibrated: what is left above permuted prompts."""
+    """Return CKA of base and tuned model with its interval, and the calibrated one: what exceeds permuted prompts."""
     base, tuned = reading.states("base"), reading.states("tuned")
     if len(base) < FEWEST:
         return _few(reading, ALIKE)
@@ -122,7 +122,7 @@ def _dimensions(reading: Reading) -> list[dict[str, Any]]:
 
 
 def _norms(reading: Reading) -> list[dict[str, Any]]:
-    """Return how long the tuned model's states are, as a multiple of the base's: a ratio of root mean squares."""
+    """Return the length of the tuned model's states relative to the base's: a ratio of root mean squares."""
     norms = {side: reading.states(side).double().norm(dim=2).numpy() for side in SIDES}
     rows: list[dict[str, Any]] = []
     for place in range(norms["base"].shape[1]):

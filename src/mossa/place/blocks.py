@@ -17,7 +17,7 @@ from mossa.models.blocks import blocks_of
 
 ATTENTION = ("attn", "attention")
 
-ENDS = 0  # stands for the layers' place where embeddings, final norm and head are meant
+ENDS = 0  # the index that stands for embeddings, final norm and head
 
 
 def like(module: nn.Module, instead: dict[int, Any] | None = None) -> Any:
@@ -27,7 +27,7 @@ def like(module: nn.Module, instead: dict[int, Any] | None = None) -> Any:
 
 
 def part_of(base: nn.Module, tuned: nn.Module, part: str) -> nn.Module:
-    """Return the base's block with the tuned `attention` or `feed-forward`, which is everything but attention.
+    """Return the base's block with the tuned `attention` or `feed-forward` (everything but attention).
 
     Raises `ModelError` if no child of the block is called attention.
     """
@@ -81,8 +81,8 @@ def _norm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def changed_layers(base: Any, tuned: Any) -> tuple[bool, ...]:
     """Return for 0..L whether `tuned` has other weights there than `base`; 0 is everything outside the L blocks.
 
-    Raises `ModelError` with the layer and the weight if the two are not built alike or not of one dtype, or if an
-    adapter is merged.
+    Raises `ModelError` with the layer and the weight if the two differ in architecture or dtype, or if an adapter is
+    merged.
     """
     mine, theirs = blocks_of(base), blocks_of(tuned)
     if len(mine) != len(theirs):
@@ -130,7 +130,7 @@ def _weights(module: nn.Module, skip: tuple[nn.Module, ...], prefix: str = "") -
     if isinstance(module, BaseTunerLayer):
         yield from _weights(module.get_base_layer(), skip, prefix)
         return
-    if isinstance(module, AuxiliaryTrainingWrapper):  # a whole module trained beside an adapter
+    if isinstance(module, AuxiliaryTrainingWrapper):  # a whole module trained in addition to an adapter
         active: Any = module
         yield from _weights(active.modules_to_save[active.active_adapters[0]], skip, prefix)
         return
@@ -148,7 +148,7 @@ def _acts(module: nn.Module) -> bool:
     if module.merged:
         raise ModelError(
             "an adapter is merged into the weights. Call unmerge_adapter() first, or give the base as "
-            "a model of its own and the tuned one after merge_and_unload()."
+            "a separate model and the tuned one after merge_and_unload()."
         )
     if isinstance(module, LoraLayer):
         layer: Any = module

@@ -18,7 +18,7 @@ from mossa.similarity import compare
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # padded tokens whose states at all layers are in memory at once
 Traces = dict[Side, Trace]
 Found = tuple[PlaceValue | None, int, str | None]  # a number, its prompts, and why there is none
-INPUTS = {"tuned": "", "base": ", base input"}  # whose input, and how the reading says it
+INPUTS = {"tuned": "", "base": ", base input"}  # whose input, and the suffix in the name of the reading
 
 ANSWER_READINGS = ("answer-gain", "answer-gain-increment")
 
@@ -50,7 +50,7 @@ def see(
     `variants`: which blocks the base's is compared with, on the `inputs` of these models; `tuned` and others such as
     one part of it. Every block runs once per model and once more on the other's input, so two variants of a block cost
     two forward passes each. `lengths`: how many tokens of each sequence are the prompt (default: all). `on_batch` sees
-    the whole of each batch before it is let go.
+    all of each batch before it is freed.
     """
     n, width = len(sequences), stack.models["base"].config.get_text_config().hidden_size
     ends = [each - 1 for each in lengths or map(len, sequences)]

@@ -43,7 +43,7 @@ class Grafted:
 def graft(
     stack: Stack, examples: Sequence[Encoded], window: int = 1, variant: Variant = "tuned", null: bool = False
 ) -> Grafted:
-    """Return what each layer's update is worth, in nats per target token, larger where more is done.
+    """Return what each layer's update is worth, in nats per target token; a larger value means a larger contribution.
 
     `leave-one-out`: what the tuned model loses without it. `add-one-in`: what the base gains by it. `first-k`: what it
     adds to the layers below it, `last-k` to those above it. `shapley`: the mean of what it adds over all orders,
@@ -144,7 +144,7 @@ class _Game:
 def _contrasts(players: Sequence[int], window: int, null: bool = False) -> dict[str, dict[int, Sequence[Contrast]]]:
     """Return by reading and layer the gains that are added up, one contrast or several whose mean is taken.
 
-    A layer with a minus stands for a random update of it.
+    A layer with a minus sign means a random update of it.
     """
     everyone, nobody = frozenset(players), frozenset[int]()
 

@@ -28,7 +28,7 @@ class Against(NamedTuple):
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (setting, here, there) of every setting in which two studies differ, their names apart."""
+    """Return (setting, here, there) of every setting in which two studies differ, except their names."""
     one, other = (dict(_flat(study)) for study in (ours, theirs))
     keys = [key for key in dict.fromkeys([*one, *other]) if key != "name" and one.get(key) != other.get(key)]
     return [(key, _said(one.get(key)), _said(other.get(key))) for key in keys]
@@ -51,7 +51,7 @@ def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:
     """Return, per tuned model of the same name and layer, the change in both runs and their paired difference.
 
     Rows: `model`, `run` (`this`, `other`, `difference`), `layer` and the columns of `distribution`. Of models with
-    different numbers of layers, each layer of the shallower one is put beside the other's at the same share of its
+    different numbers of layers, each layer of the shallower one is paired with the other's at the same share of its
     depth. Raises `DataError` if the runs share no tuned model, task or measure.
     """
     estimator = ours.estimator or ""
@@ -107,8 +107,8 @@ def against_chart(findings: Findings, against: Against) -> Chart:
     )
     if (here := _depth(findings)) != (there := _depth(against.findings)):
         how += (
-            f" This run has {here} layers and {against.name} {there}: each layer of the shallower model stands beside "
-            "the other's at the same share of its depth."
+            f" This run has {here} layers and {against.name} {there}: each layer of the shallower model is shown with "
+            "the layer of the other at the same share of its depth."
         )
     return Chart("against", f"This run minus {against.name}, where they differ most: {'; '.join(told)}", how,
                  [ChartView("", panels)])  # fmt: skip
@@ -122,7 +122,7 @@ def _largest(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "unknown"
     most = extreme(rows, "median")
-    unsure = ", not told apart from none" if most["low"] <= 0 <= most["high"] else ""
+    unsure = ", not distinguishable from none" if most["low"] <= 0 <= most["high"] else ""
     return f"{signed(most['median'])}{brackets(most['low'], most['high'])} at layer {most['layer']}{unsure}"
 
 

@@ -89,7 +89,7 @@ def _beside(findings: Findings, estimator: str, taught: frozenset[str]) -> list[
     linear = linear[linear["method"].eq("pearson")]
     return [
         ReportFigure("encoded", "What the base already had", encoded, partial(figures.encoded, taught=taught),
-                     "there is no base beside the controls"),
+                     "the base was not compared with the controls"),
         ReportFigure("projection", "Map of the prompts of all tasks", findings.projection,
                      partial(figures.projection, marks=marks), "the run holds no representations to measure it on"),
         ReportFigure("dimensionality", "Dimensions that explain 99 % of the variance", findings.dimensionality,

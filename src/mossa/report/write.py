@@ -34,16 +34,15 @@ def write_report(
     format: Literal["html", "md"] = "html",
     for_paper: bool = False,
 ) -> Path:
-    """Write the report of a run's `tables` (docs/architecture.md) into `folder` and return its page.
+    """Write the report of a run's `tables` (docs/project/architecture.md) into `folder` and return its page.
 
     `folder` gets index.html or report.md, `figures/<name>.svg` and `.png` (`for_paper`: also `.pdf`, and all for one
-    column) and `tables/<name>.csv`. `study` holds
-    the resolved settings, `provenance` versions, seeds and counts (paths are cut to their last part), `prompts` a few
-    per task, alone or with their target. `taught` are tasks that the base is known to have been taught, and
-    `against` is another run to compare with.
-    `estimator` defaults to the one the analysis prefers; `findings` are what an analysis of these tables has given, and
-    are taken as they are, `estimator` too. The same input gives the same bytes. Raises DataError for a table
-    that breaks its contract, for an unknown estimator or format, and if no similarity was measured at all.
+    column) and `tables/<name>.csv`. `study` holds the resolved settings, `provenance` versions, seeds and counts (paths
+    are cut to their last part), `prompts` a few per task, alone or with their target. `taught` are tasks that the base
+    is known to have been taught, and `against` is another run to compare with. `estimator` defaults to the one the
+    analysis prefers; `findings` are the result of an earlier analysis of these tables and are used unchanged, with
+    their `estimator`. The same input gives the same bytes. Raises DataError for a table that breaks its contract, for
+    an unknown estimator or format, and if no similarity was measured at all.
     """
     if format not in FORMATS:
         raise DataError(f"A report cannot be written as {format!r}. {choices(format, FORMATS)}")
@@ -54,7 +53,7 @@ def write_report(
     known = frozenset(taught)
     figures, not_drawn = available_figures(findings, chosen, known)
     if against:
-        compared(findings, against.findings)  # refused before anything is written
+        compared(findings, against.findings)  # raises before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     write_figures(figures, folder, for_paper=for_paper)
     if format == "md":

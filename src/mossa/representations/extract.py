@@ -21,8 +21,8 @@ COARSE = 0.5  # ... in number formats of 16 bits or fewer, where an expert or an
 
 LastLayer = Literal["normed", "raw"]
 
-WORTH = 32  # tokens; below, what is saved does not pay for attention with a mask
-NO_CACHE = (ValueError, TypeError, AttributeError)  # what models say to one not theirs
+WORTH = 32  # tokens; a shorter prefix saves less than attention with a mask costs
+NO_CACHE = (ValueError, TypeError, AttributeError)  # what models raise for a cache that is not their own kind
 
 
 @torch.no_grad()
@@ -38,11 +38,10 @@ def represent_tokens(
 
     Layer L is after the final norm (`normed`) or the last block's own output (`raw`). Prompts are grouped by length and
     right-padded without a mask, which is exact in a causal model; a hook on each block keeps one row per prompt, so
-    memory does not grow with layers x tokens. A long beginning that all prompts share goes through the model once;
-    prompts beyond the model's `border_of` share no beginning, and a batch with their equals alone. A model with an
-    adapter of a kind that we do not know is run whole, one prompt at a time. Where memory runs out, batches are halved,
-    which `allowance` counts. Raises `ModelError` for an architecture whose blocks give something else than one state
-    per token.
+    memory does not grow with layers x tokens. A long prefix that all prompts share goes through the model once; prompts
+    beyond the model's `border_of` share no prefix, and batches only with each other. A model with an adapter of a kind
+    that we do not know is run whole, one prompt at a time. Where memory runs out, batches are halved, which `allowance`
+    counts. Raises `ModelError` for an architecture whose blocks give something else than one state per token.
     """
     device, decoder = device_of(model), decoder_of(model)
     border = border_of(model, max(map(len, prompts), default=0))
@@ -82,9 +81,9 @@ def check_alone(
 ) -> None:
     """Raise `ModelError` unless one prompt, fed alone to the whole model, gives the row that was `found` for it.
 
-    `found`: `[n, L, d]` of `represent_tokens`. It is the prompt that was padded most, or shared a beginning. Seen are
-    models that are a function of the whole batch in a way that no setting tells, and adapters that do more than change
-    modules, so that the decoder alone is not the model.
+    `found`: `[n, L, d]` of `represent_tokens`. The prompt is the one that was padded most, or shared a prefix. This
+    detects models whose output depends on the whole batch although no setting says so, and adapters that do more than
+    change modules, so that the decoder alone is not the model.
     """
     if not prompts:
         return
@@ -109,7 +108,7 @@ def tolerance(model: Any) -> float:
 
 
 class _Taps:
-    """Hooks that keep, of what every block and the decoder give, one row per sequence; they go when the block ends."""
+    """Hooks that keep one row per sequence from the output of every block and of the decoder; removed on exit."""
 
     def __init__(self, model: Any, last_layer: LastLayer) -> None:
         self.model, self.normed = model, last_layer == "normed"
@@ -181,10 +180,13 @@ class _PrefixLayer(DynamicLayer):
 
 
 def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all prompts begin with, leaving each one of its own; 0 if too few to be worth it."""
+    """Return the length of the prefix that all prompts share, shorter than each of them; 0 if it is not worth it."""
     if len(prompts) < 2:
         return 0
-    first, last = min(map(list, prompts)), max(map(list, prompts))  # in lexical order: what these two share, all share
+    first, last = (
+        min(map(list, prompts)),
+        max(map(list, prompts)),
+    )  # in lexical order: all share what these two do
     longest = min(map(len, prompts)) - 1
     same = next((place for place in range(longest) if first[place] != last[place]), longest)
     return same if same >= WORTH else 0
@@ -193,8 +195,8 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
 def prefix_cache(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
     """Return the cache that follows `tokens`, to be used for any number of batches.
 
-    None for architectures that keep something else than all keys and values of all tokens, such as a sliding window,
-    or that take no cache but their own.
+    None for architectures that do not keep all keys and values of all tokens (a sliding window), or that accept only
+    their own kind of cache.
     """
     cache = DynamicCache(config=decoder.config)
     try:

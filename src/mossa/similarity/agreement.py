@@ -12,7 +12,7 @@ FLOOR = 0.1
 
 
 def share_of_agreement(value: Any, agreement: Any, own_agreement: Any = None, *, floor: float = FLOOR) -> Any:
-    """Return how close a model is to what the controls of a task have in common: 1 where it holds just that.
+    """Return how close a model is to what the controls of a task have in common: 1 if it represents exactly that.
 
     `value`: the model's similarity to one control. `agreement`: that of two controls that differ in their seed.
     `own_agreement`: that of two seeds of the model itself, if it was tuned. Numbers or arrays of one shape.

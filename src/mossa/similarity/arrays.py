@@ -1,4 +1,4 @@
-"""Take NumPy arrays and torch tensors, check that they can be compared, and answer in kind."""
+"""Takes NumPy arrays and torch tensors, checks that they can be compared, and returns results of the same kind."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def like(array: Array, values: np.ndarray[Any, Any]) -> Array:
 
 
 def check_alike(control: Tensor, other: Tensor, name: str) -> None:
-    """Refuse an array that cannot hold the same prompts at the same layers in the same place as the control."""
+    """Raise `SimilarityError` unless an array has the prompts, the layers and the device of the control."""
     if other.shape[0] != control.shape[0]:
         raise SimilarityError(
             f"{name} has n = {other.shape[0]} prompts and the control {control.shape[0]}; "
@@ -106,7 +106,7 @@ def check_alike(control: Tensor, other: Tensor, name: str) -> None:
 
 
 def check_ids(control: Sequence[Hashable], other: Sequence[Hashable], n: int, name: str) -> None:
-    """Refuse rows whose sample ids differ in any place: two shuffles of the same prompts look unrelated."""
+    """Raise `SimilarityError` if any ids differ: shuffled prompts would look unrelated."""
     if len(control) != n or len(other) != n:
         raise SimilarityError(
             f"{name}: {len(other)} ids here and {len(control)} for the control, "
@@ -125,7 +125,7 @@ def finite_rows(here: Mapping[str, Tensor], layer: int, policy: NonFinite) -> An
 
     if policy not in ("error", "drop"):
         raise SimilarityError(f"non_finite is {policy!r}. {choices(policy, ('error', 'drop'))}")
-    if all(bool(torch.isfinite(X.sum())) for X in here.values()):  # much faster, and never wrong in this direction
+    if all(bool(torch.isfinite(X.sum())) for X in here.values()):  # much faster; if a sum is finite, so are all values
         return None
     finite = {name: torch.isfinite(X).all(1) for name, X in here.items()}
     rows = torch.stack(list(finite.values())).all(0).cpu().numpy()
@@ -144,8 +144,8 @@ def finite_rows(here: Mapping[str, Tensor], layer: int, policy: NonFinite) -> An
 def warn_of_repeats(sides: Mapping[str, Tensor]) -> None:
     """Warn if rows of the arrays [n, L, d] equal another row in every one of them.
 
-    A repeated prompt lifts even debiased CKA and narrows its interval. Arrays whose rows are all alike are not meant:
-    they have no CKA, and say so.
+    A repeated prompt lifts even debiased CKA and narrows its interval. Arrays whose rows are all equal give no warning:
+    they have no CKA, which is reported.
     """
     repeated = _count(list(sides.values()))
     n = len(next(iter(sides.values())))

@@ -1,4 +1,4 @@
-"""The only expensive step: inner products of prompts, summed per prompt, in whichever space is cheaper.
+"""The only expensive step: inner products of prompts, summed per prompt, in the cheaper of two spaces.
 
 Centred features X [n, d] have the Gram matrix K = X Xᵀ. Everything CKA needs is Σⱼ K_ij L_ij for every prompt i
 (its total is HSIC, its parts give the leave-one-out values), the norms K_ii, and Σⱼ K_ij L_jj.

@@ -42,8 +42,8 @@ COLLECTIONS: dict[str, Callable[[Tasks], list[Task]]] = {
 def load_tasks(settings: Tasks, *, whole: bool = False) -> list[Task]:
     """Return the study's tasks, sorted by name.
 
-    `whole`: do not split files and data sets of the hub; `test` holds every prompt once. What comes split (collections)
-    stays so. Raises `DataError` for whatever is wrong with them, with the place and the choices.
+    `whole`: do not split files and data sets of the hub; `test` holds every prompt once. Collections keep their own
+    splits. Raises `DataError` with the place and the choices if something is wrong with them.
     """
     source = settings.source
     _no_idle_keys(settings)
@@ -64,7 +64,7 @@ def load_tasks(settings: Tasks, *, whole: bool = False) -> list[Task]:
 
 
 def open_hub(settings: Tasks) -> TaskSource:
-    """Return the files of a data set on the hub as a source of one part; raises `DataError` if they cannot be had."""
+    """Return the files of a data set on the hub as a source of one part; raises `DataError` if that fails."""
     repository = settings.source.removeprefix(HUB)
     files = hub_tables(
         repository,
@@ -84,7 +84,7 @@ def is_local(source: str) -> bool:
 
 
 def remarks(tasks: list[Task]) -> list[str]:
-    """Return what is to be known of how `tasks` were read: examples that no split holds, counted, and notes."""
+    """Return what users should know about how `tasks` were read: counts of examples in no split, and notes."""
     reasons = sum((Counter(task.left_out) for task in tasks), Counter[str]())
     counts = [f"{count:,} {reason}" for reason, count in sorted(reasons.items()) if count]
     notes = dict.fromkeys(note for task in tasks for note in task.notes)
@@ -92,7 +92,7 @@ def remarks(tasks: list[Task]) -> list[str]:
 
 
 def _no_idle_keys(settings: Tasks) -> None:
-    """Refuse keys that would change nothing."""
+    """Raise `DataError` for keys that would change nothing."""
     hub, local = settings.source.startswith(HUB), is_local(settings.source)
     for key in ("clusters", "fields"):
         if getattr(settings, key) is not None and not (hub or local):

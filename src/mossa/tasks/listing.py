@@ -27,7 +27,7 @@ SHOWN = 3
 BUILT_IN = ("tinyflan", "flan2021", "flan2021-raw")  # what is known of these without loading them
 Seen = Callable[[Example], list[str]]
 
-TASK_COLUMNS = ("task", "category", "subject", "subset", "dataset", "source")  # what may name the task of a row
+TASK_COLUMNS = ("task", "category", "subject", "subset", "dataset", "source")  # columns that may name the task of a row
 
 
 def list_collections() -> list[str]:
@@ -49,7 +49,7 @@ def list_collections() -> list[str]:
 def list_source(source: str) -> list[str]:
     """Return the tasks of a collection, of a study file or of a folder, cluster by cluster.
 
-    Raises `MossaError` if there is no such thing, or its tasks cannot be had.
+    Raises `MossaError` if there is no such source, or its tasks cannot be loaded.
     """
     if source == "tinyflan":
         from mossa.tinyflan.catalogue import specifications
@@ -77,9 +77,9 @@ def list_source(source: str) -> list[str]:
 
 
 def show_task(name: str, source: str | None, seen: Seen | None = None) -> list[str]:
-    """Return what is known of a task, with example prompts; without `source` the collections are looked through.
+    """Return what is known of a task, with example prompts; without `source` all collections are searched.
 
-    `seen` says how the first example looks to a model. Raises `MossaError` if there is no such task.
+    `seen` returns how a model sees the first example. Raises `MossaError` if there is no such task.
     """
     from mossa.tinyflan.catalogue import specifications
 
@@ -154,7 +154,7 @@ def _one(name: str, tasks: Sequence[Task], source: str) -> Task:
 def source_settings(source: str) -> Tasks:
     """Return the `tasks` of a study file or a built-in study, or those that mean a collection, files or a hub's set.
 
-    Raises `DataError` if there is no such thing.
+    Raises `DataError` if there is no such source.
     """
     path = Path(source)
     if source in COLLECTIONS or source.startswith(HUB) or path.is_dir() or (path.is_file() and not is_study(source)):
@@ -177,10 +177,10 @@ def _summary(collection: str) -> str:
 
 
 def found_mapping(source: str) -> list[str]:
-    """Return lines for the `tasks` of a study file, on which column of the first row is what.
+    """Return lines for the `tasks` of a study file that say what each column of the first row holds.
 
-    A format that is recognised is only commented on; a guess is written out, to be checked. What cannot be looked at
-    gives a comment with the reason.
+    A recognised format gives only a comment; a guess is written out, to be checked. A source that cannot be read gives
+    a comment with the reason.
     """
     if source in COLLECTIONS:
         return []

@@ -19,7 +19,7 @@ from mossa.errors import DataError
 
 LARGEST_JSON = 2_000_000_000  # bytes
 LONGEST_LINE = 4_000_000  # characters; a longer one is a mistake, not an example
-MARKS = {  # byte order marks; what begins with the mark of UTF-32 begins with that of UTF-16 too
+MARKS = {  # byte order marks; UTF-32 first, because its marks begin with those of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -111,7 +111,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 
 def _table(path: Path) -> Iterator[Row]:
-    """Yield the rows of a table whose first line names its columns; comma, semicolon or tab stand between them."""
+    """Yield the rows of a table whose first line names its columns; separated by comma, semicolon or tab."""
     csv.field_size_limit(LONGEST_LINE)
     with _text(path, newline="") as file:
         header = file.readline(LONGEST_LINE)
@@ -188,7 +188,8 @@ def _text(path: Path, newline: str | None = None) -> Iterator[io.TextIOWrapper]:
 
 
 def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file in their order, with these columns or all; a number that stands for a name is the name.
+    """Yield the rows of a file in their order, with these columns or all; the number of a class is replaced by its
+    name.
 
     Raises `DataError` for a file that is not whole, and for a column that is not there (with those that are).
     """

@@ -38,7 +38,7 @@ def base_folder(name: str, folder: Path = SHIPPED) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what was built into `folder`: for each base its files with their SHA-256, and how it came about."""
+    """Return what was built into `folder`: for each base its files with their SHA-256, and how it was built."""
     path = folder / MANIFEST
     if not path.is_file():
         return {}
@@ -54,7 +54,7 @@ def hash_file(path: Path) -> str:
 
 
 def taught_tasks(base: str) -> list[str]:
-    """Return the names of the tasks whose skill `base` is given, in the order of the clusters.
+    """Return the names of the tasks whose skill `base` is taught, in the order of the clusters.
 
     Raises `ModelError` with the choices if there is no such base.
     """

@@ -53,9 +53,9 @@ def role(study: StudySettings, name: str) -> str:
 
 
 def existing_models(study: StudySettings, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
-    """Return (`adapter` or `checkpoint`, folder or hub id) of every model that is there already, by its name in tables.
+    """Return (`adapter` or `checkpoint`, folder or hub id) of every existing model, by its name in tables.
 
-    Raises `StudyError` if control.existing names a task that the study has not.
+    Raises `StudyError` if control.existing names a task that the study does not have.
     """
     names = [task.name for task in tasks]
     given: dict[str, Existing | Experimental] = {
@@ -96,7 +96,7 @@ def other_controls(study: StudySettings, tasks: Sequence[Task], task: Task) -> l
 
 
 def identity(study: StudySettings, kind: str, source: str) -> dict[str, Any]:
-    """Return what identifies a model that is there already: the content of its files, or its commit on the hub."""
+    """Return what identifies an existing model: the content of its files, or its commit on the hub."""
     if kind == "adapter":
         return {kind: adapter_fingerprint(source)}
     settings = study.base.model_copy(update={"model": source, "revision": None})
@@ -110,7 +110,7 @@ def rendered_from(study: StudySettings) -> str:
 
 
 def located(study: StudySettings, tasks: Sequence[Task]) -> list[str]:
-    """Return the experimental models whose place is read: all that are tuned, or none.
+    """Return the experimental models whose layers are located: all that are tuned, or none.
 
     Without `place` in the study, all if that takes less than a fifth of its work, counted in examples that go through
     the model, as if the base had 30 layers.
@@ -121,7 +121,7 @@ def located(study: StudySettings, tasks: Sequence[Task]) -> list[str]:
 
 
 def _work(study: StudySettings, tasks: Sequence[Task], models: int) -> float:
-    """Return the share of the study's work, place included, that place would be."""
+    """Return the share that place would have in the work of the study, place included."""
     tests = sum(len(task.test) for task in tasks)
     place = models * sum(4 * min(len(t.test), PROMPTS) + PASSES * min(len(t.test), GRAFTED) for t in tasks)
     control = study.control.budget or study.recipe.budget

@@ -45,8 +45,8 @@ PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 1
 def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | None = None) -> dict[str, Unit]:
     """Return all units of the study by id, in an order in which inputs come before what reads them.
 
-    `rendering` is what stands around the prompts; without it the units serve to be counted, not to be done. Raises
-    `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
+    `rendering` is the text around the prompts; without it the units can be counted, but not run. Raises `MossaError` if
+    a name in the study means no task or no estimator, or an existing model cannot be read.
     """
     check_names(study, tasks)
     for identifier in study.similarity.estimators:

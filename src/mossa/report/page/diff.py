@@ -53,7 +53,7 @@ def render_diff(source: Compared) -> str:
         "performance": _performance(source.final, source.sentence),
         "training": _training(source) if len(models) > 1 else None,
         "alike": _layers(
-            "alike", source, ALIKE, "Base and tuned model are least alike at layer {layer} ({value})", True
+            "alike", source, ALIKE, "Base and tuned model are least similar at layer {layer} ({value})", True
         ),
         "place": _layers("place", source, PLACE, "The update changes most at layer {layer} ({value})"),
         "moved": _moved(source),
@@ -94,8 +94,8 @@ def _performance(tasks: pd.DataFrame, title: str) -> Chart:
         layout = {**task_axis(rows["task"]), "xaxis": {"title": {"text": words}, "zeroline": False}}
         views.append(ChartView(words, [Panel("", data, layout)]))
     how = (
-        "One line per task, the same examples before and after. A verdict needs a paired test and holds the share of "
-        "false ones at 5 % over tasks."
+        "One line per task, the same examples before and after. Verdicts come from paired tests; the expected "
+        "share of false ones over tasks is at most 5 %."
     )
     return Chart("performance", title, how, views)
 
@@ -200,6 +200,6 @@ def _text(value: Any) -> str:
 
 
 def _short(name: str, longest: int = 40) -> str:
-    """Return the last part of a path, for where files lie is nobody's business, and of a long name its end."""
+    """Return the last part of a path, because where files are kept is private, and only the end of a long name."""
     last = name.rstrip("/").rsplit("/", 1)[-1] if name.startswith(("/", ".", "~")) else name
     return last if len(last) <= longest else f"…{last[1 - longest :]}"

@@ -121,7 +121,7 @@ def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> Char
 
 
 def leaf_order(table: pd.DataFrame) -> list[str]:
-    """Return the tasks so that those which merge early stand together; tasks that cannot be merged come last."""
+    """Return the tasks in an order that puts those that merge early together; tasks that cannot be merged are last."""
     merges = dendrogram(table)
     leaves = [*merges["left"].iloc[-1], *merges["right"].iloc[-1]] if len(merges) else []
     return [*leaves, *(task for task in dict.fromkeys(table["task"]) if task not in set(leaves))]

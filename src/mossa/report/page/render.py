@@ -115,7 +115,7 @@ def render(
 def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
     """Return a page with its charts, its style and its scripts inside.
 
-    Everything that came from outside is escaped; the page's own policy forbids any request.
+    All text from outside is escaped; the content security policy of the page forbids any request.
     """
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -136,7 +136,7 @@ def as_yaml(value: Any) -> str:
 
 
 def without_paths(value: Any) -> Any:
-    """Return settings with every absolute path cut to its last part: where files lie here is nobody else's business."""
+    """Return settings with every absolute path cut to its last part: where files are kept is private."""
     if isinstance(value, Mapping):
         return {key: without_paths(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

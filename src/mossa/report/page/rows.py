@@ -1,4 +1,4 @@
-"""The table of all tasks: one row each, with what opens under it: curves, losses, prompts and answers."""
+"""The table of all tasks: one row each, which opens to show curves, losses, prompts and answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROPERTIES = {
 
 
 class Cell(NamedTuple):
-    """A number as it is shown, and as it is sorted."""
+    """A number as text, and the value to sort by."""
 
     text: str
     sort: float | None

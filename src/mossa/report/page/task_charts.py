@@ -18,7 +18,7 @@ from mossa.report.select import by_gain
 
 
 def performance_chart(findings: Findings) -> Chart | None:
-    """Draw exact match and loss per task: base, tuned model and specialist; held-out tasks in a panel of their own."""
+    """Draw exact match and loss per task: base, tuned model and specialist; held-out tasks in a separate panel."""
     table = findings.performance
     views = [
         ChartView(f"{words}, {model}", _performance_panels(rows, str(model), what, words, findings))
@@ -112,7 +112,7 @@ def _bars(middle: pd.Series, low: Any, high: Any, colour: str) -> dict[str, Any]
 
 
 def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) -> Chart | None:
-    """Draw how close the base is to each specialist, beside its closeness to a sham and the agreement of two."""
+    """Draw how close the base is to each specialist, with its closeness to a sham and the agreement of two."""
     table = findings.encoded[findings.encoded["estimator"].eq(estimator)]
     rows = table.dropna(subset=["value"]).sort_values(["value", "task"]).reset_index(drop=True)
     if rows.empty:

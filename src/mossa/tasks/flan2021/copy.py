@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 def load_hub_copy(settings: Tasks) -> list[Task]:
     """Return the tasks of FLAN 2021 as rendered in the hub's copy, with the splits it has.
 
-    Raises `DataError` for an unknown name and for whatever keeps a file from being there.
+    Raises `DataError` for an unknown name and if a file cannot be loaded.
     """
     repository, revision = catalogue()["repository"], settings.revision or catalogue()["revision"]
     offered = [entry.name for entry in entries().values() if entry.in_repository]
@@ -37,7 +37,7 @@ def load_hub_copy(settings: Tasks) -> list[Task]:
 def load_folder_copy(folder: Path, settings: Tasks) -> list[Task]:
     """Return the tasks of FLAN 2021 whose files are in `folder`, which is laid out as the hub's copy.
 
-    Raises `DataError` for an unknown name, a name without all its splits, and a file that is not as it should be.
+    Raises `DataError` for an unknown name, a name without all its splits, and a file in the wrong format.
     """
     offered = [name for name in entries() if (folder / file_name(name, "train")).is_file()]
     chosen = choose(settings.only, offered, str(folder))
@@ -54,7 +54,7 @@ def is_copy(folder: Path) -> bool:
 
 
 def file_name(name: str, split: str) -> str:
-    """Return where the copy keeps a split of a name."""
+    """Return the path of a split in the copy."""
     return catalogue()["file"].format(name=name, split=split)
 
 

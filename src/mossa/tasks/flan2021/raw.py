@@ -30,7 +30,7 @@ def groups() -> dict[str, Group]:
 def load_raw(settings: Tasks) -> list[Task]:
     """Return tasks made from raw datasets on the hub and our templates; a tenth of train at most is for validation.
 
-    Raises `DataError` for a name without templates and for whatever keeps a dataset from being there.
+    Raises `DataError` for a name without templates and if a dataset cannot be loaded.
     """
     limits = Limits(settings.train, settings.validation, settings.test)
     chosen = choose(settings.only, list(groups()), "the collection flan2021-raw")
