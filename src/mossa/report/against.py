@@ -10,7 +10,7 @@ import pandas as pd
 from mossa.analysis import Findings
 from mossa.analysis.change import paired_differences
 from mossa.analysis.curves import describe
-from mossa.analysis.wording import brackets, count, extreme, number, signed
+from mossa.analysis.wording import brackets, count, extreme, number, short, signed
 from mossa.errors import DataError
 from mossa.report.colours import model_styles
 from mossa.report.page.chart import NULL, Chart, ChartView, Panel, layer_axis, line
@@ -31,7 +31,7 @@ def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[
     """Return (setting, here, there) of every setting in which two studies differ, except their names."""
     one, other = (dict(_flat(study)) for study in (ours, theirs))
     keys = [key for key in dict.fromkeys([*one, *other]) if key != "name" and one.get(key) != other.get(key)]
-    return [(key, _said(one.get(key)), _said(other.get(key))) for key in keys]
+    return [(key, _shown(one.get(key)), _shown(other.get(key))) for key in keys]
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -42,9 +42,9 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     text = "not set" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return short(text, LONGEST)
 
 
 def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:

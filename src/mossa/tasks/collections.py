@@ -10,8 +10,7 @@ from mossa.errors import DataError, choices
 from mossa.names import check_name
 from mossa.study.paths import looks_local
 from mossa.study.schema import Tasks
-from mossa.tasks.flan2021.copy import is_copy, load_folder_copy, load_hub_copy
-from mossa.tasks.flan2021.raw import load_raw
+from mossa.tasks.flan2021.sources import is_copy, load_folder_copy, load_hub_copy, load_raw
 from mossa.tasks.folder import Part, TaskSource, by_task, load_parts, open_source
 from mossa.tasks.hub import CONVERTED, hub_tables
 from mossa.tasks.split import Limits

@@ -13,8 +13,7 @@ from mossa.study.paths import built_in_studies
 from mossa.study.schema import Fields, Tasks
 from mossa.tasks.collections import COLLECTIONS, HUB, is_local, load_tasks, open_hub, remarks
 from mossa.tasks.flan2021.catalogue import catalogue, entries
-from mossa.tasks.flan2021.copy import SPLITS, file_name, load_hub_copy
-from mossa.tasks.flan2021.raw import groups
+from mossa.tasks.flan2021.sources import SPLITS, file_name, groups, load_hub_copy
 from mossa.tasks.folder import Part, open_source
 from mossa.tasks.formats import recognise, suggest
 from mossa.tasks.hub import in_cache

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
 from mossa.analysis.wording import count as count
+from mossa.analysis.wording import short as short
 from mossa.errors import DataError
 
 if TYPE_CHECKING:
@@ -124,11 +125,6 @@ def panels(
     for unused in axes[count:]:
         unused.set_axis_off()
     return axes
-
-
-def short(name: str, longest: int = 40) -> str:
-    """Return a name that fits beside a plot; a longer one ends in an ellipsis (the table behind it has all of it)."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE["axes.titlesize"]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.wording import number
+from mossa.analysis.wording import number, short
 from mossa.report.colours import BLUE, DASHES, GREY, MARKERS, VERMILLION, Style
 
 Trace = dict[str, Any]
@@ -72,8 +72,7 @@ def safe(text: object, longest: int = 60) -> str:
     """Return text that plotly shows as itself, because plotly interprets a subset of HTML; a long name ends in an
     ellipsis.
     """
-    short = str(text)
-    return html.escape(short if len(short) <= longest else f"{short[: longest - 1]}…", quote=False)
+    return html.escape(short(str(text), longest), quote=False)
 
 
 def layer_axis(layers: Sequence[int]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from mossa.analysis.wording import number, signed
 from mossa.report.colours import BASE, GREEN, GREY, VERMILLION, Style, model_styles
 from mossa.report.page.chart import Chart, ChartView, Panel, layer_axis, line, safe
 from mossa.report.page.render import as_yaml, fill, without_paths
-from mossa.report.page.rows import Cell, Row, TaskTable, anchor
+from mossa.report.page.rows import Cell, TaskRow, TaskTable, anchor
 from mossa.report.page.task_charts import dots, segments, task_axis
 
 VERDICTS = {
@@ -172,7 +172,7 @@ def _panel(rows: pd.DataFrame, readings: Sequence[tuple[str, str]], source: Comp
     return Panel("", data, {"height": height, "xaxis": layer_axis(layers), "yaxis": {"title": {"text": "median"}}})
 
 
-def _row(place: int, row: Mapping[Any, Any], source: Compared) -> Row:
+def _row(place: int, row: Mapping[Any, Any], source: Compared) -> TaskRow:
     """Return what the table of tasks shows of one, and what opens under it."""
     task, cells = str(row["task"]), [Cell(str(row["verdict"]), None), Cell(_text(row["measure"]), None)]
     cells.append(_cell(row["q_value"], f"{row['q_value']:.2g}"))
@@ -188,7 +188,7 @@ def _row(place: int, row: Mapping[Any, Any], source: Compared) -> Row:
         ChartView(label, [_panel(own, [(reading, "")], source, 280)]) for reading, label in (ALIKE | PLACE).items()
     ]
     chart = Chart(f"row-{place}", f"Base and tuned model on {task}", "95 % intervals over examples.", views)
-    return Row(task, str(row["cluster"]), anchor(task), [str(row["verdict"])], cells, losses, about, [], chart)
+    return TaskRow(task, str(row["cluster"]), anchor(task), [str(row["verdict"])], cells, losses, about, [], chart)
 
 
 def _cell(value: Any, text: str | None = None) -> Cell:

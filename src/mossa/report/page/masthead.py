@@ -14,7 +14,7 @@ from mossa.report.colours import CEILING
 WORDS = {
     "specialist": (
         "Specialist (control model)",
-        "The base, tuned on one task alone. What a specialist represents at a layer stands for what its task needs there.",
+        "The base, tuned on one task alone. What it represents at a layer stands for what its task needs there.",
     ),
     "similarity": (
         "Similarity (CKA)",
