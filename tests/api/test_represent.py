@@ -92,7 +92,7 @@ def test_the_model_is_restored_after_an_error() -> None:
         ({"prompts": "one text"}, DataError, "prompts is one str; give a list of texts, such as [prompt]."),
         ({"prompts": ["one " * 200]}, DataError, "Set prompt.too_long to"),
         ({"too_long": "skip"}, DataError, "would leave rows out"),
-        ({"template": "nothing"}, StudyError, "has not {prompt} once"),
+        ({"template": "nothing"}, StudyError, "does not hold {prompt} exactly once"),
         ({"cutoff": 2}, StudyError, "greater than or equal to 8"),
         ({"model": torch.nn.Linear(2, 2)}, ModelError, "not a causal language model"),
     ],
