@@ -58,7 +58,10 @@ def test_a_pair_has_the_numbers_of_the_study(finished, settings: dict, prompts: 
     [
         ({"--control": "./nowhere"}, "--control: ./nowhere is not a folder"),
         ({"--control": "nobody/nothing"}, "--control: nobody/nothing cannot be loaded"),
-        ({"--template": "no place"}, "template: this is none of auto, chat, plain, llama2, and does not hold {prompt} exactly once"),
+        (
+            {"--template": "no place"},
+            "template: this is none of auto, chat, plain, llama2, and does not hold {prompt} exactly once",
+        ),
         ({"--cutoff": "3"}, "cutoff: Input should be greater than or equal to 8 (here: 3)"),
         ({"--cutoff": "8", "--template": "a a a a {prompt}"}, "0 of 24 prompts fit the model"),
         ({"--estimator": "cka"}, "There is no estimator 'cka'"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 # With 100 prompts and unrelated noise, 95 % of the shares of a perfect model lie in .85..1.21 at an agreement of .10
-# and in .78..2.50 at .04 (docs/similarity.md), so below this a share says little.
+# and in .78..2.50 at .04 (docs/reference/similarity.md), so below this a share says little.
 FLOOR = 0.1
 
 

@@ -18,7 +18,7 @@ from mossa.tasks.task import Task
 
 PROMPTS = 128  # per task, for the change that each layer makes
 GRAFTED = 32  # per task, for the losses of models with exchanged layers
-PASSES = 300  # forward passes of a graft of 30 layers; fewer layers take fewer (docs/place.md)
+PASSES = 300  # forward passes of a graft of 30 layers; fewer layers take fewer (docs/explanation/place.md)
 TRAINING_PASSES = 3  # forward passes that one training example costs
 SHARE = 0.2  # of the study's work, above which place is read only where the study says so
 
