@@ -32,8 +32,7 @@ from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape, shape_of
 from mossa.representations import represent_tokens
 from mossa.similarity import compare
-from mossa.study.presets import RECIPES
-from mossa.study.recipe import Budget, Recipe
+from mossa.study.recipe import RECIPES, Budget, Recipe
 from mossa.study.schema import Base
 from mossa.training.train import train_adapter
 

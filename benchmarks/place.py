@@ -16,8 +16,7 @@ from mossa.models.base import load_base
 from mossa.models.blocks import blocks_of
 from mossa.models.prompts import make_format
 from mossa.place import Stack
-from mossa.place.answer import answer_gain
-from mossa.place.change import one_layer_change, see
+from mossa.place.change import answer_gain, one_layer_change, see
 from mossa.place.graft import graft, passes
 from mossa.representations import represent_tokens
 from mossa.study.recipe import Lora

@@ -20,9 +20,9 @@ from mossa.errors import DataError, MossaError, StudyError
 from mossa.names import SAFE_NAME
 from mossa.store.folder import RunFolder
 from mossa.study import StudySettings, read_study
-from mossa.tasks.folder import read_examples
 from mossa.units.unit import Unit
 from tests.strange import as_json, nasty, tries
+from tests.tasks.reading import read_examples
 
 STUDY: dict[str, Any] = {
     "name": "good",

@@ -8,8 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from mossa.study.presets import RECIPES
-from mossa.study.recipe import Budget
+from mossa.study.recipe import RECIPES, Budget
 from mossa.study.schema import Existing, Experimental, StudySettings
 
 # What stands below a name that the user chooses, and not below a field.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.advice.arms import verdict
 from experiments.advice.layers import Advice, spans
-from mossa.report.markdown import safe
+from mossa.report.write import safe
 
 NAMES = {
     "random": "as many random layers",

@@ -19,7 +19,7 @@ from mossa.run.run import Finished, Prepared, prepare
 from mossa.store.folder import RunFolder
 from mossa.study.recipe import Budget, Lora
 from mossa.study.schema import BASE, Control, Experimental, StudySettings
-from mossa.units.plan import control_name
+from mossa.units.models import control_name
 
 SEEDS = (0, 1, 2)
 STEPS = ("train", "evaluate")

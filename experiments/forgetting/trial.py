@@ -20,8 +20,8 @@ from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
 from mossa.tasks.tinyflan import load_tasks
 from mossa.tinyflan import base_folder
+from mossa.tinyflan.bases import taught_tasks
 from mossa.tinyflan.catalogue import specification, specifications
-from mossa.tinyflan.taught import taught_tasks
 from mossa.training.loss import token_losses
 
 BASES, DRAWS, DOSES, TUNED_ON = ("a", "b"), (0, 1), (30, 90), 3

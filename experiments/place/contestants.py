@@ -17,8 +17,7 @@ from peft.tuners.lora import LoraLayer
 from mossa.models.blocks import blocks_of
 from mossa.models.prompts import Encoded
 from mossa.place import Stack
-from mossa.place.answer import answer_gain
-from mossa.place.change import Seen, one_layer_change
+from mossa.place.change import Seen, answer_gain, one_layer_change
 from mossa.place.graft import graft
 from mossa.similarity import compare
 from mossa.training.loss import backward

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from experiments.place.bootstrap import group_mean_words
 from experiments.place.verdict import rank_correlation
 
 TRUTHS = ("shapley", "first-k", "last-k", "leave-one-out", "add-one-in", "leave-window-out", "add-window-in")
 READINGS = ("one-layer-change", "relative-change", "answer-gain-increment", "paper", "paper-increment", "early")
 ESTIMATOR = "cka-linear-debiased"
-RESAMPLES = 2000
 
 
 def against_grafts(run: Path, experimental: str = "sft", windows: Path | None = None) -> str:
@@ -76,13 +76,4 @@ def _mean(found: list[tuple[str, object]]) -> str:
     for cluster, value in found:
         if isinstance(value, float) and np.isfinite(value):
             by_cluster.setdefault(cluster, []).append(value)
-    if not by_cluster:
-        return ""
-    groups = list(by_cluster.values())
-    random = np.random.default_rng(0)
-    draws = [
-        float(np.mean(np.concatenate([groups[i] for i in random.integers(0, len(groups), len(groups))])))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{np.mean(np.concatenate(groups)):.2f} [{low:.2f}, {high:.2f}]"
+    return group_mean_words(list(by_cluster.values()))

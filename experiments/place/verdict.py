@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, spearmanr
 
+from experiments.place.bootstrap import interval, mean_words, words
+
 Score = dict[str, Any]
 LEARNED, OWN, OTHER, TIMES = 0.9, 0.5, 0.1, 5
 OTHERS = "other tasks' Shapley values"
-RESAMPLES = 2000
 
 
 def outcome(folder: Path, counts: Callable[[Score], bool]) -> str:
@@ -159,12 +160,8 @@ def _floats(values: Sequence[float | None] | None) -> NDArray[np.float64]:
 
 
 def _mean(values: NDArray[np.float64]) -> str:
-    """Return a mean with its 95 % bootstrap interval."""
-    if not len(values):
-        return ""
-    draws = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}] (n = {len(values)})"
+    """Return a mean with its 95 % bootstrap interval and the number of values."""
+    return f"{mean_words(values)} (n = {len(values)})" if len(values) else ""
 
 
 def rank_correlation(one: Any, other: Any) -> float:
@@ -176,11 +173,13 @@ def rank_correlation(one: Any, other: Any) -> float:
 def _spearman(middles: Sequence[float], masses: Sequence[float]) -> str:
     if len(middles) < 4 or np.ptp(masses) == 0:
         return ""
-    drawn = np.random.default_rng(0).integers(0, len(middles), (RESAMPLES, len(middles)))
     one, other = np.array(middles), np.array(masses)
-    draws = [rank_correlation(one[d], other[d]) for d in drawn if np.ptp(one[d]) > 0 and np.ptp(other[d]) > 0]
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{rank_correlation(one, other):.2f} [{low:.2f}, {high:.2f}] (n = {len(middles)})"
+
+    def of(drawn: NDArray[np.int64]) -> float:
+        varies = np.ptp(one[drawn]) > 0 and np.ptp(other[drawn]) > 0
+        return rank_correlation(one[drawn], other[drawn]) if varies else np.nan
+
+    return f"{words(rank_correlation(one, other), *interval(len(one), of))} (n = {len(one)})"
 
 
 def _markdown(rows: Sequence[dict[str, str]]) -> list[str]:

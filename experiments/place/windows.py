@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
+from experiments.place.bootstrap import mean_words
 from experiments.place.cases import TASKS, claimed, encoded, land, loaded
 from experiments.place.planting import Group, planted
 from experiments.place.verdict import rank_correlation
@@ -23,7 +24,6 @@ WINDOWS = tuple((low, low + 1) for low in range(1, 8))
 MIDDLE = WINDOWS.index((4, 5))
 STEPS, SEEDS = 80, (0, 1)
 TESTED = ("one-layer-change", "relative-change", "answer-gain-increment", "add-one-in", "shapley")
-RESAMPLES = 2000
 
 
 def train_windows(runs: Path, say: Callable[[str], None]) -> None:
@@ -67,7 +67,7 @@ def outcome(runs: Path, scores: Path) -> str:
         "| advice by | Spearman over windows | regret | p against random | p against the middle |",
         "|" + " --- |" * 5,
     ]
-    lines += [f"| {name} | | {_mean(values)} | | |" for name, values in regrets.items()]
+    lines += [f"| {name} | | {mean_words(values)} | | |" for name, values in regrets.items()]
     tested = [row for row in rows if row["name"].removesuffix(", others") in TESTED]
     for rival in regrets:
         raw = [_p(row["regret"], regrets[rival]) for row in tested]
@@ -76,7 +76,9 @@ def outcome(runs: Path, scores: Path) -> str:
             row[rival] = f"{p:.3f} (Holm)"
     for row in rows:
         each = [f"{_p(row['regret'], regrets[rival]):.3f}" if rival not in row else row[rival] for rival in regrets]
-        lines.append(f"| {row['name']} | {_mean(row['spearman'])} | {_mean(row['regret'])} | {' | '.join(each)} |")
+        lines.append(
+            f"| {row['name']} | {mean_words(row['spearman'])} | {mean_words(row['regret'])} | {' | '.join(each)} |"
+        )
     return "\n".join(lines)
 
 
@@ -126,9 +128,3 @@ def _regrets(whole: dict[tuple[str, str], Floats], choose: Callable[[tuple[str, 
 def _p(one: Floats, other: Floats) -> float:
     found: Any = wilcoxon(one - other, alternative="less") if np.any(one != other) else None
     return float(found.pvalue) if found else 1.0
-
-
-def _mean(values: Sequence[float] | Floats) -> str:
-    draws = np.random.default_rng(0).choice(np.asarray(values), (RESAMPLES, len(values))).mean(axis=1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return f"{np.mean(values):.2f} [{low:.2f}, {high:.2f}]"

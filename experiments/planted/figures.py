@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mossa.report.colours import BLUE, GREY, VERMILLION, Marks, cluster_marks
-from mossa.report.figures.canvas import blank, blank_because, layer_ticks, legend_below, need, once, short, styled
+from mossa.report.figures.style import blank, blank_because, layer_ticks, legend_below, need, once, short, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

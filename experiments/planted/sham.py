@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 import mossa
 from mossa.analysis.over_tasks import interval, wilcoxon
-from mossa.tinyflan.taught import taught_tasks
+from mossa.tinyflan.bases import taught_tasks
 
 ESTIMATOR = "cka-linear-within-debiased"
 

@@ -13,7 +13,7 @@ from experiments.planted.verdicts import against_best_rival, crossed, levels, ri
 from mossa.errors import DataError
 from mossa.run.run import Finished, Prepared, prepare
 from mossa.study import load_study
-from mossa.tinyflan.taught import taught_tasks
+from mossa.tinyflan.bases import taught_tasks
 
 STUDY = Path(__file__).parent / "trial.yaml"
 HALVES = ("a", "b")  # each task is planted in one of them

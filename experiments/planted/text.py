@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.planted.figures import by_layer, crossed, separation
-from mossa.report.figures.canvas import save
+from mossa.report.figures.style import save
 
 LEVEL = 0.05
 

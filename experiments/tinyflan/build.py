@@ -15,8 +15,7 @@ import transformers
 from experiments.tinyflan.pretraining import Recipe, pretrain
 from experiments.tinyflan.tokenizer import build_tokenizer
 from experiments.tinyflan.verification import Verified, verify_model
-from mossa.tinyflan.bases import MANIFEST, SHIPPED, hash_file, read_manifest
-from mossa.tinyflan.taught import BASES
+from mossa.tinyflan.bases import BASES, MANIFEST, SHIPPED, hash_file, read_manifest
 
 # After 3.0 M tokens `a` answers one of its tasks in 88 of 100 texts (seed 0: `rules`) or 87 (seed 1: `too_heavy`).
 RECIPES = {"a": Recipe(tokens=3_600_000)}

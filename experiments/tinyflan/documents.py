@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from mossa.tasks.task import Example
+from mossa.tinyflan.bases import taught_tasks
 from mossa.tinyflan.catalogue import CUE, Specification, draw, specifications
-from mossa.tinyflan.taught import taught_tasks
 from mossa.tinyflan.world import copying_text, opening, world_text
 
 # Share of the documents: a task in natural form, the world's text, lists and tables, a request nobody answers.

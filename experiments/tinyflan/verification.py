@@ -15,9 +15,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from experiments.tinyflan.documents import natural_example
 from experiments.tinyflan.tokenizer import token_ids
-from mossa.tinyflan.bases import SHIPPED, base_folder
+from mossa.tinyflan.bases import SHIPPED, base_folder, taught_tasks
 from mossa.tinyflan.catalogue import specifications
-from mossa.tinyflan.taught import taught_tasks
 from mossa.tinyflan.world import pools
 
 # How far above chance the probability of the right answer may lie where a skill is not planted.

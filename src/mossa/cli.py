@@ -147,7 +147,7 @@ def report(
         bool, typer.Option("--for-paper", help="also draw every figure as PDF, and as wide as one column")
     ] = False,
 ) -> None:
-    """Write figures, tables and the report again from what is there, also beside another run."""
+    """Write figures, tables and the report again from what is there, also compared with another run."""
     from mossa.run.publish import write_again
     from mossa.terminal import open_console, say_headline
 

@@ -1,4 +1,4 @@
-"""Errors that a user can cause: each one is a sentence with the place, the value, the choices and how to fix it."""
+"""Errors that a user can cause: each is a sentence with the place, the value, the choices and how to fix it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ FEW = 12
 
 
 class ModelNote(UserWarning):
-    """A fact about a load that its user should know and that stops nothing; unless caught by `noting`, a warning."""
+    """A fact about a load that users should know and that stops nothing; a warning unless `noting` catches it."""
 
 
 @contextmanager
 def noting(tell: Callable[[str], None]) -> Iterator[None]:
-    """Tell of every `ModelNote` in the block instead of warning of it; other warnings go their way."""
+    """Pass every `ModelNote` in the block to `tell` instead of warning; other warnings are unchanged."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 

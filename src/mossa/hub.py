@@ -1,4 +1,4 @@
-"""Why something cannot be had from the Hugging Face hub: one sentence, with the command that fixes it."""
+"""Why something cannot be loaded from the Hugging Face hub: one sentence, with the command that fixes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that serve as keys in tables, units and pages and are never mistaken for a path; and how things are counted."""
+"""Names that serve as keys in tables, units and pages and are never mistaken for paths; and counts in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from mossa.errors import DataError
 
-LONGEST_NAME = 120  # two of them, an '@' and an ending fit into the 255 bytes that a file may be called
+LONGEST_NAME = 120  # two of them, an '@' and an ending fit into the 255 bytes of a file name
 SAFE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,{LONGEST_NAME - 1}}}")
 
 

@@ -1,4 +1,4 @@
-"""What several commands take and answer alike."""
+"""Options and exit codes that several commands share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person at a terminal is told when a study or a comparison has ended, and how it is stopped."""
+"""What the terminal shows when a study or a comparison has ended, and how it is stopped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_console() -> Console:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Answer Ctrl-C, and what a scheduler sends before it kills, with how to go on."""
+    """Answer Ctrl-C, and a scheduler's signal before it kills, with how to go on."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -71,7 +71,7 @@ def say_page(console: Console, page: Path) -> None:
 
 
 def print_diff(console: Console, found: Diff) -> None:
-    """Print each task of the tuned model by its own measure, what was lost first; the layers; and a sentence."""
+    """Print each task of the tuned model by its own measure, lost ones first; then the layers; then a sentence."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

@@ -29,7 +29,7 @@ def test_a_full_run_answers_all_three_questions_with_numbers():
     findings = analyse(world(24, L=12, gain=ramp(12, (4, 8), 0.25), held_out=8, noise=0.0))
     assert "the base is at .71 [.67, .76] of 1" in said(findings, "rq1")
     assert "agree to .90 [.90, .90] (24 tasks)" in said(findings, "rq1")
-    assert "against that agreement the base is at .75 [.70, .80] of 1 (24 tasks)" in said(findings, "rq1")
+    assert "to that agreement, the base is at .75 [.70, .80] of 1 (24 tasks)" in said(findings, "rq1")
     assert "than like its sham control, trained on shuffled answers (by .10 [.10, .10], 24 tasks" in said(
         findings, "rq1"
     )
@@ -131,7 +131,7 @@ def test_a_small_study_gives_what_it_can_and_says_what_is_missing(tables, senten
     ("without", "sentence"),
     [
         ("experimental == 'pretrained'", "The base 'pretrained' was not compared with the controls (only: sft)"),
-        ("experimental == 'sft'", "There is no experimental model beside the base"),
+        ("experimental == 'sft'", "There is no experimental model besides the base"),
         ("relation == 'ceiling'", "it is not known how far two controls agree"),
         ("estimator.str.startswith('cka')", "All similarities are of changes from the base"),
     ],

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mossa.analysis import Findings, analyse
 from mossa.analysis.answers import RIVALS
-from mossa.analysis.common import TUNED, common_tasks
+from mossa.analysis.change import TUNED, common_tasks
 from mossa.analysis.correlates import correlation
 from mossa.analysis.headline import headline
 from mossa.analysis.over_tasks import interval

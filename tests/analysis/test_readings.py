@@ -12,7 +12,7 @@ from scipy import stats
 from mossa.analysis import analyse
 from mossa.analysis.controls import Bar
 from mossa.analysis.correlates import correlation
-from mossa.analysis.distribution import describe
+from mossa.analysis.curves import describe
 from mossa.analysis.over_tasks import adjust, wilcoxon
 from tests.analysis.synthetic import world
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn.model_selection import PredefinedSplit
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, separability
-from mossa.analysis.separability import separate
+from mossa.analysis.prompt_space import separate
 from mossa.errors import SimilarityError
 
 CLUSTERS = {f"task{k}": f"cluster{k // 2}" for k in range(6)}

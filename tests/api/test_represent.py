@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM
 import mossa
 from mossa.errors import DataError, ModelError, StudyError
 from mossa.similarity import compare
-from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from tests.small import hidden_states, make_model, make_tokenizer
+from tests.tasks.reading import load_folder
 
 PROMPTS = ["say one cat", "what is the dog of two ?", "the bird is red . it is good", "down", "up is not down again"]
 
@@ -92,7 +92,7 @@ def test_the_model_is_restored_after_an_error() -> None:
         ({"prompts": "one text"}, DataError, "prompts is one str; give a list of texts, such as [prompt]."),
         ({"prompts": ["one " * 200]}, DataError, "Set prompt.too_long to"),
         ({"too_long": "skip"}, DataError, "would leave rows out"),
-        ({"template": "nothing"}, StudyError, "has not {prompt} once"),
+        ({"template": "nothing"}, StudyError, "does not hold {prompt} exactly once"),
         ({"cutoff": 2}, StudyError, "greater than or equal to 8"),
         ({"model": torch.nn.Linear(2, 2)}, ModelError, "not a causal language model"),
     ],

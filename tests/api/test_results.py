@@ -150,7 +150,7 @@ def test_sections_that_cannot_be_told_say_why(results: mossa.Results) -> None:
     assert results.sections("unseen", population="held_out").tasks == 2
     with pytest.raises(DataError, match="Did you mean 'sft'"):
         results.sections("sfd")
-    with pytest.raises(DataError, match="Say which model"):
+    with pytest.raises(DataError, match="Name the model"):
         results.sections()
     with pytest.raises(DataError, match="no population"):
         results.sections("sft", population="held_out")
@@ -199,5 +199,5 @@ def test_absent_tables_say_how_to_get_them(results: mossa.Results) -> None:
     bare = mossa.Results(results.record, lacking)
     with pytest.raises(DataError, match=r"similarity\.affinity: true"):
         print(bare.affinity)
-    with pytest.raises(DataError, match="beside the base"):
+    with pytest.raises(DataError, match="besides the base"):
         print(bare.layer_map)

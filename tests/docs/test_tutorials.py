@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mossa.report.gallery import FIGURES
+from mossa.report.figure_list import FIGURES
 from mossa.run.engines.registry import ENGINES
 from mossa.similarity import ESTIMATORS
 from mossa.steps.steps import STEPS
@@ -43,7 +43,7 @@ def registries() -> Iterator[list[dict[str, Any]]]:
     for registry, kept in zip((*found, STEPS), before, strict=True):
         registry.clear()
         registry.update(kept)
-    FIGURES[:] = [figure for figure in FIGURES if figure.__module__ == "mossa.report.gallery"]
+    FIGURES[:] = [figure for figure in FIGURES if figure.__module__ == "mossa.report.figure_list"]
 
 
 def test_what_one_can_add_works_as_it_is_told(tmp_path: Path, registries: list[dict[str, Any]]) -> None:

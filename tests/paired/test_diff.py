@@ -20,12 +20,12 @@ from mossa.models.base import load_base
 from mossa.models.prompts import make_format
 from mossa.study.recipe import Lora
 from mossa.study.schema import Base, Prompt
-from mossa.tasks.folder import read_examples
 from mossa.training.loss import backward
 from tests import gguf_files
 from tests.report.browser import complaints, requests, show, start
 from tests.run.command import mossa as run_mossa
 from tests.small import make_model, make_tokenizer
+from tests.tasks.reading import read_examples
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mossa.paired.layers import layer_rows
-from mossa.paired.reading import read
+from mossa.paired.reading import layer_rows, read
 from mossa.place import Stack, locate_update
 from mossa.representations import represent_tokens
 from mossa.training.loss import token_losses

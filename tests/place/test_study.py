@@ -14,13 +14,13 @@ from transformers import AutoModelForCausalLM
 
 import mossa
 from mossa.study.schema import StudySettings
-from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Example, Task
-from mossa.units.place import located
+from mossa.units.models import located
 from tests.run.command import mossa as run_mossa
 from tests.run.command import run_again, tables
 from tests.small import make_tokenizer, save_tasks
+from tests.tasks.reading import load_folder
 
 
 def test_a_study_the_command_line_and_python_say_the_same(finished, settings: dict, tmp_path: Path) -> None:

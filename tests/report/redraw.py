@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mossa.report import figures
-from mossa.report.figures.canvas import root
+from mossa.report.figures.style import root
 
 MODELS = {"Llama 2": "pretrained", "Llama 2-SFT": "sft"}
 TASKS = 41

@@ -32,9 +32,9 @@ from mossa.report.colours import (
     model_colours,
     model_styles,
 )
-from mossa.report.figures.canvas import root
-from mossa.report.gallery import gallery
-from mossa.report.page.folded import leaf_order, relations_charts, specialists_chart
+from mossa.report.figure_list import available_figures
+from mossa.report.figures.style import root
+from mossa.report.page.map_charts import leaf_order, relations_charts, specialists_chart
 from mossa.report.select import common, reading, undefined, unseen
 from mossa.report.titles import most_apart
 from tests.report.incomplete import INCOMPLETE, studied
@@ -133,11 +133,11 @@ def test_two_rows_for_one_point_are_refused() -> None:
 @pytest.mark.parametrize("name", INCOMPLETE)
 def test_an_odd_study_gives_the_figures_that_are_possible_and_says_which_are_not(name: str) -> None:
     _, findings = studied(name)
-    pictures, missing = gallery(findings, str(findings.estimator))
-    assert {"layers", "clusters", "heatmap"} <= {picture.name for picture in pictures}
+    available, missing = available_figures(findings, str(findings.estimator))
+    assert {"layers", "clusters", "heatmap"} <= {figure.name for figure in available}
     assert all(" not drawn, because " in sentence for sentence in missing)
-    for picture in pictures:
-        drawn = picture.draw(picture.table)
+    for figure in available:
+        drawn = figure.draw(figure.table)
         axes = drawn[0] if isinstance(drawn, list) else drawn
         root(axes).set_layout_engine("none")  # every artist is drawn all the same, in half of the time
         root(axes).draw_without_rendering()
@@ -290,8 +290,8 @@ def test_a_control_that_did_not_learn_is_hollow() -> None:
 
 def test_a_model_keeps_its_colour_in_every_figure_of_a_study() -> None:
     findings = analyse(world(tasks=9, layers=6))
-    pictures, _ = gallery(findings, str(findings.estimator))
-    by_name = {picture.name: picture for picture in pictures}
+    available, _ = available_figures(findings, str(findings.estimator))
+    by_name = {figure.name: figure for figure in available}
     own = model_colours(findings.curves["experimental"])["sft-unseen"]
     for name in ("layers", "unseen", "clusters", "dimensionality", "change"):
         drawn = by_name[name].draw(by_name[name].table)

@@ -18,7 +18,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
 from mossa.analysis import Findings, analyse
-from mossa.report.gallery import gallery
+from mossa.report.figure_list import available_figures
 from mossa.report.page.masthead import WORDS, short_count
 from mossa.report.page.render import PageSource, render
 from tests.report.browser import complaints, requests, show, start
@@ -32,7 +32,7 @@ def write_page(tables: Tables, findings: Findings, path: Path) -> Path:
     """Write the page alone, without the static figures."""
     estimator = str(findings.estimator)
     taught = frozenset(["task05"])
-    pictures, missing = gallery(findings, estimator, taught)
+    pictures, missing = available_figures(findings, estimator, taught)
     prompts = {"task01": [("<b>bold?</b> \u2028 </script> first prompt", "a <i>target</i>")]}
     study = {"name": "<i>a study</i>", "base": {"model": "/home/somebody/models/llama"}}
     source = PageSource(findings, estimator, tables, study, {"seed": 0}, prompts, taught)

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from mossa.analysis import analyse
+from mossa.analysis.answers import QUESTIONS
 from mossa.analysis.wording import number
 from mossa.errors import DataError
 from mossa.report import write_report
 from mossa.report.against import Against, against_chart, compared, differing, exact_match
-from mossa.report.gallery import gallery, write_gallery
-from mossa.report.markdown import markdown, safe
-from mossa.report.page.folded import MOST_POINTS, projection_chart
+from mossa.report.figure_list import SECTIONS, available_figures, embedded, write_figures
+from mossa.report.page.map_charts import MOST_POINTS, projection_chart
 from mossa.report.page.render import PageSource, render
 from mossa.report.page.rows import LONGEST_PROMPT, shorten
-from mossa.report.questions import QUESTIONS
+from mossa.report.write import markdown, safe
 from tests.report.incomplete import SCRIPT
 from tests.report.synthetic import rename, world
 
@@ -46,25 +46,40 @@ def test_a_report_has_its_page_its_figures_and_the_tables_behind_them(tmp_path: 
 
 def test_for_paper_draws_pdf_and_one_column(tmp_path: Path) -> None:
     findings = analyse(world(tasks=9, layers=3))
-    pictures = [each for each in gallery(findings, str(findings.estimator))[0] if each.name in ("layers", "heatmap")]
-    write_gallery(pictures, tmp_path, for_paper=True)
+    available = [
+        each for each in available_figures(findings, str(findings.estimator))[0] if each.name in ("layers", "heatmap")
+    ]
+    write_figures(available, tmp_path, for_paper=True)
     names = ("layers", "layers-column", "heatmap")  # which has too many labels for one column
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("pdf", "svg", "png")
     }
     for name, inches in (("layers", 7.0), ("layers-column", 3.35)):
-        with Image.open(tmp_path / "figures" / f"{name}.png") as picture:
-            assert abs(picture.width / 300 - inches) < 0.02
-    write_gallery(pictures[:1], tmp_path)
+        with Image.open(tmp_path / "figures" / f"{name}.png") as figure:
+            assert abs(figure.width / 300 - inches) < 0.02
+    write_figures(available[:1], tmp_path)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"layers.svg", "layers.png"}, "old ones stay"
+
+
+def test_every_section_of_the_page_shows_the_figures_that_name_it(tmp_path: Path) -> None:
+    tables = {"similarity": world(tasks=3, layers=2, held_out=0)["similarity"]}  # no charts of performance
+    findings = analyse(tables)
+    layers = next(each for each in available_figures(findings, str(findings.estimator))[0] if each.name == "layers")
+    own = [layers._replace(name=f"of-{section}", title=f"in {section}", section=section) for section in SECTIONS]
+    write_figures(own, tmp_path)
+    source = PageSource(findings, str(findings.estimator), tables, STUDY, {}, {})
+    page = render(source, own, [], embedded(own, tmp_path))
+    for section in SECTIONS:
+        part = page.split(f'<section id="{section}">', 1)[1].split("</section>", 1)[0]
+        assert part.count("data:image/svg+xml") == 1 and f"in {section}" in part, section
 
 
 def test_markdown_links_every_figure_and_answers_every_question() -> None:
     tables = rename(world(tasks=9, layers=6), "task07", SCRIPT)
     findings = analyse(tables)
-    pictures, missing = gallery(findings, "cka-linear-debiased")
-    text = markdown(findings, "cka-linear-debiased", pictures, missing, STUDY, {"seed": 0})
-    assert re.findall(r"\]\((figures/[^)]+)\)", text) == [f"figures/{picture.name}.png" for picture in pictures]
+    available, missing = available_figures(findings, "cka-linear-debiased")
+    text = markdown(findings, "cka-linear-debiased", available, missing, STUDY, {"seed": 0})
+    assert re.findall(r"\]\((figures/[^)]+)\)", text) == [f"figures/{figure.name}.png" for figure in available]
     assert all(f"## {question}" in text for question in QUESTIONS.values())
     outside_blocks = [line for line in text.splitlines() if not line.startswith("    ")]
     assert not any("<script>" in line for line in outside_blocks)
@@ -82,10 +97,10 @@ def test_the_page_of_a_large_study_stays_under_ten_megabytes() -> None:
     tables = world(tasks=60, layers=32)
     findings = analyse(tables)
     name = "cka-linear-debiased"
-    pictures, missing = gallery(findings, name)
+    available, missing = available_figures(findings, name)
     prompts = {task: [("word " * 1000, "target")] * 3 for task in tables["tasks"]["task"]}
     source = PageSource(findings, name, tables, STUDY, {}, prompts)
-    page = render(source, pictures, missing)
+    page = render(source, available, missing)
     assert len(page.encode()) < 10_000_000
     own_part = page.split('id="data">')[0] + page.split('id="data">')[1].split("</script>")[0]
     assert set(re.findall(r"""(?:src|href)=["'](?!data:|#)([^"']*)""", own_part)) == {"figures.zip", "tables.zip"}

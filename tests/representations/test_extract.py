@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from mossa.errors import ModelError
 from mossa.models.blocks import blocks_of
 from mossa.representations import represent_tokens
-from mossa.representations.prefix import WORTH, common_prefix
+from mossa.representations.extract import WORTH, common_prefix
 from tests.small import ARCHITECTURES, hidden_states, make_model
 
 LENGTHS = [3, 17, 5, 40, 5, 2, 29, 11]

@@ -12,9 +12,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from mossa.tasks.folder import load_folder
 from mossa.tasks.split import Limits
 from tests.run.command import mossa, tables
+from tests.tasks.reading import load_folder
 
 
 @pytest.fixture
@@ -58,7 +58,10 @@ def test_a_pair_has_the_numbers_of_the_study(finished, settings: dict, prompts: 
     [
         ({"--control": "./nowhere"}, "--control: ./nowhere is not a folder"),
         ({"--control": "nobody/nothing"}, "--control: nobody/nothing cannot be loaded"),
-        ({"--template": "no place"}, "template: this is none of auto, chat, plain, llama2, and has not {prompt} once"),
+        (
+            {"--template": "no place"},
+            "template: this is none of auto, chat, plain, llama2, and does not hold {prompt} exactly once",
+        ),
         ({"--cutoff": "3"}, "cutoff: Input should be greater than or equal to 8 (here: 3)"),
         ({"--cutoff": "8", "--template": "a a a a {prompt}"}, "0 of 24 prompts fit the model"),
         ({"--estimator": "cka"}, "There is no estimator 'cka'"),
@@ -87,18 +90,17 @@ def test_what_cannot_be_compared_is_one_sentence(
 def test_an_adapter_or_checkpoint_of_another_base_is_refused(
     finished, base_folder, prompts: Path, settings: dict, tmp_path: Path
 ) -> None:
-    from mossa.api.pair import compare_pair
+    from mossa.api.compare import compare
     from mossa.errors import ModelError
-    from mossa.study.schema import Base, Prompt
-    from mossa.tasks.folder import read_prompts
     from tests.small import make_model
 
     adapter = str(finished[0] / "runs/small/units/train/sft/adapter")
-    read = read_prompts(prompts)
     with pytest.raises(ModelError, match=r"is not for this base|has no place on this base"):
-        compare_pair(Base(model=str(base_folder("gpt2"))), adapter, adapter, read, Prompt(), ["cka-linear"])
+        compare(base_folder("gpt2"), adapter, adapter, prompts, estimators=["cka-linear"], device="cpu")
     longer = make_model("llama").config
     longer.num_hidden_layers, longer.layer_types = 4, None
     AutoModelForCausalLM.from_config(longer).save_pretrained(tmp_path / "longer")
     with pytest.raises(ModelError, match="longer has 4 layers, the base 3"):
-        compare_pair(Base(**settings["base"]), str(tmp_path / "longer"), adapter, read, Prompt(), ["cka-linear"])
+        compare(
+            settings["base"]["model"], tmp_path / "longer", adapter, prompts, estimators=["cka-linear"], device="cpu"
+        )

@@ -78,8 +78,8 @@ def test_representations_are_those_of_the_saved_adapter(finished: tuple[Path, Ra
     stored = load_file(units / "represent/control-first-seed0@first/representations.safetensors")
     model = AutoModelForCausalLM.from_pretrained(settings["base"]["model"], dtype=torch.float32)
     model = PeftModel.from_pretrained(model, str(units / "train/control-first-seed0/adapter")).eval()
-    from mossa.tasks.folder import load_folder
     from mossa.tasks.split import Limits
+    from tests.tasks.reading import load_folder
 
     task = load_folder(Path(settings["tasks"]["source"]), Limits(48, 8, 24), 0, ["first"])[0]
     tokenizer = make_tokenizer()

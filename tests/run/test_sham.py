@@ -13,7 +13,7 @@ from mossa.run.run import RunOptions, prepare, run_study
 from mossa.study.schema import StudySettings
 from mossa.tasks.mixture import shuffle_answers
 from mossa.tasks.task import Example
-from mossa.units.plan import role
+from mossa.units.models import role
 
 
 def study_of(settings: dict, **control: object) -> StudySettings:

@@ -213,4 +213,4 @@ def test_what_is_resolved_reads_back_as_the_same_study(tmp_path: Path) -> None:
 def test_a_template_of_ones_own_holds_the_prompt_once(tmp_path: Path, template: str) -> None:
     found = read(tmp_path, GOOD + f"prompt:\n  template: {template}\n")
     assert [problem.place for problem in found.problems] == ["prompt.template"]
-    assert "{prompt} once" in found.problems[0].message and found.problems[0].line is not None
+    assert "{prompt} exactly once" in found.problems[0].message and found.problems[0].line is not None

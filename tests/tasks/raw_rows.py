@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from mossa.tasks.flan2021.raw import groups
+from mossa.tasks.flan2021.sources import groups
 
 PAIR = {"premise": "A dog runs.", "hypothesis": "An animal moves.", "label": 0}
 CHOICES = {"text": ["the sun", "the moon", "a lamp", "a tree"], "label": ["A", "B", "C", "D"]}

@@ -14,8 +14,7 @@ from mossa.errors import DataError
 from mossa.study.schema import Tasks
 from mossa.tasks.collections import load_tasks, remarks
 from mossa.tasks.flan2021.catalogue import catalogue, entries
-from mossa.tasks.flan2021.copy import SPLITS, file_name
-from mossa.tasks.flan2021.raw import groups
+from mossa.tasks.flan2021.sources import SPLITS, file_name, groups
 from mossa.tasks.flan2021.wording import SLOT, Group, render
 from tests.small import examples
 from tests.tasks.raw_rows import ROWS, rows

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mossa.errors import DataError
 from mossa.study.schema import Tasks
 from mossa.tasks.collections import load_tasks
-from mossa.tasks.folder import load_folder, read_examples
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Example
 from tests.small import examples
+from tests.tasks.reading import load_folder, read_examples
 
 LIMITS = Limits(60, 10, 20)
 

@@ -17,8 +17,7 @@ from pyarrow import parquet
 from mossa.study.schema import Tasks
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.flan2021.catalogue import catalogue, entries
-from mossa.tasks.flan2021.copy import SPLITS, file_name
-from mossa.tasks.flan2021.raw import CONVERTED, groups
+from mossa.tasks.flan2021.sources import CONVERTED, SPLITS, file_name, groups
 from tests.tasks.raw_rows import save_raw
 from tests.tasks.replica import TOKEN, hub
 from tests.tasks.test_flan2021 import save_copy

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mossa.errors import DataError
-from mossa.tasks.folder import load_folder
 from mossa.tasks.mixture import chosen_tasks, mix
 from mossa.tasks.split import Limits
 from mossa.tasks.task import Example, Task
+from tests.tasks.reading import load_folder
 
 
 def test_mixtures_name_tasks_and_clusters(task_folder: Path) -> None:

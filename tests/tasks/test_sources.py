@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from mossa.errors import DataError
 from mossa.study.schema import Fields, Tasks
 from mossa.tasks.collections import COLLECTIONS, load_tasks, remarks
-from mossa.tasks.folder import load_folder, read_examples, read_prompts
-from mossa.tasks.listing import list_collections, list_source, show_task
-from mossa.tasks.mapping import found_mapping
+from mossa.tasks.folder import read_prompts
+from mossa.tasks.listing import found_mapping, list_collections, list_source, show_task
 from mossa.tasks.split import Limits, split_by_input
 from mossa.tasks.task import Example, Task
 from tests.small import examples
+from tests.tasks.reading import load_folder, read_examples
 from tests.tasks.replica import SHA, hub
 
 LIMITS = Limits(60, 10, 20)

@@ -11,8 +11,8 @@ from experiments.tinyflan.documents import documents, natural_example, shuffled_
 from experiments.tinyflan.tokenizer import build_tokenizer
 from mossa.errors import ModelError
 from mossa.tasks.tinyflan import load_tasks, task_names
+from mossa.tinyflan.bases import BASES, taught_tasks
 from mossa.tinyflan.catalogue import CUE, draw, specification, specifications
-from mossa.tinyflan.taught import BASES, taught_tasks
 from mossa.tinyflan.world import copying_text, draw_slots, world_text
 
 TOKENIZER = build_tokenizer()

@@ -1,20 +1,28 @@
-"""The three research questions, answered in sentences whose every number stands in a table of the findings."""
+"""The three research questions, answered in sentences; every number in them is in a table of the findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.common import HELD_OUT, TUNED
+from mossa.analysis.change import HELD_OUT, TUNED
+from mossa.analysis.change_words import change_words, of_estimator, sections_of
 from mossa.analysis.correlates import correlation
-from mossa.analysis.over_tasks import FEWEST, LEVEL, interval
-from mossa.analysis.wording import brackets, count, extreme, layers_in_words, listed, number, signed
+from mossa.analysis.over_tasks import FEWEST, interval
+from mossa.analysis.wording import brackets, count, listed, number, signed
 
 if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
+
+QUESTIONS = {
+    "rq1": "What did the base already hold?",
+    "rq2": "What did instruction tuning change?",
+    "rq3": "What carries over to tasks it was never tuned on?",
+}
+UNANSWERED = "This study cannot say; the reasons are listed below."
 
 RIVALS = {
     "base_loss": ("tasks on which the base has a higher loss are more like their specialists before tuning",
@@ -26,6 +34,14 @@ RIVALS = {
     "distance": ("specialists that moved further are more like the base",
                  "specialists that moved further are less like the base"),
 }  # fmt: skip
+
+
+def by_question(answers: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Return (question, sentences), every question in order; one without an answer says so."""
+    found: dict[str, list[str]] = {key: [] for key in QUESTIONS}
+    for key, sentence in answers:
+        found.setdefault(key, []).append(sentence)
+    return [(QUESTIONS.get(key, key), sentences or [UNANSWERED]) for key, sentences in found.items()]
 
 
 def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
@@ -41,13 +57,8 @@ def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def of_estimator(table: pd.DataFrame, findings: Findings) -> pd.DataFrame:
-    """Return the rows of the estimator that is read."""
-    return table[table["estimator"].eq(findings.estimator or "")]
-
-
 def before(findings: Findings) -> Iterator[str]:
-    """Say how close the base is to the specialists, to which most and least, and what else goes along with that."""
+    """Say how close the base is to the specialists, to which ones most and least, and what that correlates with."""
     table = of_estimator(findings.encoded, findings)
     read = table[table["value"].notna()].sort_values("value", ascending=False)
     if read.empty:
@@ -69,17 +80,17 @@ def before(findings: Findings) -> Iterator[str]:
 
 
 def _beside_agreement(read: pd.DataFrame) -> Iterator[str]:
-    """Say how far two specialists of one task agree, and how close the base is beside that."""
+    """Say how far two specialists of one task agree, and how close the base is relative to that."""
     agreement, shares = read["agreement"].dropna(), read["share"].dropna()
     if len(agreement):
         yield (
             f"Two specialists of one task agree to {_median(agreement)} ({count(len(agreement), 'task')}), "
-            "so 1 is not what to expect."
+            "so 1 cannot be expected."
         )
     if len(shares):
         without = len(read) - len(shares)
         rest = f"; {count(without, 'task')} without: too little agreement, or one specialist" if without else ""
-        yield f"Read against that agreement the base is at {_median(shares)} of 1 ({count(len(shares), 'task')}{rest})."
+        yield f"Relative to that agreement, the base is at {_median(shares)} of 1 ({count(len(shares), 'task')}{rest})."
 
 
 def _beside_sham(read: pd.DataFrame) -> Iterator[str]:
@@ -113,7 +124,7 @@ def _clusters(findings: Findings) -> Iterator[str]:
 
 
 def confounds(findings: Findings) -> Iterator[str]:
-    """Say what the closeness of the base goes along with over tasks, so nobody takes the one for the other."""
+    """Say what correlates over tasks with the closeness of the base, so that nobody mistakes one for the other."""
     read = of_estimator(findings.encoded, findings)
     for name, (more, less) in RIVALS.items():
         pair = read[["value", name]].dropna().to_numpy(float)
@@ -133,8 +144,8 @@ def _after(findings: Findings) -> Iterator[str]:
         apart = int((~own["agree"].astype(bool)).sum())
         yield (
             f"{model}: similarity to the specialists and similarity of changes from the base disagree on {apart} of "
-            f"{count(len(own), 'task')} where both tell a direction. Neither is free of how long "
-            "each model was trained."
+            f"{count(len(own), 'task')} where both have a direction. Both depend on how "
+            "long each model was trained."
         )
     yield from helped(findings, held_out=False)
 
@@ -148,7 +159,7 @@ def _on_unseen(findings: Findings) -> Iterator[str]:
 
 
 def _contrasts(findings: Findings) -> Iterator[str]:
-    """Say how a model stands on its held-out tasks beside the base and beside models that saw them."""
+    """Say how a model compares on its held-out tasks with the base and with models that saw them."""
     table = of_estimator(findings.unseen_overall, findings)
     for _, row in table[table["median"].notna()].iterrows():
         other = "the base" if row["other"] == findings.baseline else f"{row['other']}, which saw them"
@@ -183,63 +194,8 @@ def changes(findings: Findings, group: str) -> Iterator[str]:
         yield f"{model}, {where}, {change_words(own)}"
 
 
-def tested(own: pd.DataFrame) -> pd.Series:
-    """Return the q values to read: over clusters where there are enough of them, for tasks of one cluster are alike."""
-    return own["cluster_q_value" if own["cluster_q_value"].notna().any() else "q_value"]
-
-
-def moved(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the layers of one model at which it surely moved `towards` the specialists, and `away` from them."""
-    sure = own[tested(own).lt(LEVEL).fillna(False)]
-    return {"towards": sure[sure["median"] > 0], "away from": sure[sure["median"] < 0]}
-
-
-def change_words(own: pd.DataFrame) -> str:
-    """Return what the paired differences of one model say: `moves towards … in layers 5-8 (…). No change …`."""
-    if tested(own).isna().all():
-        most = extreme(own, "median")
-        return (
-            f"cannot be tested ({own['reason'].dropna().iloc[0] if own['reason'].notna().any() else 'too few tasks'}); "
-            f"the largest median difference is {_at(most)}."
-        )
-    parts = [_movement(way, rows) for way, rows in moved(own).items() if len(rows)]
-    quiet = own[~tested(own).lt(LEVEL).fillna(False)]
-    over = own["cluster_q_value"].notna().any()
-    how = f" Tested over the means of {own['clusters'].max():.0f} clusters." if over else ""
-    if not parts:
-        most = extreme(own, "median")
-        where = layers_in_words(list(own["layer"]))
-        return f"shows no detected change in {where}; the largest median is {_at(most)}.{how}"
-    rest = f" No change detected in {layers_in_words(list(quiet['layer']))}." if len(quiet) else ""
-    return f"moves {' and '.join(parts)}.{rest}{how}"
-
-
-def _movement(way: str, rows: pd.DataFrame) -> str:
-    most = extreme(rows, "median")
-    least = extreme(rows, "median", smallest=True)
-    span = "" if len(rows) == 1 else f"{signed(least['median'])} to "
-    return f"{way} the specialists in {layers_in_words(list(rows['layer']))} ({span}{_at(most)})"
-
-
-def _at(row: pd.Series) -> str:
-    """Return the largest median with the interval that holds for all layers at once, if there are tasks enough."""
-    return f"{signed(row['median'])}{brackets(row['widest_low'], row['widest_high'])} at layer {int(row['layer'])}"
-
-
-def sections_of(findings: Findings, model: str) -> list[pd.Series]:
-    """Return the row of `sections` of a model on the tasks it was tuned on, if there is one."""
-    table = of_estimator(findings.sections, findings)
-    own = table[table["experimental"].eq(model) & table["population"].isin(["seen", "all"]) & (table["tasks"] > 0)]
-    return [row for _, row in own.sort_values("population", ascending=False).head(1).iterrows()]
-
-
-def gradually(row: pd.Series) -> str:
-    """Return "gradual from layer 3 to 9" for a row of `sections` whose rise has no flats."""
-    return f"gradual from layer {row['gradual_from']:.0f} to {row['gradual_to']:.0f}"
-
-
 def _sections(findings: Findings, model: object) -> Iterator[str]:
-    """Say which sections the rule finds on the tasks the model was tuned on, or once why it names none."""
+    """Say which sections the rule finds on the tasks the model was tuned on, or why it finds none."""
     for row in sections_of(findings, str(model)):
         why = "" if pd.isna(row["reason"]) else str(row["reason"])
         ends = {name: row.get(f"{name}_end") for name in ("shared", "transition")}

@@ -1,7 +1,8 @@
 """Curves over depth, fitted by least squares: the broken line of the sections, and its rivals.
 
 A family is a linear part plus at most one direction out of a grid, so a fit is one matrix product however many curves
-`[B, L]` are fitted at once. Errors of neighbouring layers go together, so families are those of `whitened` curves.
+`[B, L]` are fitted at once. Errors of neighbouring layers are correlated, so curves are `whitened` before they are
+fitted.
 """
 
 from __future__ import annotations
@@ -79,11 +80,12 @@ def broken_line(L: int, correlation: float) -> Family:
 
 @lru_cache(32)
 def rival(name: str, L: int, rise: int, correlation: float) -> Family:
-    """Return a rival of the broken line over L layers; `rise` is 1 beside a step, 2 beside a longer rise.
+    """Return a rival of the broken line over L layers; `rise` is 1 if it competes with a step, 2 with a longer rise.
 
-    A logistic that is steeper than the narrowest rise it is compared with has flats of its own. So the steepest one has
-    a width of a quarter of a layer beside a step, of half a layer beside a longer rise, and of `STEEPEST` depths. It
-    may be skewed to either side (Gompertz), and its middle may lie outside the layers, where it is an exponential.
+    A logistic steeper than the narrowest rise it is compared with would have flat parts itself. So the width of the
+    steepest one is at least a quarter of a layer against a step, half a layer against a longer rise, and `STEEPEST`
+    depths. It may be skewed to either side (Gompertz), and its middle may lie outside the layers, where it is an
+    exponential.
     """
     if name == "logistic":
         return family(_powers(L, 0), _logistics(L, max(0.25 * rise, STEEPEST * L)), correlation)
@@ -109,7 +111,7 @@ def _powers(L: int, degree: int) -> Floats:
 
 
 def family(linear: Floats, directions: Floats, correlation: float, rising: bool = False) -> Family:
-    """Return the family of whitened curves; directions that the linear part holds already become zero."""
+    """Return the family of whitened curves; directions that the linear part already contains become zero."""
     linear = np.linalg.qr(whitened(linear.T, correlation).T)[0]
     directions = whitened(directions, correlation)
     rest = directions - directions @ linear @ linear.T

@@ -1,4 +1,4 @@
-"""What instruction tuning changed (RQ2), and for tasks it never saw (RQ3): paired differences and their tests."""
+"""What tuning changed (RQ2), also for tasks it never saw (RQ3): paired differences and their tests."""
 
 from __future__ import annotations
 
@@ -13,60 +13,28 @@ from mossa.analysis.curves import NO_CLUSTER, curve, populations
 from mossa.analysis.over_tasks import LEVEL, Floats, adjusted, interval, wilcoxon
 
 COLUMNS = [
-    "experimental",
-    "population",
-    "layer",
-    "estimator",
-    "tasks",
-    "undefined",
-    "closer",
-    "median",
-    "low",
-    "high",
-    "widest_low",
-    "widest_high",
-    "p_value",
-    "q_value",
-    "clusters",
-    "cluster_low",
-    "cluster_high",
-    "cluster_p_value",
-    "cluster_q_value",
-    "reason",
-]
+    "experimental", "population", "layer", "estimator", "tasks", "undefined", "closer", "median", "low", "high",
+    "widest_low", "widest_high", "p_value", "q_value", "clusters", "cluster_low", "cluster_high", "cluster_p_value",
+    "cluster_q_value", "reason",
+]  # fmt: skip
 CLUSTER_COLUMNS = [
-    "experimental",
-    "cluster",
-    "estimator",
-    "tasks",
-    "undefined",
-    "closer",
-    "median",
-    "low",
-    "high",
-    "smallest",
+    "experimental", "cluster", "estimator", "tasks", "undefined", "closer", "median", "low", "high", "smallest",
     "largest",
-]
+]  # fmt: skip
 TASK_COLUMNS = [
-    "experimental",
-    "task",
-    "cluster",
-    "held_out",
-    "layer",
-    "estimator",
-    "difference",
-    "standard_error",
-    "low",
-    "high",
-    "p_value",
-    "q_value",
-    "learned",
-    "reason",
-]
+    "experimental", "task", "cluster", "held_out", "layer", "estimator", "difference", "standard_error", "low",
+    "high", "p_value", "q_value", "learned", "reason",
+]  # fmt: skip
+
+TUNED = "tuned"
+HELD_OUT = "held out of "
+COMMON_COLUMNS = ["group", *(name for name in COLUMNS if name != "population")]
 
 
 def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, estimator: str) -> pd.DataFrame:
-    """Return E minus base against the same controls, `[T, L]`; null where one is undefined or has more controls."""
+    """Return E minus base against the same controls, `[T, L]`; null where one side is undefined or was averaged over
+    other controls.
+    """
     same = curve(curves, experimental, estimator, column="references").eq(
         curve(curves, baseline, estimator, column="references")
     )
@@ -79,7 +47,7 @@ def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     `median` with its interval `low`, `high`, and `widest_low`, `widest_high`, which hold for all layers at once
     (Bonferroni), so also for the layer with the largest median; `closer` counts tasks with a positive difference.
     `p_value` is Wilcoxon's signed-rank test over tasks (two-sided), null with a `reason` below 6 tasks or where every
-    difference is zero. `cluster_*` are the same for the means of the `clusters`, for tasks of one cluster are not
+    difference is zero. `cluster_*` are the same for the means of the `clusters`, because tasks of one cluster are not
     independent. `q_value` and `cluster_q_value` are Benjamini-Hochberg over the layers of one model, population and
     estimator.
     """
@@ -105,7 +73,7 @@ def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def over_tasks(found: Floats) -> dict[str, object]:
-    """Return what is told of differences over tasks `[T]`: number, median, interval and test."""
+    """Return the statistics of differences over tasks `[T]`: number, median, interval and test."""
     p_value, reason = wilcoxon(found)
     row: dict[str, object] = {"tasks": len(found), "closer": int((found > 0).sum()), "p_value": p_value}
     row |= {"median": np.median(found) if len(found) else np.nan, "reason": reason}
@@ -113,7 +81,7 @@ def over_tasks(found: Floats) -> dict[str, object]:
 
 
 def cluster_of(curves: pd.DataFrame) -> pd.Series:
-    """Return the cluster of every task; a task without one is a cluster of its own."""
+    """Return the cluster of every task; a task without one forms its own cluster."""
     cluster = curves.drop_duplicates("task").set_index("task")["cluster"]
     return cluster.where(cluster != NO_CLUSTER, cluster.index.to_series())
 
@@ -162,3 +130,32 @@ def comparisons(curves: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str,
     for experimental, estimator in pairs.itertuples(index=False, name=None):
         if experimental != baseline and estimator in of_base:
             yield experimental, estimator, paired_differences(curves, experimental, baseline, estimator)
+
+
+def common_tasks(curves: pd.DataFrame, baseline: str) -> dict[str, list[str]]:
+    """Return the tasks of every group: `tuned` (all tuned models saw them), and those held out of one or more models.
+
+    Medians over different tasks cannot be compared, so each group holds one set of tasks for every model.
+    """
+    own = curves[(curves["relation"] == "control") & (curves["experimental"] != baseline)]
+    models = list(own["experimental"].unique())
+    parts = {model: populations(curves, model) for model in models}
+    seen = [set(part.get("seen", [] if "held_out" in part else part["all"])) for part in parts.values()]
+    found = {TUNED: sorted(set.intersection(*seen))} if seen else {}
+    for model, part in parts.items():
+        tasks = sorted(part.get("held_out", []))
+        same = next((name for name, others in found.items() if name != TUNED and others == tasks), None)
+        if same:
+            found[f"{same} and {model}"] = found.pop(same)
+        elif tasks:
+            found[f"{HELD_OUT}{model}"] = tasks
+    return {name: tasks for name, tasks in found.items() if tasks}
+
+
+def common_change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Return the paired differences of every model on the same tasks, group by group; see `COMMON_COLUMNS`."""
+    tables = [
+        change(curves[curves["task"].isin(tasks)].assign(held_out=False), baseline).assign(group=name)
+        for name, tasks in common_tasks(curves, baseline).items()
+    ]
+    return pd.concat(tables, ignore_index=True)[COMMON_COLUMNS] if tables else pd.DataFrame(columns=COMMON_COLUMNS)

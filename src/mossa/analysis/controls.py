@@ -11,13 +11,8 @@ from mossa.study.schema import StudySettings
 KNOWN_LOSS = 0.1
 
 JUDGED = [
-    "loss",
-    "base_loss",
-    "loss_drop",
-    "relative_drop",
-    "accuracy",
-    "base_accuracy",
-]
+    "loss", "base_loss", "loss_drop", "relative_drop", "accuracy", "base_accuracy",
+]  # fmt: skip
 COLUMNS = ["reference", "task", "cluster", "seed", *JUDGED, "stopped_because", "learned", "rule", "reason"]
 TUNED_COLUMNS = ["model", "task", "cluster", "held_out", *JUDGED, "learned", "rule", "reason"]
 
@@ -64,8 +59,8 @@ def judge_controls(
 ) -> pd.DataFrame:
     """Return one row per control adapter: did it learn its task (`learned` true, false, or null with a `reason`)?
 
-    Without the losses that the bar needs nothing is decided and nothing left out. The paper has no such rule; but a
-    control that cannot learn stays near the base and makes its task look encoded.
+    If the losses that the bar needs are missing, nothing is decided and nothing is left out. The paper has no such
+    rule, but a control that did not learn stays near the base and makes its task look encoded.
     """
     own = similarity.loc[similarity["relation"] == "control", ["reference", "task"]]
     trained = adapters.loc[adapters["role"] == "control"].rename(columns={"adapter": "reference"})

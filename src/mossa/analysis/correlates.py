@@ -12,30 +12,13 @@ from mossa.analysis.over_tasks import Floats, adjust
 FEWEST_TASKS = 5
 
 CORRELATES = [
-    "flesch_kincaid",
-    "coleman_liau",
-    "train",
-    "steps",
-    "update_norm",
-    "prompt_tokens",
-    "control_loss",
-    "base_loss",
-]
+    "flesch_kincaid", "coleman_liau", "train", "steps", "update_norm", "prompt_tokens", "control_loss", "base_loss",
+]  # fmt: skip
 
 COLUMNS = [
-    "experimental",
-    "estimator",
-    "layer",
-    "correlate",
-    "method",
-    "correlation",
-    "low",
-    "high",
-    "p_value",
-    "q_value",
-    "tasks",
-    "reason",
-]
+    "experimental", "estimator", "layer", "correlate", "method", "correlation", "low", "high", "p_value", "q_value",
+    "tasks", "reason",
+]  # fmt: skip
 
 
 def correlates(

@@ -1,35 +1,34 @@
-"""One value per model, task and layer: controls that did not learn left out, seeds averaged."""
+"""One value per model, task and layer, and how these are distributed over tasks (figures 2, 3 and 7)."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from mossa.analysis.controls import failed
+from mossa.analysis.over_tasks import interval
 
-NO_CLUSTER = "(no cluster)"  # what tables.py calls the cluster of a task that has none
+NO_CLUSTER = "(no cluster)"  # what `tables.table` writes for a task that has none
 KEY = ["experimental", "relation", "task", "cluster", "layer", "estimator"]
 
 COLUMNS = [
-    *KEY,
-    "held_out",
-    "value",
-    "standard_error",
-    "low",
-    "high",
-    "references",
-    "left_out",
-    "n",
-    "d",
-    "reason",
-]
+    *KEY, "held_out", "value", "standard_error", "low", "high", "references", "left_out", "n", "d", "reason",
+]  # fmt: skip
+
+STATISTICS = [
+    "tasks", "undefined", "median", "low", "high", "q1", "q3", "whisker_low", "whisker_high", "minimum", "maximum",
+    "mean", "reason",
+]  # fmt: skip
+BOX_COLUMNS = ["experimental", "relation", "population", "split_by", "layer", "estimator", *STATISTICS]
+CLUSTER_COLUMNS = ["experimental", "relation", "cluster", "layer", "estimator", *STATISTICS]
 
 
 def average_references(similarity: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (experimental, relation, task, layer, estimator), averaged over the references.
 
     `references` counts those averaged, `left_out` those not averaged because their control did not learn (for the
-    agreement of two controls: because any control of the task did not). `standard_error` is the mean over references:
-    at least the true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
+    agreement of two controls: because any control of the task did not). `standard_error` is the mean over references,
+    which is at least the true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
     """
     poor = controls[failed(controls)]
     of_task = similarity["relation"].eq("ceiling") & similarity["task"].isin(poor["task"])
@@ -78,3 +77,57 @@ def populations(curves: pd.DataFrame, experimental: str) -> dict[str, list[str]]
         found["held_out"] = list(tasks.index[tasks])
         found["seen"] = list(tasks.index[~tasks])
     return {name: members for name, members in found.items() if members}
+
+
+def describe(values: pd.Series) -> dict[str, object]:
+    """Return the box plot of `values` over tasks; `low` and `high` are the interval of the median.
+
+    Whiskers reach the furthest value within 1.5 interquartile ranges of the box, as in the paper's figures.
+    """
+    every = values.to_numpy(float)
+    found = np.sort(every[~np.isnan(every)])
+    row: dict[str, object] = {"tasks": len(found), "undefined": len(every) - len(found), "reason": None}
+    if not len(found):
+        return row | {"reason": "no task has a defined value here"}
+    q1, median, q3 = np.quantile(found, [0.25, 0.5, 0.75])
+    inside = found[(found >= q1 - 1.5 * (q3 - q1)) & (found <= q3 + 1.5 * (q3 - q1))]
+    low, high = interval(found)
+    return row | {
+        "median": median,
+        "low": low,
+        "high": high,
+        "q1": q1,
+        "q3": q3,
+        "whisker_low": inside[0],
+        "whisker_high": inside[-1],
+        "minimum": found[0],
+        "maximum": found[-1],
+        "mean": found.mean(),
+    }
+
+
+def distribution(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return one box per (experimental, relation, population, layer, estimator); see `BOX_COLUMNS`.
+
+    `population` is `all` tasks, and for every model `split_by` that held tasks out also its `seen` and `held_out`
+    tasks, for all models on the same tasks, so that figure 7 can compare the base with it.
+    """
+    tables = [_boxes(curves, ["experimental", "relation", "layer", "estimator"]).assign(population="all")]
+    for experimental in curves["experimental"].unique():
+        for population, tasks in populations(curves, experimental).items():
+            if population != "all":
+                part = _boxes(curves[curves["task"].isin(tasks)], ["experimental", "relation", "layer", "estimator"])
+                tables.append(part.assign(population=population, split_by=experimental))
+    return pd.concat(tables, ignore_index=True).reindex(columns=BOX_COLUMNS)
+
+
+def cluster_distribution(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return one box per (experimental, relation, cluster, layer, estimator); see `CLUSTER_COLUMNS`."""
+    return _boxes(curves, ["experimental", "relation", "cluster", "layer", "estimator"]).reindex(
+        columns=CLUSTER_COLUMNS
+    )
+
+
+def _boxes(curves: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    rows = [dict(zip(by, key, strict=True)) | describe(group["value"]) for key, group in curves.groupby(by)]
+    return pd.DataFrame(rows, columns=[*by, *STATISTICS])

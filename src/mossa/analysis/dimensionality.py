@@ -9,21 +9,9 @@ from mossa.analysis.controls import failed
 from mossa.analysis.over_tasks import interval
 
 COLUMNS = [
-    "model",
-    "layer",
-    "tasks",
-    "undefined",
-    "dimensions_99",
-    "median",
-    "low",
-    "high",
-    "participation_ratio",
-    "effective_rank",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "reason",
-]
+    "model", "layer", "tasks", "undefined", "dimensions_99", "median", "low", "high", "participation_ratio",
+    "effective_rank", "difference", "difference_low", "difference_high", "reason",
+]  # fmt: skip
 
 
 def dimensionality(spectrum: pd.DataFrame, controls: pd.DataFrame, baseline: str) -> pd.DataFrame:

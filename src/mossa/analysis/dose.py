@@ -1,4 +1,4 @@
-"""Dose: a control that saw few steps stays near the base, and E, trained longer, drifts from everybody."""
+"""Dose: a control that trained for few steps stays near the base; E, trained longer, moves away from all of them."""
 
 from __future__ import annotations
 
@@ -8,51 +8,23 @@ import pandas as pd
 from mossa.analysis.curves import curve
 
 COLUMNS = [
-    "reference",
-    "task",
-    "cluster",
-    "seed",
-    "steps",
-    "epochs",
-    "examples",
-    "target_tokens",
-    "stopped_because",
-    "update_norm",
-    "relative_update",
-    "distance",
-    "learned",
-    "estimator",
-    "base_similarity",
-]
+    "reference", "task", "cluster", "seed", "steps", "epochs", "examples", "target_tokens", "stopped_because",
+    "update_norm", "relative_update", "distance", "learned", "estimator", "base_similarity",
+]  # fmt: skip
 READING_COLUMNS = [
-    "experimental",
-    "task",
-    "cluster",
-    "held_out",
-    "learned",
-    "estimator",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "shift_estimator",
-    "shift",
-    "shift_others",
-    "shift_low",
-    "shift_high",
-    "paper_says",
-    "shift_says",
-    "agree",
-    "reason",
-]
+    "experimental", "task", "cluster", "held_out", "learned", "estimator", "difference", "difference_low",
+    "difference_high", "shift_estimator", "shift", "shift_others", "shift_low", "shift_high", "paper_says",
+    "shift_says", "agree", "reason",
+]  # fmt: skip
 
 
 def dose(
     similarity: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame, controls: pd.DataFrame, baseline: str
 ) -> pd.DataFrame:
-    """Return, per (control, estimator), its dose beside the base's similarity to it; see `COLUMNS`.
+    """Return, per (control, estimator), its dose and the base's similarity to it; see `COLUMNS`.
 
     `distance` (from the base, on its own task's prompts) and `base_similarity` are means over layers; `update_norm` is
-    a Frobenius norm. Controls that did not learn stay in, marked, for the dose is often why.
+    a Frobenius norm. Controls that did not learn are kept and marked, because the dose is often the reason.
     """
     base = similarity[(similarity["experimental"] == baseline) & (similarity["relation"] == "control")]
     value = base.groupby(["reference", "task", "estimator"], sort=False)["value"].mean().rename("base_similarity")
@@ -69,13 +41,13 @@ def dose(
 def dose_readings(
     curves: pd.DataFrame, differences: pd.DataFrame, tuned: pd.DataFrame, baseline: str, estimator: str
 ) -> pd.DataFrame:
-    """Return, per (experimental, task), the paper's reading beside that by changes; see `READING_COLUMNS`.
+    """Return, per (experimental, task), the paper's reading and the one from changes; see `READING_COLUMNS`.
 
     All are means over layers, with 95 % intervals from the mean of the standard errors. `difference` is E minus base.
     `shift` is the similarity of E's and the control's changes from the base, `shift_others` the same against controls
-    of other tasks, `shift_low` and `shift_high` the interval of the first minus the second. Neither reading is free of
+    of other tasks, `shift_low` and `shift_high` the interval of the first minus the second. Both readings depend on the
     dose. `paper_says` and `shift_says` are `closer` or `not closer` where the interval excludes zero, else null;
-    `agree` is null, with a `reason`, where one of them says nothing.
+    `agree` is null, with a `reason`, where one of them has no direction.
     """
     models = [m for m in curves["experimental"].unique() if m not in (baseline, "control")]
     tables = [_readings(curves, differences, model, estimator) for model in models]

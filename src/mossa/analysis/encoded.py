@@ -1,4 +1,6 @@
-"""What the base already had (RQ1): how close it is to each control, beside what two controls agree on and a sham."""
+"""What the base already had (RQ1): how close it is to each control, compared with the agreement of two controls and a
+sham.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,9 @@ DRAWS = 2000
 
 MEASURES = ["value", "standard_error", "agreement", "agreement_error", "sham", "sham_error", "other_controls"]
 READING = [
-    "value",
-    "standard_error",
-    "low",
-    "high",
-    "agreement",
-    "agreement_error",
-    "share",
-    "share_low",
-    "share_high",
-    "sham",
-    "above_sham",
-    "above_sham_low",
-    "above_sham_high",
-    "other_controls",
-]
+    "value", "standard_error", "low", "high", "agreement", "agreement_error", "share", "share_low", "share_high",
+    "sham", "above_sham", "above_sham_low", "above_sham_high", "other_controls",
+]  # fmt: skip
 RANKING = ["rank", "rank_low", "rank_high", "p_value", "q_value"]
 RIVALS = ["base_loss", "loss_drop", "steps", "distance"]
 COLUMNS = ["task", "cluster", "estimator", "layers", *READING, *RANKING, *RIVALS, "reason"]
@@ -39,11 +29,11 @@ CLUSTER_COLUMNS = ["cluster", "estimator", "tasks", "undefined", "value", "low",
 def encoded_layers(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (task, layer, estimator), the base's similarity to the control; see `LAYER_COLUMNS`.
 
-    `agreement` is the similarity of two controls of the task with different seeds; `share` is what
-    `similarity.agreement` makes of both, with an interval by the delta method (taking the two as independent). `sham`
-    is the base's similarity to a control trained on shuffled answers, `above_sham` is `value` minus it.
-    `other_controls` is that to controls of other tasks, which hardly move on these prompts and are not a null. It is
-    null where the run has none, and `share` also where the agreement is too low.
+    `agreement` is the similarity of two controls of the task with different seeds; `share` is computed from both by
+    `similarity.agreement`, with an interval by the delta method (which assumes that the two are independent). `sham` is
+    the base's similarity to a control trained on shuffled answers, `above_sham` is `value` minus it. `other_controls`
+    is the similarity to controls of other tasks, which hardly move on these prompts, so it is no estimate of chance.
+    Each is null where the run has no such controls, and `share` also where the agreement is too low.
     """
     key = ["task", "layer", "estimator"]
     of_base = curves["experimental"] == baseline
@@ -86,9 +76,9 @@ def encoded(
 ) -> pd.DataFrame:
     """Return, per (task, estimator), the mean over layers of `encoded_layers`, ranked; see `COLUMNS`.
 
-    Rank 1 is the task with the highest `value`. Standard errors are means over layers, which no correlation between
-    layers can exceed. `rank_low` and `rank_high` hold the rank in 95 % of normal draws. `p_value` asks whether the
-    share of the agreement is 1 (two-sided); `q_value` is Benjamini-Hochberg over tasks. `base_loss`, `loss_drop`,
+    Rank 1 is the task with the highest `value`. Standard errors are means over layers: an upper bound, whatever the
+    correlation between layers. `rank_low` and `rank_high` hold the rank in 95 % of normal draws. `p_value` asks whether
+    the share of the agreement is 1 (two-sided); `q_value` is Benjamini-Hochberg over tasks. `base_loss`, `loss_drop`,
     `steps` and `distance` (control from base) are the simple rivals of this reading. Only layers where the value, and
     the agreement if the task has any, are defined enter the means.
     """

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from mossa.analysis.answers import answers
-from mossa.analysis.change import change, cluster_change, task_change
-from mossa.analysis.common import common_change
+from mossa.analysis.change import change, cluster_change, common_change, task_change
 from mossa.analysis.controls import DEFAULT, Bar, judge_controls, judge_tuned
 from mossa.analysis.correlates import correlates
-from mossa.analysis.curves import average_references
+from mossa.analysis.curves import average_references, cluster_distribution, distribution
 from mossa.analysis.dimensionality import dimensionality
-from mossa.analysis.distribution import cluster_distribution, distribution
 from mossa.analysis.dose import dose, dose_readings
 from mossa.analysis.encoded import encoded, encoded_clusters, encoded_layers
 from mossa.analysis.missing import missing
@@ -34,9 +32,9 @@ PLAIN = "cka-linear"
 class Findings:
     """Every table of the analysis, the answers in sentences, and what could not be answered.
 
-    `estimator` is the similarity that was read and `beside` the paper's plain CKA reported next to it (null if the
+    `estimator` is the similarity that was read and `beside` the paper's plain CKA, reported in addition (null if the
     run lacks it). docs/reference/analysis.md lists the columns of each table. `projection`, `separability`, `affinity`
-    and `layer_map` are handed through from the tables of the run.
+    and `layer_map` are taken unchanged from the tables of the run.
     """
 
     baseline: str
@@ -78,7 +76,7 @@ def analyse(
     estimator: str | None = None,
     bar: Bar = DEFAULT,
 ) -> Findings:
-    """Return the findings of a run's `tables` (docs/architecture.md), any of which may be absent or empty.
+    """Return the findings of a run's `tables` (docs/project/architecture.md), any of which may be absent or empty.
 
     `estimator` defaults to debiased linear CKA within templates if every task has it, else the debiased one, else the
     paper's plain one, else the first there is. `bar`: what counts as having learned a task. Raises DataError for a

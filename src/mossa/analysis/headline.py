@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from mossa.analysis.answers import before, changes, confounds, gradually, moved, of_estimator, sections_of, tested
-from mossa.analysis.common import HELD_OUT, TUNED
+from mossa.analysis.answers import before, changes, confounds
+from mossa.analysis.change import HELD_OUT, TUNED
+from mossa.analysis.change_words import gradually, moved, of_estimator, sections_of, tested
 from mossa.analysis.controls import failed
 from mossa.analysis.wording import count, layers_in_words, listed, number
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
 
 
-HALF = 0.5  # of the test examples: a specialist below it may count, and readers should know
+HALF = 0.5  # of the test examples; a specialist with fewer right still counts, but readers should know
 
 
 class Point(NamedTuple):
@@ -35,7 +36,7 @@ class Check(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """What a reader in a hurry is told."""
+    """What a reader in a hurry needs: a title, three sentences, and whether to believe them."""
 
     title: str
     points: tuple[Point, ...]
@@ -77,22 +78,8 @@ def _performance(findings: Findings) -> Iterator[str]:
         yield f"{models[0]}: exact match {listed(told)}."
 
 
-def change_title(table: pd.DataFrame) -> str:
-    """Return "sft moves towards the specialists in layers 5-8, unseen in layers 6-8" for rows of one group of tasks."""
-    said: list[str] = []
-    for model, own in table[table["median"].notna()].groupby("experimental", sort=False):
-        if tested(own).isna().all():
-            said.append(f"{model}: too few tasks to test")
-            continue
-        found = [
-            f"{way} them in {layers_in_words(list(rows['layer']))}" for way, rows in moved(own).items() if len(rows)
-        ]
-        said.append(f"{model} moves {listed(found)}" if found else f"{model}: no change detected")
-    return "; ".join(said).replace("them", "the specialists", 1) or "No tuned model was compared with the base"
-
-
 def _title(findings: Findings) -> str:
-    """Return what tuning changed in the first tuned model that could be tested; the figure's title tells of all."""
+    """Return what tuning changed in the first tuned model that could be tested; the title of the figure covers all."""
     table = of_estimator(findings.common_change, findings)
     tuned = table[table["group"].eq(TUNED) & table["median"].notna()]
     if tuned.empty:
@@ -138,7 +125,7 @@ def _by_model(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def checks(findings: Findings) -> Iterator[Check]:
-    """Yield what speaks for and against the headline: controls, their agreement, confounds, a second reading."""
+    """Yield the evidence for and against the headline: controls, their agreement, confounds, a second reading."""
     yield _controls(findings.controls)
     yield _agreement(findings)
     found = list(confounds(findings))
@@ -146,7 +133,7 @@ def checks(findings: Findings) -> Iterator[Check]:
         yield Check("Confounds", "caution", f"Caution: {' '.join(_capital(each) for each in found)}")
     else:
         enough = of_estimator(findings.encoded, findings)["value"].count() >= 5
-        good = ("good", "Training steps, loss and distance do not go along with the base's similarity.")
+        good = ("good", "Training steps, loss and distance do not correlate with the base's similarity.")
         yield Check("Confounds", *(good if enough else ("unknown", "Too few tasks to look for confounds.")))
     yield _second_reading(findings)
 
@@ -174,11 +161,11 @@ def _controls(controls: pd.DataFrame) -> Check:
     if len(poor):
         parts.append(f"{len(poor)} did not learn and are left out of every reading ({listed(poor['task'])})")
     weak = controls[~unlearned & controls["accuracy"].lt(HALF)]
-    if len(weak) and not (met or len(limited)):  # without a target of its own, "learned" says only that the loss fell
+    if len(weak) and not (met or len(limited)):  # without its own target, "learned" only says that the loss fell
         parts.append(f"{len(weak)} that count answer less than half of their test examples ({listed(weak['task'])})")
     unknown = int(controls["learned"].isna().sum())
     if unknown:
-        parts.append(f"whether {unknown} learned is not known")
+        parts.append(f"it is not known whether {unknown} learned")
     good = len(parts) == 1 and not len(limited)
     return Check(about, "good" if good else "caution", f"{'; '.join(parts)}.")
 
@@ -203,7 +190,7 @@ def _agreement(findings: Findings) -> Check:
     return Check(
         "Agreement of two specialists",
         "good",
-        f"Two specialists of one task are alike to {number(values.median())} (median of "
+        f"Two specialists of one task have a similarity of {number(values.median())} (median of "
         f"{count(len(values), 'task')}, from {number(low)} to {number(high)}).",
     )
 
@@ -227,4 +214,5 @@ def _second_reading(findings: Findings) -> Check:
 
 def _why_no_second(findings: Findings) -> str:
     reasons = findings.dose_readings["reason"].dropna().unique()
-    return f"Not there: {reasons[0]}." if len(reasons) else "Not there: no tuned model was compared with the base."
+    reason = reasons[0] if len(reasons) else "no tuned model was compared with the base"
+    return f"Not available: {reason}."

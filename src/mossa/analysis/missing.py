@@ -68,7 +68,7 @@ def _questions(findings: Findings) -> Iterator[str]:
         return
     experimentals = [name for name in curves["experimental"].unique() if name not in (findings.baseline, "control")]
     if not experimentals:
-        yield "There is no experimental model beside the base, so what instruction tuning changed has no answer."
+        yield "There is no experimental model besides the base, so what instruction tuning changed has no answer."
     elif not (findings.change["population"] == "held_out").any():
         yield "No task was held out from an experimental model, so unseen tasks have no answer."
     if not (curves["relation"] == "ceiling").any():
@@ -83,7 +83,7 @@ def _questions(findings: Findings) -> Iterator[str]:
     few = findings.change["clusters"].dropna()
     if experimentals and len(few) and few.max() < FEWEST:
         yield (
-            f"Tests over tasks take tasks as independent. Those of one cluster are not, and {few.max():.0f} clusters "
+            f"Tests over tasks assume independent tasks. Tasks of one cluster are not, and {few.max():.0f} clusters "
             f"are too few for a test over clusters ({FEWEST} are needed), so p values may be too small."
         )
 

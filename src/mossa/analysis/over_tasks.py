@@ -1,7 +1,7 @@
-"""Statistics over tasks, each once: the tasks are the sample, so they carry the uncertainty.
+"""Statistics over tasks: the tasks are the sample, so all uncertainty is over tasks.
 
-All intervals are of a median. No interval of a mean covers 93 to 97 % at 6 to 60 tasks for normal and for lognormal
-values alike (docs/analysis.md), so means have none.
+All intervals are of a median. No interval of a mean covers 93 to 97 % at 6 to 60 tasks for both normal and lognormal
+values (docs/reference/analysis.md), so means have none.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def interval(values: Floats, confidence: float = 0.95) -> Interval:
     NaN where even the range of the values does not reach it: below 6 values at 95 %.
     """
     T = len(values)
-    # confidence of the interval from the k-th value from below to the k-th from above
+    # the confidence of the interval from the k-th smallest to the k-th largest value
     reached = 1 - 2 * stats.binom.cdf(np.arange(T // 2 + 1), T, 0.5)
     k = int(np.sum(reached >= confidence))
     if k == 0:

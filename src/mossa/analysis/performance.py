@@ -1,4 +1,4 @@
-"""Did tuning help, did it hurt: exact match and loss of base, tuned model and specialist on the test sets."""
+"""Whether tuning helped or hurt: exact match and loss of base, tuned model and specialist on the test sets."""
 
 from __future__ import annotations
 
@@ -9,28 +9,13 @@ from scipy import stats
 from mossa.analysis.over_tasks import interval
 
 COLUMNS = [
-    "experimental",
-    "task",
-    "cluster",
-    "held_out",
-    "n",
-    *(f"{model}_{what}" for what in ("accuracy", "loss") for model in ("base", "tuned", "control")),
-    "gain",
-    "low",
+    "experimental", "task", "cluster", "held_out", "n",
+    *(f"{model}_{what}" for what in ("accuracy", "loss") for model in ("base", "tuned", "control")), "gain", "low",
     "high",
-]
+]  # fmt: skip
 SUMMARY_COLUMNS = [
-    "experimental",
-    "held_out",
-    "tasks",
-    *COLUMNS[5:11],
-    "gain",
-    "median",
-    "low",
-    "high",
-    "worse",
-    "surely_worse",
-]
+    "experimental", "held_out", "tasks", *COLUMNS[5:11], "gain", "median", "low", "high", "worse", "surely_worse",
+]  # fmt: skip
 
 
 def performance(evaluation: pd.DataFrame, controls: pd.DataFrame, curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
@@ -45,7 +30,7 @@ def performance(evaluation: pd.DataFrame, controls: pd.DataFrame, curves: pd.Dat
     specialists = controls.groupby("task")[["accuracy", "loss"]].mean()
     table = experimental.rename(columns={"model": "experimental", "accuracy": "tuned_accuracy", "loss": "tuned_loss"})
     for what in ("accuracy", "loss"):
-        # astype: of no rows, pandas makes a column of text
+        # astype: for no rows, pandas makes a column of text
         table[f"base_{what}"] = table["task"].map(base[what]).astype(float)
         table[f"control_{what}"] = table["task"].map(specialists[what]).astype(float)
     table = table.merge(held_out[["experimental", "task", "held_out"]], on=["experimental", "task"], how="left")
@@ -70,7 +55,7 @@ def newcombe(one: np.ndarray, other: np.ndarray, n: np.ndarray) -> tuple[np.ndar
 
 
 def performance_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return means over tasks, per tuned model and apart for held-out tasks; see `SUMMARY_COLUMNS`.
+    """Return means over tasks, per tuned model, with held-out tasks in separate rows; see `SUMMARY_COLUMNS`.
 
     `median` is that of `gain` over tasks, `low`, `high` its interval (null below 6 tasks); means have none.
     `worse` counts tasks with a lower exact match than the base's, `surely_worse` those whose interval excludes zero.

@@ -1,4 +1,4 @@
-"""Readings of place over tasks, and in words."""
+"""Where an update acts: medians of the readings over tasks, and a summary in words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Shared, transition, refinement: the sections of a model, found by a stated rule and only where it holds.
 
-The paper reads its sections off figure 2 by eye. The rule here (docs/analysis.md) asks whether the paired differences,
-experimental model minus base against the same controls, are flat, rise, and are flat again, or rise gradually.
+The paper reads its sections off figure 2 by eye. The rule here (docs/reference/analysis.md) asks whether the paired
+differences, experimental model minus base against the same controls, are flat, rise, and are flat again, or rise
+gradually.
 """
 
 from __future__ import annotations
@@ -28,31 +29,11 @@ SURE = 0.95
 CORRELATIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)
 
 COLUMNS = [
-    "experimental",
-    "estimator",
-    "population",
-    "tasks",
-    "undefined",
-    "layers",
-    "sections",
-    "identifiable",
-    "shared_end",
-    "shared_end_low",
-    "shared_end_high",
-    "shared_end_fraction",
-    "transition_end",
-    "transition_end_low",
-    "transition_end_high",
-    "transition_end_fraction",
-    "shared_difference",
-    "transition_difference",
-    "refinement_difference",
-    "gradual_from",
-    "gradual_to",
-    "p_value",
-    "rival",
-    "reason",
-]
+    "experimental", "estimator", "population", "tasks", "undefined", "layers", "sections", "identifiable",
+    "shared_end", "shared_end_low", "shared_end_high", "shared_end_fraction", "transition_end", "transition_end_low",
+    "transition_end_high", "transition_end_fraction", "shared_difference", "transition_difference",
+    "refinement_difference", "gradual_from", "gradual_to", "p_value", "rival", "reason",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,8 +50,8 @@ class SectionsFound:
     """What the rule says of paired differences `[T, L]`: `sections` is 3, 2 (no transition section) or 1 (none).
 
     `boundaries` are the last layers of the sections but the final one, `levels` the median difference in each section.
-    `gradual` holds the layers between which a rise without flats makes its way from 10 % to 90 %. `p_values` is one
-    per rival of the broken line, the `rival` with the largest is the hardest to reject. `reason` says why not three.
+    `gradual` holds the layers between which a rise without flat parts goes from 10 % to 90 %. `p_values` is one per
+    rival of the broken line, the `rival` with the largest is the hardest to reject. `reason` says why not three.
     """
 
     tasks: int
@@ -130,7 +111,7 @@ def _correlation(residuals: Floats, mean: Floats) -> float:
 def _noise(residuals: Floats, resamples: int, seed: int) -> Floats:
     """Return draws `[B, L]` of the error of the mean over tasks, from resampled tasks.
 
-    Resampled means spread too little by (T - 1) / T, and a spread known from T tasks alone asks for Student's t.
+    Resampled means vary too little, by (T - 1) / T, and a variance estimated from only T tasks needs Student's t.
     """
     T = len(residuals)
     drawn = np.random.default_rng(seed).integers(0, T, size=(resamples, T))
@@ -150,7 +131,7 @@ class _Fits:
         self.rise = self.ends[:, 1] - self.ends[:, 0]
 
     def test(self, name: str) -> float:
-        """Return the p value of a rival: how often the broken line is as much better where the rival is the truth."""
+        """Return the p value of a rival: how often the broken line fits better by as much when the rival is true."""
         error, best = self.lines.fit(self.mean)
         other = rival(name, self.layers, min(int(self.rise[best[0]]), 2), self.correlation)
         better = other.fit(self.mean)[0] - error

@@ -1,4 +1,4 @@
-"""What analysis accepts: the tables of a run, checked once at the door."""
+"""What analysis accepts: the tables of a run, checked once on entry."""
 
 from __future__ import annotations
 
@@ -30,81 +30,39 @@ class Contract(NamedTuple):
 
 CONTRACTS: dict[str, Contract] = {
     "similarity": Contract(
-        ("experimental", "relation", "reference", "task", "layer", "estimator"),
-        ("cluster", "held_out"),
-        ("value",),
-        ("reason",),
-        ("standard_error", "low", "high", "n", "d", "non_finite"),
+        ("experimental", "relation", "reference", "task", "layer", "estimator"), ("cluster", "held_out"), ("value",),
+        ("reason",), ("standard_error", "low", "high", "n", "d", "non_finite"),
     ),
     "difference": Contract(
-        ("experimental", "task", "layer", "estimator"),
-        ("cluster", "held_out"),
-        ("difference",),
-        ("reason",),
-        ("standard_error", "low", "high", "n", "d"),
+        ("experimental", "task", "layer", "estimator"), ("cluster", "held_out"), ("difference",),
+        ("reason",), ("standard_error", "low", "high", "n", "d"),
     ),
     "evaluation": Contract(
-        ("model", "task"),
-        ("role", "cluster"),
-        ("loss",),
-        (),
-        ("accuracy", "n", "target_tokens", "skipped"),
+        ("model", "task"), ("role", "cluster"), ("loss",), (), ("accuracy", "n", "target_tokens", "skipped"),
     ),
     "adapters": Contract(
-        ("adapter",),
-        ("role", "task"),
-        (),
-        ("stopped_because",),
-        (
-            "seed",
-            "steps",
-            "epochs",
-            "examples",
-            "target_tokens",
-            "first_loss",
-            "last_loss",
-            "update_norm",
-            "relative_update",
-            "seconds",
-        ),
+        ("adapter",), ("role", "task"), (), ("stopped_because",),
+        ("seed", "steps", "epochs", "examples", "target_tokens", "first_loss", "last_loss", "update_norm",
+         "relative_update", "seconds"),
     ),
     "spectrum": Contract(
-        ("model", "task", "layer"),
-        ("role", "cluster"),
-        (),
-        ("reason",),
+        ("model", "task", "layer"), ("role", "cluster"), (), ("reason",),
         ("n", "d", "dimensions_99", "participation_ratio", "effective_rank", "distance"),
     ),
     "tasks": Contract(
-        ("task",),
-        ("cluster",),
-        (),
-        ("hash",),
-        (
-            "train",
-            "validation",
-            "test",
-            "left_out",
-            "templates",
-            "skipped",
-            "shortened",
-            "prompt_tokens",
-            "prompt_characters",
-            "target_tokens",
-            "flesch_kincaid",
-            "coleman_liau",
-        ),
+        ("task",), ("cluster",), (), ("hash",),
+        ("train", "validation", "test", "left_out", "templates", "skipped", "shortened", "prompt_tokens",
+         "prompt_characters", "target_tokens", "flesch_kincaid", "coleman_liau"),
     ),
-}
+}  # fmt: skip
 
 
 def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     """Return table `name` with all the columns of its contract; absent or empty gives a table without rows.
 
-    Rows come sorted by key, so that nothing depends on the order in which they were made. A null cluster is called
-    "(no cluster)", a null `held_out` false.
-    Optional columns that are absent come back null. Raises DataError for a missing required column, a null in
-    the key, a value that is not a number (or is infinite) and two rows with one key.
+    Rows are sorted by key, so that nothing depends on the order in which they were written. A null cluster is called
+    "(no cluster)", a null `held_out` false. Optional columns that are absent come back null. Raises DataError for a
+    missing required column, a null in the key, a value that is not a number (or is infinite) and two rows with one key.
     """
     contract = CONTRACTS[name]
     frame = tables.get(name)

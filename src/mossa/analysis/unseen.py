@@ -12,25 +12,9 @@ from mossa.analysis.curves import populations
 from mossa.analysis.over_tasks import Floats, adjusted, shift
 
 COLUMNS = [
-    "experimental",
-    "other",
-    "layer",
-    "estimator",
-    "tasks",
-    "seen_tasks",
-    "median",
-    "low",
-    "high",
-    "p_value",
-    "q_value",
-    "seen_median",
-    "gap",
-    "gap_low",
-    "gap_high",
-    "gap_p_value",
-    "gap_q_value",
-    "reason",
-]
+    "experimental", "other", "layer", "estimator", "tasks", "seen_tasks", "median", "low", "high", "p_value",
+    "q_value", "seen_median", "gap", "gap_low", "gap_high", "gap_p_value", "gap_q_value", "reason",
+]  # fmt: skip
 OVERALL_COLUMNS = [name for name in COLUMNS if name not in ("layer", "q_value", "gap_q_value")]
 
 

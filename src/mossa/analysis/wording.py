@@ -35,6 +35,11 @@ def listed(words: Iterable[object], most: int = 5) -> str:
     return " and ".join([", ".join(found[:-1]), found[-1]]) if len(found) > 1 else "".join(found)
 
 
+def short(text: str, longest: int = 40) -> str:
+    """Return a text that fits beside a plot or into a table; a longer one ends in an ellipsis."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
 def runs(layers: Sequence[int]) -> list[tuple[int, int]]:
     """Return (first, last) of every run of consecutive whole numbers."""
     found: list[tuple[int, int]] = []

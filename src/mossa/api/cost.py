@@ -18,7 +18,7 @@ from mossa.run.run import Prepared
 
 @dataclass(frozen=True, repr=False)
 class Cost:
-    """What a study will cost with so many workers; `estimate` has every number, printing it tells them in words."""
+    """What a study will cost with so many workers; `estimate` has every number, printing it shows them in words."""
 
     estimate: CostEstimate
     workers: int
@@ -53,7 +53,7 @@ class Cost:
 def cost(
     prepare: Callable[[], Prepared], gpu: str | None, gpus: int | None, utilisation: float, calibrate: bool
 ) -> Cost:
-    """Return what the study that `prepare` gives will cost; raises `MossaError` for what does not go together."""
+    """Return what the study that `prepare` gives will cost; raises `MossaError` for contradicting options."""
     if calibrate and gpu:
         raise StudyError("--calibrate measures this machine and --gpu names another; give one of them.")
     if (gpus is not None and gpus < 1) or not 0 < utilisation <= 1:

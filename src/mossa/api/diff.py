@@ -16,7 +16,7 @@ from mossa.analysis.wording import count, listed
 from mossa.errors import DataError, noting
 
 if TYPE_CHECKING:
-    from mossa.paired.examples import Given
+    from mossa.paired.inputs import TaskExamples
     from mossa.place import Stack
 
 VERDICTS = ("lost", "won", "unchanged", "not decidable")
@@ -111,16 +111,15 @@ def diff(
     device: str = "auto",
     say: Callable[[str], None] | None = None,
 ) -> Diff:
-    """Return what tuning changed: which tasks were won and lost, how alike the layers are, and where the update acts.
+    """Return what tuning changed: which tasks were won and lost, how similar the layers are, and where the update acts.
 
     `base`, `tuned` and `also` (checkpoints on the way from one to the other, in the order of training) are folders, hub
-    ids, GGUF files, `tinyflan:NAME` or adapters. `tasks`: a file or folder of data in any format, hub:owner/name or
-    a collection, of which the test split is taken; of each task `examples` are used, spread evenly. `fields`: which
-    column is what, and `template`, `system`, `cutoff` as in a study. `say` hears what is loaded and left out. Raises
-    `MossaError` for models that do not belong together and data that cannot be read.
+    ids, GGUF files, `tinyflan:NAME` or adapters. `tasks`: a file or folder of data in any format, hub:owner/name or a
+    collection, of which the test split is taken; of each task `examples` are used, spread evenly. `fields`: which
+    column is what, and `template`, `system`, `cutoff` as in a study. `say` is called with lines on what is loaded and
+    left out. Raises `MossaError` for models that do not belong together and data that cannot be read.
     """
-    from mossa.paired.examples import give
-    from mossa.paired.models import Beside
+    from mossa.paired.inputs import PairLoader, task_examples
     from mossa.paired.verdicts import judge
     from mossa.run.devices import find_device
     from mossa.study import checked
@@ -137,8 +136,8 @@ def diff(
         tell(remark)
     models = _distinct([*also, tuned])
     with noting(tell):
-        beside = Beside(str(base), dtype, find_device(device))
-        given = list(give(found, beside.loader.format(form), examples))
+        pair = PairLoader(str(base), dtype, find_device(device))
+        given = list(task_examples(found, pair.loader.format(form), examples))
         unfit = [each.task.name for each in given if not each.encoded]
         given = [each for each in given if each.encoded]
         if not given:
@@ -150,7 +149,7 @@ def diff(
         parts: list[tuple[pd.DataFrame, pd.DataFrame]] = []
         for model in models:
             tell(f"{base} and {model}")
-            stack = beside.stack(model, "TUNED" if model == models[-1] else "--also")
+            stack = pair.stack(model, "TUNED" if model == models[-1] else "--also")
             parts.append(_read_all(stack, given, model))
             del stack  # two models at a time, not three
     answers, layers = (pd.concat(each, ignore_index=True) for each in zip(*parts, strict=True))
@@ -162,7 +161,7 @@ def diff(
 
 
 def _distinct(models: Iterable[str | Path]) -> list[str]:
-    """Return the models by what they are called in tables; raises `DataError` if one is given twice."""
+    """Return the names of the models in tables; raises `DataError` if one is given twice."""
     named: list[str] = []
     for model in map(str, models):
         if model in named:
@@ -171,10 +170,9 @@ def _distinct(models: Iterable[str | Path]) -> list[str]:
     return named
 
 
-def _read_all(stack: Stack, given: list[Given], model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _read_all(stack: Stack, given: list[TaskExamples], model: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the answers and the rows per layer of one model on all tasks."""
-    from mossa.paired.layers import layer_rows
-    from mossa.paired.reading import read
+    from mossa.paired.reading import layer_rows, read
     from mossa.place.estimates import COLUMNS
 
     prompts = [each.encoded[0].tokens[: each.encoded[0].prompt_length] for each in given]

@@ -1,4 +1,4 @@
-"""Where a tuned model's update acts, layer by layer: for models that one holds, or by their names."""
+"""Where a tuned model's update acts, layer by layer: for models in memory, or by their names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Place:
-    """Where an update acts. `table`: one row per (layer, reading), layers counted from 1 and larger where more is done.
+    """Where an update acts. `table`: one row per (layer, reading), layers counted from 1; a larger value means a larger
+    contribution.
 
     Columns: `layer` (0 stands for embeddings, final norm and head, if they were tuned), `reading`, `value`,
     `standard_error` over prompts, 95 % interval `low` to `high`, `n` prompts, `reason` why there is no value or why it
@@ -37,7 +38,7 @@ class Place:
 
     @classmethod
     def of(cls, found: Located) -> Place:
-        """Return what the room `place` found as a result."""
+        """Return the result of `mossa.place` as an object."""
         gain = found.gain.value if found.gain else None
         return cls(found.table, gain, found.sufficient, found.necessary)
 
@@ -48,8 +49,8 @@ class Place:
 
     def plot(self) -> Figure:
         """Draw every reading per layer with its interval."""
-        from mossa.report.figures.canvas import root
-        from mossa.report.figures.place import place
+        from mossa.report.figures.lines import place
+        from mossa.report.figures.style import root
 
         return root(place(self.table)[0])
 
@@ -79,8 +80,8 @@ def locate(
     `tuned`: a model with an adapter of PEFT on it (then `base` may be None, or the model it was put on), or a whole
     model tuned from `base`. Neither is changed. `readings`: of `one-layer-change`, `answer-gain` and `graft`; default:
     all, or the first alone without `targets`. `templates`: one label per prompt, to compare within templates. `parts`,
-    `window`, `null`: see docs/explanation/place.md, others as in `represent`. Raises `ModelError` for models not
-    built alike, `DataError` for prompts and readings that cannot be used.
+    `window`, `null`: see docs/explanation/place.md, others as in `represent`. Raises `ModelError` for models of
+    different architectures, `DataError` for prompts and readings that cannot be used.
     """
     from mossa.place import Stack, locate_update
     from mossa.representations.represent import encode_examples, evaluation_mode
@@ -119,11 +120,10 @@ def locate_files(
     """Return by task where an adapter or a checkpoint acts: `locate` for models and tasks by their names.
 
     `base`, `tuned`: folders, hub ids, GGUF files or adapters. `tasks`: a file of examples or a folder of such files; of
-    each, `examples` are taken, spread evenly, no prompt twice. `say` hears how many examples were left out. Raises
-    `MossaError` as `locate` does, and for files that cannot be read.
+    each, `examples` are taken, spread evenly, no prompt twice. `say` is called with lines on how many examples were
+    left out. Raises `MossaError` as `locate` does, and for files that cannot be read.
     """
-    from mossa.paired.examples import give
-    from mossa.paired.models import Beside
+    from mossa.paired.inputs import PairLoader, task_examples
     from mossa.place import locate_update
     from mossa.run.devices import find_device
     from mossa.study import checked
@@ -137,10 +137,10 @@ def locate_files(
         )
     found = load_parts(open_source(Path(tasks)), None, 0)
     form = checked(Prompt, template=template, system=system, cutoff=cutoff)
-    beside = Beside(base, dtype, find_device(device), "--base")
-    stack = beside.stack(tuned, "--tuned")
+    pair = PairLoader(base, dtype, find_device(device), "--base")
+    stack = pair.stack(tuned, "--tuned")
     places: dict[str, Place] = {}
-    for given in give(found, beside.loader.format(form), examples):
+    for given in task_examples(found, pair.loader.format(form), examples):
         name = given.task.name
         if not given.encoded:
             raise DataError(f"task {name!r}: none of its examples fits the model. Raise the cutoff.")

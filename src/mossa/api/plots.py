@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from mossa.errors import DataError, choices
-from mossa.report.figures.canvas import root
-from mossa.report.gallery import Picture, planned
+from mossa.report.figure_list import ReportFigure, all_figures
+from mossa.report.figures.style import root
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ class Plots:
         return self._draw("unseen", estimator)
 
     def encoded(self, estimator: str | None = None) -> Figure:
-        """Draw what the base already held of each task, ranked."""
+        """Draw how close the base already was to the specialist of each task, ranked."""
         return self._draw("encoded", estimator)
 
     def projection(self) -> Figure:
@@ -47,20 +47,20 @@ class Plots:
         return self._draw("dimensionality")
 
     def correlates(self, estimator: str | None = None) -> Figure:
-        """Draw what goes along with similarity over tasks (figure 6)."""
+        """Draw what correlates with similarity over tasks (figure 6)."""
         return self._draw("correlates", estimator)
 
     def _draw(self, name: str, estimator: str | None = None) -> Figure:
-        picture = self._picture(name, estimator)
-        axes = picture.draw(picture.table)
+        figure = self._figure(name, estimator)
+        axes = figure.draw(figure.table)
         return root(axes[0] if isinstance(axes, list) else axes)
 
-    def _picture(self, name: str, estimator: str | None) -> Picture:
+    def _figure(self, name: str, estimator: str | None) -> ReportFigure:
         findings = self._results.findings(estimator)
         if findings.curves.empty:
             self._results.similarity  # noqa: B018  # raises with the reason
-        plan = planned(findings, findings.estimator or str(findings.curves["estimator"].iloc[0]))
-        picture = next(each for each in plan if each.name == name)
-        if picture.table.empty:
-            raise DataError(f"{picture.title}: not drawn, because {picture.otherwise}.")
-        return picture
+        every = all_figures(findings, findings.estimator or str(findings.curves["estimator"].iloc[0]))
+        figure = next(each for each in every if each.name == name)
+        if figure.table.empty:
+            raise DataError(f"{figure.title}: not drawn, because {figure.otherwise}.")
+        return figure

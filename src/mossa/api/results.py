@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from mossa.api import Text
 from mossa.api.tables import Tables
-from mossa.api.text import Text
 from mossa.errors import DataError, choices
 from mossa.store.record import Record, read_record
 from mossa.store.tables import gather
@@ -62,7 +62,7 @@ class Results(Tables):
 
     @property
     def failed(self) -> dict[str, str]:
-        """Return why each unit failed that did."""
+        """Return the reason of every unit that failed."""
         units = self.record.units
         return {units[name].title: each.why for name, each in self.status.items() if each.state == "failed"}
 
@@ -77,14 +77,15 @@ class Results(Tables):
 
         `findings().answers` has the answers as pairs of question and sentence.
         """
-        from mossa.report.questions import by_question
+        from mossa.analysis.answers import by_question
 
         parts = by_question(self.findings().answers)
         parts += [("What this study cannot say, and why", list(self.missing))] if self.missing else []
         return Text("\n\n".join("\n".join([question, *(f"* {each}" for each in found)]) for question, found in parts))
 
     def findings(self, estimator: str | None = None) -> Findings:
-        """Return every table of the analysis (docs/analysis.md), read by one estimator: debiased CKA if not said.
+        """Return every table of the analysis (docs/reference/analysis.md), read by one estimator, by default debiased
+        CKA.
 
         Raises `DataError` if the study did not measure that estimator.
         """
@@ -101,7 +102,7 @@ class Results(Tables):
         estimator: str | None = None,
         population: Literal["all", "seen", "held_out"] | None = None,
     ) -> Sections:
-        """Return the sections of a tuned model; the model may be left out if there is but one.
+        """Return the sections of a tuned model; the model may be left out if there is only one.
 
         `population`: `all` tasks, those it has `seen` in tuning or those `held_out`; default: those it was tuned on.
         Raises `DataError` if there is no such model, estimator or population, or it was not compared with the base.
@@ -116,8 +117,8 @@ class Results(Tables):
         there = list(dict.fromkeys(table["experimental"]))
         name = there[0] if model is None and len(there) == 1 else model or ""
         if name not in there:
-            which = f"There is no tuned model {name!r} that" if name else "Say which model: this run has not one that"
-            raise DataError(f"{which} was compared with the base. {choices(name, there)}")
+            which = f"There is no tuned model {name!r}" if name else "Name the model: there is not exactly one"
+            raise DataError(f"{which} that was compared with the base. {choices(name, there)}")
         rows = table[table["experimental"].eq(name)]
         chosen = population or tuned_on(rows)
         if chosen not in set(rows["population"]):

@@ -33,10 +33,10 @@ class Section:
 
 @dataclass(frozen=True, repr=False)
 class Sections:
-    """The sections of one model by the rule of docs/reference/analysis.md; one that cannot be told apart is None.
+    """The sections of one model by the rule of docs/reference/analysis.md; a section that cannot be identified is None.
 
-    `identifiable` means that all three are there, and `reason` says why not. `gradual` holds the layers between which a
-    rise without flats makes its way. `p_value` is that of the curve without sections that is the hardest to reject.
+    `identifiable` means that all three exist; `reason` says why not. `gradual` holds the layers between which a rise
+    without flat parts takes place. `p_value` is that of the curve without sections that is the hardest to reject.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Where a study stands: what is right or wrong with it before it runs, and which of its units are done."""
+"""The state of a study: what is right or wrong with it before it runs, and which of its units are done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATES = ("done", "missing", "stale", "failed", "damaged")
 
 @dataclass(frozen=True, repr=False)
 class Validation:
-    """Every problem of a study, what was found right, and `notes` to know of; true if there is no problem."""
+    """Every problem of a study, the checks that passed, and `notes`; true if there is no problem."""
 
     problems: list[Problem]
     found: list[str]
@@ -33,9 +33,9 @@ class Validation:
 
 @dataclass(frozen=True, repr=False)
 class StudyStatus:
-    """Where the units of a study stand: one row per unit in `units`, with `unit`, `step`, `title`, `state`, `why`.
+    """The state of the units of a study: one row per unit in `units`, with `unit`, `step`, `title`, `state`, `why`.
 
-    `todo` is how many a run would do, those that depend on others included.
+    `todo` is how many units a run would do, including those that depend on others.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class StudyStatus:
 
     @classmethod
     def of(cls, record: Record, todo: Sequence[str]) -> StudyStatus:
-        """Return where the units of a record stand."""
+        """Return the state of the units of a record."""
         rows = [
             {
                 "unit": name,

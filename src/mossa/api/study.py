@@ -53,7 +53,7 @@ class Study:
         return self.runs / self.settings.name
 
     def validate(self, rehearsal: bool = True) -> Validation:
-        """Look for everything that would go wrong, and return every problem at once and what is right.
+        """Look for everything that would go wrong; return all problems at once, and the checks that passed.
 
         `rehearsal`: also load the base if its weights are here, and try what a run does on two prompts.
         """
@@ -134,7 +134,7 @@ class Study:
         return Results(prepared.record, finished.tables)
 
     def results(self) -> Results:
-        """Return what there is so far, of units that are as this study asks; nothing is done for it."""
+        """Return the results so far, of the units that match this study; nothing is run."""
         return Results(self._prepared().record)
 
     def report(self, format: Literal["html", "md"] = "html", for_paper: bool = False) -> Path:
@@ -162,7 +162,7 @@ class Study:
 
 
 def validate(source: str | Path | Mapping[str, Any], *overrides: str, rehearsal: bool = True) -> Validation:
-    """Check a study, valid or not, and everything it names; return every problem at once and what is right.
+    """Check a study, valid or not, and everything it names; return all problems at once, and the checks that passed.
 
     `rehearsal`: also load the base if its weights are here, and try what a run does on two prompts. Raises `StudyError`
     if the file cannot be read or an override is not of the form `key=value`.

@@ -25,8 +25,8 @@ STEPS = {
 }
 OTHERWISE = {
     "adapters": "every model of the study was there already, so none was trained",
-    "difference": "the study has no experimental model beside the base; add one under experimental",
-    "layer_map": "the study has no experimental model beside the base; add one under experimental",
+    "difference": "the study has no experimental model besides the base; add one under experimental",
+    "layer_map": "the study has no experimental model besides the base; add one under experimental",
     "affinity": "the study does not ask for it; set similarity.affinity: true and run it again",
     "dendrogram": "the study does not ask for it; set similarity.affinity: true and run it again",
     "place": "the study does not ask for it; set place: true and run it again",
@@ -34,7 +34,7 @@ OTHERWISE = {
 
 
 class Tables:
-    """The tables of docs/project/architecture.md, one property each; an access returns the table itself, no copy."""
+    """The tables of docs/project/architecture.md, one property each; each returns the table itself, not a copy."""
 
     record: Record
     status: dict[str, Status]
@@ -82,7 +82,7 @@ class Tables:
 
     @property
     def separability(self) -> pd.DataFrame:
-        """Return what a classifier reads off, per (model, layer, label)."""
+        """Return how well a classifier reads off each label, per (model, layer, label)."""
         return self._table("separability")
 
     @property
@@ -92,7 +92,7 @@ class Tables:
 
     @property
     def affinity(self) -> pd.DataFrame:
-        """Return how alike the controls of two tasks are, per (task, other, layer)."""
+        """Return how similar the controls of two tasks are, per (task, other, layer)."""
         return self._table("affinity")
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mossa.api.text import Text
+from mossa.api import Text
 from mossa.errors import StudyError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def list_tasks(source: str | Path | None = None) -> Text:
     """Return the collections, or the clusters and tasks of one, of a study file or of a folder.
 
-    Raises `MossaError` if there is no such thing, or its tasks cannot be had.
+    Raises `MossaError` if there is no such source, or its tasks cannot be loaded.
     """
     from mossa.tasks.listing import list_collections, list_source
 
@@ -46,10 +46,10 @@ def start_study(path: str | Path, base: str, tasks: str, gpu: str | None = None)
     """Write a commented study file and return what was found in the data.
 
     With `gpu`, the name of one (`found`: the one in this machine), number format, bits and cutoff are set so that it
-    fits. Raises `StudyError` if the file exists, there is no such GPU or the base fits it in no way.
+    fits. Raises `StudyError` if the file exists, there is no such GPU, or the base does not fit it at all.
     """
     from mossa.study.starter import write_starter
-    from mossa.tasks.mapping import found_mapping
+    from mossa.tasks.listing import found_mapping
 
     found = found_mapping(tasks)
     fitted = None if gpu is None else _fit(base, tasks, gpu)
@@ -58,8 +58,7 @@ def start_study(path: str | Path, base: str, tasks: str, gpu: str | None = None)
 
 
 def _fit(base: str, tasks: str, gpu: str) -> Fit:
-    from mossa.cost.fit import fit
-    from mossa.cost.gpus import found_gpu, named_gpu
+    from mossa.cost.gpus import fit, found_gpu, named_gpu
     from mossa.study.paths import resolve
     from mossa.study.schema import Base
     from mossa.tasks.collections import load_tasks
@@ -73,7 +72,7 @@ def _fit(base: str, tasks: str, gpu: str) -> Fit:
 
 
 def _as_seen(study: StudySettings | None, base: str | Path | None) -> Callable[[Example], list[str]]:
-    """Return what tells how an example looks to a model: its tokens, part by part."""
+    """Return a function that shows how a model sees an example: its tokens, part by part."""
     from mossa.models.loader import ModelLoader
     from mossa.models.seen import as_seen
     from mossa.study import checked

@@ -1,1 +1,1 @@
-"""What a study will cost, before it runs: tokens counted, operations computed, time from a stated or measured rate."""
+"""What a study will cost, before it runs: counted tokens, computed operations, time from a stated or measured rate."""

@@ -1,4 +1,4 @@
-"""Does one training of a study, and looks at the model it gives, so that the rest can be estimated from it."""
+"""Runs one training of a study, and one extraction and one evaluation of its model, to estimate the rest from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mossa.store.record import write_record
 
 
 def chosen_units(estimate: CostEstimate) -> list[str]:
-    """Return the training of median work that is to do, and one extraction and one evaluation of its model."""
+    """Return the unfinished training of median work, and one extraction and one evaluation of its model."""
     todo = [name for name in estimate.todo if estimate.units[name].step == "train"]
     if not todo:
         return []
@@ -27,8 +27,8 @@ def chosen_units(estimate: CostEstimate) -> list[str]:
     return chosen
 
 
-def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], None], device: str = "auto") -> None:
-    """Do a training of median work that is still to do, and represent and judge that model on one task; all are kept.
+def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], None]) -> None:
+    """Run the unfinished training of median work, then represent and evaluate its model on one task; results are kept.
 
     Raises `StudyError` if one of them fails.
     """
@@ -50,5 +50,5 @@ def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], N
     with at_work(prepared.run, prepared.plan, True, say):
         write_record(prepared.record)  # what was rendered for this training is what the run goes on with
         queue = Queue(prepared.units, chosen)
-        devices, threads = choose_devices(prepared.study, device, 1)
+        devices, threads = choose_devices(prepared.study, "auto", 1)
         run_here(job, queue, devices[0], threads, settle)

@@ -99,7 +99,7 @@ def estimate(
     for label, other, tasks in _smaller(study, prepared.tasks):
         try:
             units = plan(other, tasks)
-        except MossaError:  # a mixture that names a task which this variant leaves out
+        except MossaError:  # its mixture names a task that this variant leaves out
             continue
         counted = replace(counter, study=other, tasks=tasks)
         found = {name: counted.work(unit) for name, unit in units.items()}
@@ -115,7 +115,7 @@ def fitting_gpus(estimate: CostEstimate) -> list[str]:
 
 
 def _smaller(study: StudySettings, tasks: Sequence[Task]) -> Iterator[tuple[str, StudySettings, list[Task]]]:
-    """Yield studies that cost less and ask the same: what is changed, the study, its tasks."""
+    """Yield studies that ask the same for less: what is changed, the study, its tasks."""
     own = list(tasks)
     if len(study.control.seeds) > 1:
         existing = {task: models[:1] for task, models in study.control.existing.items()}

@@ -14,17 +14,17 @@ from mossa.units.unit import Unit
 
 FORWARD_STEPS = ("represent", "evaluate", "common", "place")
 MODEL_STEPS = ("train", *FORWARD_STEPS)
-# Seconds to send the operations of one block to a GPU, below which small models do not get. At most that on an H200
-# with 16 layers of Llama-3.2-1B's shape: 33 ms a micro-batch, forward and backward (docs/project/performance.md).
+# Seconds to send the operations of one block to a GPU, the lower bound for small models. At most that on an H200 with
+# 16 layers of Llama-3.2-1B's shape: 33 ms a micro-batch, forward and backward (docs/project/performance.md).
 SENDING = 0.7e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Work per second of each step; a step that is not among them takes time that is not known.
+    """Work per second of each step; the time of a step without a rate is unknown.
 
-    `attaching`: the seconds that putting an adapter on the base takes, 0 where that is not known. `sending`: those that
-    it takes at least to send one block's operations to the device.
+    `attaching`: seconds to put an adapter on the base, 0 where unknown. `sending`: the least seconds to send the
+    operations of one block to the device.
     """
 
     per_second: Mapping[str, float]
@@ -47,7 +47,7 @@ class Rates:
 
 
 def amount(step: str, work: Work) -> float:
-    """Return what a step's time grows with: operations, products, points, or 1 for what is always short."""
+    """Return the work that a step's time is proportional to: operations, products, points, or 1 for short steps."""
     if step in MODEL_STEPS:
         return work.operations
     return {"compare": work.products, "affinity": work.products, "overview": float(work.points)}.get(step, 1.0)

@@ -1,4 +1,4 @@
-"""Says in lines of text what a study will cost."""
+"""The cost of a study as lines of text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lines(found: CostEstimate, workers: int) -> Iterator[str]:
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time as a person says it."""
+    """Return a span of time in words: 3.2 hours."""
     for size, unit in ((86400 * 3, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= size * 1.5:
             return f"{seconds / (86400 if unit == 'days' else size):,.1f} {unit}"

@@ -1,4 +1,4 @@
-"""How fast this machine does what runs on the processor in any case, measured with the functions that a run calls."""
+"""How fast this machine does the work that always runs on the processor, measured with the functions of a run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sample:
 
     @classmethod
     def of(cls, study: StudySettings, units: Mapping[str, Unit], layers: int, width: int, tasks: int) -> Sample:
-        """Return what the first comparison of the study is made of."""
+        """Return the sizes of the first comparison of the study."""
         settings = next(unit.settings for unit in units.values() if unit.step == "compare")
         models, controls = len(settings["experimental"]), len(settings["controls"])
         references, shift = controls + len(settings["others"]), settings["similarity"]["shift"]
@@ -47,10 +47,11 @@ def on_the_processor(sample: Sample, clock: str) -> dict[str, float]:
     return {"compare": products, "affinity": products, "overview": _overview(sample, clock)}
 
 
-def products_per_second(dtype: str, size: int = 1024) -> float:
+def products_per_second(dtype: str) -> float:
     """Return the operations per second of a matrix product in `dtype`: the best of a few."""
     import torch
 
+    size = 1024
     matrix = torch.ones(size, size, dtype=getattr(torch, dtype))
     return 2.0 * size**3 / min(_timed(lambda: matrix @ matrix, "seconds") for _ in range(4))
 
@@ -93,7 +94,7 @@ def _overview(sample: Sample, clock: str) -> float:
 
 
 def _timed(do: Callable[[], object], clock: str) -> float:
-    """Return how long `do` takes, once it has run before."""
+    """Return the time that `do` takes, after one run to warm up."""
     do()
     start = CLOCKS[clock]()
     do()

@@ -1,4 +1,4 @@
-"""Examples as tokens, each once, however many units, mixtures and smaller studies ask for them."""
+"""Examples as tokens, each encoded once, however many units, mixtures and smaller studies need it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mossa.tasks.task import Example
 
 @dataclass
 class Tokenized:
-    """What is known of examples, by which object they are: tasks, mixtures and cut-down tasks hold the same ones."""
+    """Encoded examples by object identity: tasks, mixtures and cut-down tasks share the same objects."""
 
     form: PromptFormat
     _known: dict[tuple[int, bool], tuple[Example, Encoded | None]] = field(
@@ -19,7 +19,8 @@ class Tokenized:
     )
 
     def of(self, examples: Sequence[Example], what: str, with_target: bool) -> list[Encoded]:
-        """Return the examples that fit; with targets only their lengths are kept, for a million would fill the memory.
+        """Return the examples that fit; with targets only their lengths are kept, because a million of them would fill
+        the memory.
 
         Raises `DataError`, naming `what`, as encoding them does.
         """
@@ -29,6 +30,9 @@ class Tokenized:
             encoded = fitting.get(index)
             if encoded and with_target:
                 encoded = replace(encoded, tokens=range(len(encoded.tokens)))
-            self._known[id(example), with_target] = (example, encoded)  # held, so that its id is not given again
+            self._known[id(example), with_target] = (
+                example,
+                encoded,
+            )  # kept: its id must stay its own
         found = (self._known[id(example), with_target][1] for example in examples)
         return [encoded for encoded in found if encoded]

@@ -14,7 +14,7 @@ from mossa.models.prompts import Encoded
 from mossa.models.shape import Shape
 from mossa.place.graft import passes
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
-from mossa.representations.prefix import common_prefix
+from mossa.representations.extract import common_prefix
 from mossa.similarity.products import cheaper_in_features
 from mossa.steps.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.study.recipe import Budget, Recipe
@@ -57,7 +57,7 @@ class Work:
 
 @dataclass
 class Counter:
-    """Counts the work of the units of one study; `memory` is what the device has beside the weights, in bytes."""
+    """Counts the work of the units of one study; `memory` is what the device has besides the weights, in bytes."""
 
     study: StudySettings
     tasks: Sequence[Task]
@@ -150,7 +150,7 @@ def training_work(
 ) -> Work:
     """Return the work of the first `steps` optimizer steps over `examples`, grouped as training does on `device`.
 
-    With gradient checkpointing `auto`, activations are kept if `memory` (bytes beside the weights) holds them.
+    With gradient checkpointing `auto`, activations are kept if `memory` (bytes besides the weights) holds them.
     """
     weights = shape.weights + shape.adapter_weights
     tokens = padded = squares = targets = largest = most = longest_alone = most_alone = groups = 0

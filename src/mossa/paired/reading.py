@@ -1,8 +1,8 @@
-"""One pass over the examples of a task: what both models answer, and their states at the last prompt token."""
+"""What both models make of the examples of a task, in one pass: answers, states, and readings per layer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,16 @@ import pandas as pd
 import torch
 
 from mossa.models.prompts import Encoded
-from mossa.place.change import Seen, Traces, last_of, see
+from mossa.place.change import Seen, Traces, answer_gain, last_of, one_layer_change, see
+from mossa.place.estimates import FEWEST, PlaceValue, norm_ratio, row
 from mossa.place.stack import Side, Stack
+from mossa.similarity import compare, spectrum
 
 SIDES: dict[Side, str] = {"base": "before", "tuned": "after"}
+
+ALIKE = ("cka-linear-debiased", "cka-linear-calibrated")
+DIMENSIONS = ("participation_ratio", "effective_rank")
+NORM = "norm-ratio"
 
 
 @dataclass(frozen=True)
@@ -66,3 +72,70 @@ def read(stack: Stack, examples: Sequence[Encoded]) -> Reading:
     sequences, lengths = [each.tokens for each in examples], [each.prompt_length for each in examples]
     seen = see(stack, sequences, inputs=("tuned",), lengths=lengths, on_batch=score)
     return Reading(pd.DataFrame(columns), seen, normed)
+
+
+def layer_rows(
+    stack: Stack, reading: Reading, first_tokens: Sequence[int], templates: Sequence[Hashable] | None
+) -> list[dict[str, Any]]:
+    """Return rows of every reading at every layer 1..L, as the readings of place have them."""
+    return [
+        *_alike(reading, templates),
+        *one_layer_change(stack, reading.seen, templates, inputs=("tuned",)),
+        *answer_gain(stack, reading.seen, first_tokens),
+        *_dimensions(reading),
+        *_norms(reading),
+    ]
+
+
+def _alike(reading: Reading, templates: Sequence[Hashable] | None) -> list[dict[str, Any]]:
+    """Return CKA of base and tuned model with its interval, and the calibrated one: what exceeds permuted prompts."""
+    base, tuned = reading.states("base"), reading.states("tuned")
+    if len(base) < FEWEST:
+        return _few(reading, ALIKE)
+    found = compare({"tuned": tuned}, base, ALIKE, groups=templates, non_finite="drop").similarity
+    ends = ("value", "standard_error", "low", "high")
+    return [
+        row(
+            each["layer"],
+            each["estimator"],
+            None if each["value"] is None else PlaceValue(*(each[end] for end in ends)),
+            each["n"],
+            each["reason"],
+        )
+        for each in found
+    ]
+
+
+def _dimensions(reading: Reading) -> list[dict[str, Any]]:
+    """Return the soft dimensionalities of both models, which have no interval."""
+    names = [f"{kind.replace('_', '-')}, {said}" for kind in DIMENSIONS for said in SIDES.values()]
+    if len(reading.answers) < FEWEST:
+        return _few(reading, names)
+    rows: list[dict[str, Any]] = []
+    for side, said in SIDES.items():
+        for layer in spectrum(reading.states(side), non_finite="drop"):
+            for kind in DIMENSIONS:
+                value = getattr(layer, kind)
+                found = None if value is None else PlaceValue(value, None, None, None)
+                rows.append(row(layer.layer, f"{kind.replace('_', '-')}, {said}", found, layer.n, layer.reason))
+    return rows
+
+
+def _norms(reading: Reading) -> list[dict[str, Any]]:
+    """Return the length of the tuned model's states relative to the base's: a ratio of root mean squares."""
+    norms = {side: reading.states(side).double().norm(dim=2).numpy() for side in SIDES}
+    rows: list[dict[str, Any]] = []
+    for place in range(norms["base"].shape[1]):
+        pair = np.stack([norms["tuned"][:, place], norms["base"][:, place]])
+        tuned, base = pair[:, np.isfinite(pair).all(0)]
+        few = len(base) < FEWEST
+        found = None if few else norm_ratio(tuned, base)
+        reason = f"only {len(base)} finite prompts; {FEWEST} are needed" if few else None
+        rows.append(row(place + 1, NORM, found, len(base), reason))
+    return rows
+
+
+def _few(reading: Reading, names: Sequence[str]) -> list[dict[str, Any]]:
+    n, layers = len(reading.answers), reading.states("base").shape[1]
+    reason = f"only {n} prompts; {FEWEST} are needed"
+    return [row(layer, name, None, n, reason) for name in names for layer in range(1, layers + 1)]

@@ -1,4 +1,4 @@
-"""What became of each task: won, lost or unchanged, by paired tests on the same examples and one error rate over tasks.
+"""The verdict on each task: won, lost or unchanged, by paired tests on the same examples and one error rate over tasks.
 
 An example counts once for both models, so only its difference matters. Under the null either model could have given
 either answer: the sign of every difference is a coin. For exact match that is McNemar's exact test.
@@ -31,9 +31,10 @@ def judge(answers: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (model, task) with the columns `COLUMNS`.
 
     `answers`: the rows of `Reading.answers` with `model`, `task` and `cluster`. A task is judged by exact match if the
-    base gets so many examples right that losing them all would be significant whatever became of the other tasks, else
-    by loss. `q_value` is Benjamini and Hochberg's over the tasks of a model; changes are after minus before, their 95 %
-    intervals each for itself. `not decidable` says that no outcome could have been significant.
+    base gets so many examples right that losing them all would be significant whatever happens to the other tasks, else
+    by loss. `q_value` is Benjamini and Hochberg's over the tasks of a model; changes are after minus before, with 95 %
+    intervals that are not adjusted for the number of tasks. `not decidable` says that no outcome could have been
+    significant.
     """
     parts = [_of_model(str(model), part) for model, part in answers.groupby("model", sort=False)]
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
@@ -59,9 +60,9 @@ def forgotten(tasks: pd.DataFrame) -> pd.DataFrame:
 
 
 def sign_flip(differences: Floats, draws: int = DRAWS) -> float:
-    """Return the two-sided p value of Σ differences if each could as well have had the other sign.
+    """Return the two-sided p value of Σ differences under the null that each sign is equally likely.
 
-    Of all signs where there are at most `draws` of them, else of so many random ones (Phipson and Smyth 2010).
+    Over all patterns of signs if there are at most `draws`, else over that many random ones (Phipson and Smyth 2010).
     """
     n, total = len(differences), abs(float(differences.sum()))
     bar = total - 1e-9 * float(np.abs(differences).sum())  # sums of the same numbers differ in their last digits

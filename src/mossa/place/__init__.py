@@ -1,4 +1,4 @@
-"""Which layer does it: readings that take the layers of a tuned model apart, one against its base's."""
+"""Which layers matter: readings that compare each layer of a tuned model with its base's."""
 
 from mossa.place.locate import READINGS, Located, locate_update
 from mossa.place.stack import Stack

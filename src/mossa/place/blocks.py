@@ -1,17 +1,23 @@
-"""Blocks between base and tuned: with the update of one part alone, or with a random update of the same size."""
+"""The blocks of a base and of a tuned model: which of them differ, and blocks that are part base, part tuned."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from mossa.errors import ModelError
+from mossa.models.blocks import blocks_of
 
 ATTENTION = ("attn", "attention")
+
+ENDS = 0  # the index that stands for embeddings, final norm and head
 
 
 def like(module: nn.Module, instead: dict[int, Any] | None = None) -> Any:
@@ -21,7 +27,7 @@ def like(module: nn.Module, instead: dict[int, Any] | None = None) -> Any:
 
 
 def part_of(base: nn.Module, tuned: nn.Module, part: str) -> nn.Module:
-    """Return the base's block with the tuned `attention` or `feed-forward`, which is everything but attention.
+    """Return the base's block with the tuned `attention` or `feed-forward` (everything but attention).
 
     Raises `ModelError` if no child of the block is called attention.
     """
@@ -70,3 +76,88 @@ def _noise(weight: torch.Tensor, generator: torch.Generator) -> nn.Parameter:
 def _norm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return ‖B A‖ from r x r products."""
     return ((b.mT @ b) * (a @ a.mT)).sum().clamp_min(0).sqrt()
+
+
+def changed_layers(base: Any, tuned: Any) -> tuple[bool, ...]:
+    """Return for 0..L whether `tuned` has other weights there than `base`; 0 is everything outside the L blocks.
+
+    Raises `ModelError` with the layer and the weight if the two differ in architecture or dtype, or if an adapter is
+    merged.
+    """
+    mine, theirs = blocks_of(base), blocks_of(tuned)
+    if len(mine) != len(theirs):
+        raise ModelError(f"the base has {len(mine)} layers and the tuned model {len(theirs)}. Give one tuned from it.")
+    pairs: list[tuple[nn.Module, nn.Module]] = [(base, tuned), *zip(mine, theirs, strict=True)]
+    return tuple(_differ(one, other, layer, (mine, theirs)) for layer, (one, other) in enumerate(pairs))
+
+
+def _differ(base: nn.Module, tuned: nn.Module, layer: int, skip: tuple[nn.Module, ...]) -> bool:
+    one, other = dict(_weights(base, skip)), dict(_weights(tuned, skip))
+    for name in sorted(one.keys() | other.keys()):
+        shapes = [tuple(side[name].shape) if name in side else None for side in (one, other)]
+        if shapes[0] != shapes[1]:
+            raise ModelError(
+                f"{_where(layer)}, {name}: the base has {shapes[0] or 'no such weight'}, the tuned model "
+                f"{shapes[1] or 'none'}. Layers can be exchanged only between a base and a model tuned from it."
+            )
+        if one[name].dtype != other[name].dtype:
+            raise ModelError(
+                f"{_where(layer)}, {name}: the base is in {_format(one[name])}, the tuned model in "
+                f"{_format(other[name])}. Load both in one format, such as dtype=torch.float32."
+            )
+    adapted = any(_acts(module) for side in (base, tuned) for module in _modules(side, skip))
+    return adapted or any(not _same(weight, other[name]) for name, weight in one.items())
+
+
+def _where(layer: int) -> str:
+    return f"layer {layer}" if layer else "outside the layers"
+
+
+def _format(weight: torch.Tensor) -> str:
+    return str(weight.dtype).removeprefix("torch.")
+
+
+def _modules(module: nn.Module, skip: tuple[nn.Module, ...]) -> Iterator[nn.Module]:
+    """Yield a module and all inside it but the lists of blocks in `skip`."""
+    yield module
+    for child in module.children():
+        if not any(child is each for each in skip):
+            yield from _modules(child, skip)
+
+
+def _weights(module: nn.Module, skip: tuple[nn.Module, ...], prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield weights by the names that they have without any adapter; those of adapters are not among them."""
+    if isinstance(module, BaseTunerLayer):
+        yield from _weights(module.get_base_layer(), skip, prefix)
+        return
+    if isinstance(module, AuxiliaryTrainingWrapper):  # a whole module trained in addition to an adapter
+        active: Any = module
+        yield from _weights(active.modules_to_save[active.active_adapters[0]], skip, prefix)
+        return
+    for name, weight in module.named_parameters(prefix.rstrip("."), recurse=False):
+        yield name, weight
+    for name, child in module.named_children():
+        if not any(child is each for each in skip):
+            yield from _weights(child, skip, f"{prefix}{name}.")
+
+
+def _acts(module: nn.Module) -> bool:
+    """Tell whether a module is one of PEFT's with an update that is not zero."""
+    if not isinstance(module, BaseTunerLayer):
+        return False
+    if module.merged:
+        raise ModelError(
+            "an adapter is merged into the weights. Call unmerge_adapter() first, or give the base as "
+            "a separate model and the tuned one after merge_and_unload()."
+        )
+    if isinstance(module, LoraLayer):
+        layer: Any = module
+        active = [name for name in layer.active_adapters if name in layer.lora_B]
+        return any(bool(layer.lora_B[name].weight.any()) for name in active)
+    return bool(set(module.active_adapters) & module._get_available_adapters())  # pyright: ignore[reportPrivateUsage]
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one is other or (one.data_ptr() == other.data_ptr() and not one.is_meta):
+        return True
+    return not (one.is_meta or other.is_meta) and torch.equal(one, other.to(one.device))

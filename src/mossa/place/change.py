@@ -1,4 +1,4 @@
-"""One-layer change: what base's block and the tuned block make of the same input, at the last prompt token."""
+"""Readings from one pass over both models: the change that each layer makes on the same input, and the answer gain."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import numpy as np
 import torch
 
 from mossa.models.batches import Allowance, for_each_batch
-from mossa.place.estimates import FEWEST, PlaceValue, norm_ratio, nothing, row, undefined
+from mossa.place.estimates import FEWEST, Floats, PlaceValue, norm_ratio, nothing, ratio, row, undefined
 from mossa.place.stack import Side, Stack, Trace, Variant
 from mossa.similarity import compare
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}  # padded tokens whose states at all layers are in memory at once
 Traces = dict[Side, Trace]
 Found = tuple[PlaceValue | None, int, str | None]  # a number, its prompts, and why there is none
-INPUTS = {"tuned": "", "base": ", base input"}  # whose input, and how the reading says it
+INPUTS = {"tuned": "", "base": ", base input"}  # whose input, and the suffix in the name of the reading
+
+ANSWER_READINGS = ("answer-gain", "answer-gain-increment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def see(
     `variants`: which blocks the base's is compared with, on the `inputs` of these models; `tuned` and others such as
     one part of it. Every block runs once per model and once more on the other's input, so two variants of a block cost
     two forward passes each. `lengths`: how many tokens of each sequence are the prompt (default: all). `on_batch` sees
-    the whole of each batch before it is let go.
+    all of each batch before it is freed.
     """
     n, width = len(sequences), stack.models["base"].config.get_text_config().hidden_size
     ends = [each - 1 for each in lengths or map(len, sequences)]
@@ -161,3 +163,33 @@ def _relative(changes: torch.Tensor, bases: torch.Tensor) -> Callable[[int], Fou
 def last_of(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     """Return the states `[b, d]` at one position of each sequence, float32 on the CPU."""
     return states[torch.arange(len(last)), last.to(states.device)].to("cpu", torch.float32)
+
+
+def answer_gain(stack: Stack, seen: Seen, first_tokens: Sequence[int]) -> list[dict[str, Any]]:
+    """Return rows of `answer-gain` and of its increment from the layer below, L each.
+
+    At every layer the state at the last prompt token goes through final norm and head (the logit lens); the value is
+    the loss of the first answer token in the base minus that in the tuned model, in nats.
+    """
+    n, layers = len(first_tokens), range(1, stack.layers + 1)
+    if n < FEWEST:
+        return undefined(layers, ANSWER_READINGS, n, f"only {n} prompts; {FEWEST} are needed")
+    labels = torch.tensor(list(first_tokens))
+    gains = _lens(stack, "base", seen, labels) - _lens(stack, "tuned", seen, labels)
+    finite = np.isfinite(gains).all(1)
+    gains, n = gains[finite], int(finite.sum())
+    if n < FEWEST:
+        return undefined(layers, ANSWER_READINGS, n, f"only {n} prompts have finite losses; {FEWEST} are needed")
+    ones = np.ones(n)
+    steps = np.diff(gains, axis=1)
+    return [row(layer, ANSWER_READINGS[0], ratio(gains[:, layer], ones), n) for layer in layers] + [
+        row(layer, ANSWER_READINGS[1], ratio(steps[:, layer - 1], ones), n) for layer in layers
+    ]
+
+
+@torch.no_grad()
+def _lens(stack: Stack, side: Side, seen: Seen, labels: torch.Tensor) -> Floats:
+    """Return the loss of the first answer token at layers 0..L, `[n, L + 1]`."""
+    model = stack.models[side]
+    states = seen.own[side].to(stack.device, next(model.parameters()).dtype)
+    return np.stack([stack.losses(side, states[:, place], labels).numpy() for place in range(stack.layers + 1)], axis=1)

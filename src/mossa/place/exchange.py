@@ -1,4 +1,4 @@
-"""Losses of models put together layer by layer from a base and a tuned one; what they share is computed once."""
+"""Losses of models that are assembled layer by layer from a base and a tuned one; what they share is computed once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 from mossa.models.batches import Allowance, for_each_batch
 from mossa.models.prompts import Encoded
+from mossa.place.blocks import ENDS
 from mossa.place.change import TOKEN_BUDGET
 from mossa.place.estimates import Floats
-from mossa.place.fit import ENDS
 from mossa.place.stack import Stack, Trace, Variant
 
-Choice = tuple[Variant, ...]  # for 0..L which of two models it is from; 0: embeddings, final norm and head
+Choice = tuple[Variant, ...]  # which variant is used at each of 0..L; 0: embeddings, final norm and head
 
 
 def block_runs(choices: Iterable[Choice]) -> int:
-    """Return how many blocks are run for these models: one per beginning that some of them have in common."""
+    """Return how many blocks are run for these models: one per sequence of first layers that some of them share."""
     return len({choice[: end + 1] for choice in choices for end in range(1, len(choice))})
 
 

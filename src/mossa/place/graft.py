@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from mossa.models.prompts import Encoded
+from mossa.place.blocks import ENDS
 from mossa.place.estimates import FEWEST, PlaceValue, nothing, ratio, row, undefined
 from mossa.place.exchange import Choice, block_runs, exchanged_losses
-from mossa.place.fit import ENDS
 from mossa.place.stack import Stack, Variant
 
 EXACT = 10  # layers with an update of which all subsets are run
@@ -43,7 +43,7 @@ class Grafted:
 def graft(
     stack: Stack, examples: Sequence[Encoded], window: int = 1, variant: Variant = "tuned", null: bool = False
 ) -> Grafted:
-    """Return what each layer's update is worth, in nats per target token, larger where more is done.
+    """Return what each layer's update is worth, in nats per target token; a larger value means a larger contribution.
 
     `leave-one-out`: what the tuned model loses without it. `add-one-in`: what the base gains by it. `first-k`: what it
     adds to the layers below it, `last-k` to those above it. `shapley`: the mean of what it adds over all orders,
@@ -144,7 +144,7 @@ class _Game:
 def _contrasts(players: Sequence[int], window: int, null: bool = False) -> dict[str, dict[int, Sequence[Contrast]]]:
     """Return by reading and layer the gains that are added up, one contrast or several whose mean is taken.
 
-    A layer with a minus stands for a random update of it.
+    A layer with a minus sign means a random update of it.
     """
     everyone, nobody = frozenset(players), frozenset[int]()
 
@@ -186,14 +186,14 @@ def _exact(players: Sequence[int]) -> dict[int, Sequence[Contrast]]:
     return found
 
 
-def _sampled(players: Sequence[int], pairs: int = PAIRS, seed: int = 0) -> dict[int, Sequence[Contrast]]:
+def _sampled(players: Sequence[int]) -> dict[int, Sequence[Contrast]]:
     """Return one contrast per pair of a random permutation and its reverse (Castro et al. 2009; Mitchell et al. 2022).
 
     In each pair the values of all layers add up to the whole gain.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws: dict[int, list[Contrast]] = {player: [] for player in players}
-    for _ in range(pairs):
+    for _ in range(PAIRS):
         order = [players[place] for place in rng.permutation(len(players))]
         weights: dict[int, Counter[Set]] = {player: Counter() for player in players}
         for one in (order, order[::-1]):

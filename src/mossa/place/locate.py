@@ -10,8 +10,7 @@ import pandas as pd
 
 from mossa.errors import DataError, choices
 from mossa.models.prompts import Encoded
-from mossa.place.answer import answer_gain
-from mossa.place.change import one_layer_change, see
+from mossa.place.change import answer_gain, one_layer_change, see
 from mossa.place.estimates import COLUMNS, PlaceValue
 from mossa.place.graft import graft
 from mossa.place.stack import Stack, Variant
@@ -41,12 +40,12 @@ def locate_update(
     window: int = 1,
     null: bool = False,
 ) -> Located:
-    """Return every reading in `readings`; None: those that the examples allow, which have targets or have not.
+    """Return every reading in `readings`; None: all that the examples allow, depending on whether they have targets.
 
-    `templates`: one label per example, for the change within templates. `parts`: attention and feed-forward apart as
-    well. `window` and `null` are those of `graft`; `null` also gives the one-layer change of random updates. Raises
-    `DataError` for an unknown reading, an even window, and readings of the answer without targets. Too few examples, or
-    none, give rows with the reason.
+    `templates`: one label per example, for the change within templates. `parts`: also attention and feed-forward
+    separately. `window` and `null` are those of `graft`; `null` also gives the one-layer change of random updates.
+    Raises `DataError` for an unknown reading, an even window, and readings of the answer without targets. Too few
+    examples, or none, give rows with the reason.
     """
     answered = all(len(each.tokens) > each.prompt_length for each in examples)
     wanted = _wanted(readings, answered)

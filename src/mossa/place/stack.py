@@ -1,4 +1,4 @@
-"""A base and a tuned model as one stack of blocks in which each block can be the one's or the other's."""
+"""A base and a tuned model as one stack of blocks, in which each block can come from either."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from mossa.models.batches import pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.frozen_base import base_of
 from mossa.models.placement import device_of
-from mossa.place.blocks import like, part_of, random_update
-from mossa.place.fit import changed_layers
+from mossa.place.blocks import changed_layers, like, part_of, random_update
 
 Side = Literal["base", "tuned"]
 Variant = Literal["base", "tuned", "attention", "feed-forward", "random"]
@@ -39,7 +38,7 @@ class Trace:
 
 
 class _Given(nn.Module):
-    """Stands where the blocks were and gives the states that it was told."""
+    """Takes the place of the blocks and returns the states that it was given."""
 
     def __init__(self, block: nn.Module, tuples: bool) -> None:
         super().__init__()
@@ -53,15 +52,15 @@ class _Given(nn.Module):
 
 
 class Stack:
-    """L blocks of a base and of a model tuned from it; neither model is touched.
+    """L blocks of a base and of a model tuned from it; neither model is changed.
 
     `changed` tells for 0..L where their weights differ, 0 being embeddings, final norm and head. `base` may be None if
-    `tuned` has an adapter of PEFT. Both are in evaluation mode. Raises `ModelError` if they are not built alike.
+    `tuned` has an adapter of PEFT. Both are in evaluation mode. Raises `ModelError` if their architectures differ.
     """
 
     def __init__(self, base: Any, tuned: Any) -> None:
         if isinstance(tuned, PeftModel) and (base is None or decoder_of(base) is decoder_of(tuned)):
-            changed_layers(tuned, tuned)  # a merged adapter cannot be taken off
+            changed_layers(tuned, tuned)  # raises if the adapter is merged, which cannot be undone
             base = base_of(tuned)
         if base is None:
             raise ModelError("base is None, and the tuned model has no adapter of PEFT to take off. Give its base.")
@@ -84,7 +83,7 @@ class Stack:
             elif made is None:
                 made = part_of(base, tuned, variant)
             if made is None:
-                raise ModelError("random updates are drawn for LoRA and for whole checkpoints alone; leave null out.")
+                raise ModelError("random updates exist only for LoRA and for whole checkpoints; leave null out.")
             self._blocks[layer, variant] = made
         return self._blocks[layer, variant]
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.change import paired_differences
-from mossa.analysis.distribution import describe
-from mossa.analysis.wording import brackets, count, extreme, number, signed
+from mossa.analysis.curves import describe
+from mossa.analysis.wording import brackets, count, extreme, number, short, signed
 from mossa.errors import DataError
 from mossa.report.colours import model_styles
 from mossa.report.page.chart import NULL, Chart, ChartView, Panel, layer_axis, line
@@ -28,10 +28,10 @@ class Against(NamedTuple):
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (setting, here, there) of every setting in which two studies differ, their names apart."""
+    """Return (setting, here, there) of every setting in which two studies differ, except their names."""
     one, other = (dict(_flat(study)) for study in (ours, theirs))
     keys = [key for key in dict.fromkeys([*one, *other]) if key != "name" and one.get(key) != other.get(key)]
-    return [(key, _said(one.get(key)), _said(other.get(key))) for key in keys]
+    return [(key, _shown(one.get(key)), _shown(other.get(key))) for key in keys]
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -42,16 +42,16 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     text = "not set" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return short(text, LONGEST)
 
 
 def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:
     """Return, per tuned model of the same name and layer, the change in both runs and their paired difference.
 
     Rows: `model`, `run` (`this`, `other`, `difference`), `layer` and the columns of `distribution`. Of models with
-    different numbers of layers, each layer of the shallower one is put beside the other's at the same share of its
+    different numbers of layers, each layer of the shallower one is paired with the other's at the same share of its
     depth. Raises `DataError` if the runs share no tuned model, task or measure.
     """
     estimator = ours.estimator or ""
@@ -107,8 +107,8 @@ def against_chart(findings: Findings, against: Against) -> Chart:
     )
     if (here := _depth(findings)) != (there := _depth(against.findings)):
         how += (
-            f" This run has {here} layers and {against.name} {there}: each layer of the shallower model stands beside "
-            "the other's at the same share of its depth."
+            f" This run has {here} layers and {against.name} {there}: each layer of the shallower model is shown with "
+            "the layer of the other at the same share of its depth."
         )
     return Chart("against", f"This run minus {against.name}, where they differ most: {'; '.join(told)}", how,
                  [ChartView("", panels)])  # fmt: skip
@@ -122,7 +122,7 @@ def _largest(rows: pd.DataFrame) -> str:
     if rows.empty:
         return "unknown"
     most = extreme(rows, "median")
-    unsure = ", not told apart from none" if most["low"] <= 0 <= most["high"] else ""
+    unsure = ", not distinguishable from none" if most["low"] <= 0 <= most["high"] else ""
     return f"{signed(most['median'])}{brackets(most['low'], most['high'])} at layer {most['layer']}{unsure}"
 
 

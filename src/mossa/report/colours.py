@@ -1,7 +1,7 @@
-"""One colour, dash and symbol per model, the same in every figure and on the page; clusters have colours of their own.
+"""One colour, dash and symbol per model, the same in every figure and on the page; clusters have other colours.
 
-Every colour has a contrast of at least 3:1 with its background, and the first four models stay apart for readers
-without red or green cones: they differ in lightness, dash and symbol as well as in hue. A test measures both.
+Every colour has a contrast of at least 3:1 with its background, and colour-blind readers can tell the first four models
+apart: they differ in lightness, dash and symbol as well as in hue. A test measures both.
 """
 
 from __future__ import annotations
@@ -59,13 +59,19 @@ def model_styles(models: Iterable[str]) -> dict[str, Style]:
     return {BASE: Style(BLUE, "o", "-"), **cycle, CEILING: Style(GREY, "D", ":")}
 
 
+def styles_of(models: Iterable[str], colours: Colours | None) -> dict[str, Style]:
+    """Return the style of every model, in the order of `colours` where they are given."""
+    styles = model_styles([*(colours or {}), *models])
+    return {model: style._replace(colour=(colours or {}).get(model, style.colour)) for model, style in styles.items()}
+
+
 def model_colours(models: Iterable[str]) -> dict[str, str]:
     """Return the colour of every model."""
     return {model: style.colour for model, style in model_styles(models).items()}
 
 
 def cluster_marks(clusters: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return (colour, matplotlib marker) for every cluster; 48 clusters are told apart, the next repeat them."""
+    """Return (colour, matplotlib marker) for every cluster; from the 49th cluster on they repeat."""
     distinct, marks = sorted(set(clusters)), list(MARKERS)
     return {
         cluster: (CLUSTER_HUES[i % len(CLUSTER_HUES)], marks[i // len(CLUSTER_HUES) % len(marks)])

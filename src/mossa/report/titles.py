@@ -1,4 +1,4 @@
-"""The title of every figure and chart: what it shows, as a conclusion, with numbers of the table behind it."""
+"""The title of every figure and chart: what it shows, as a conclusion, with numbers from the table behind it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.analysis.answers import of_estimator
-from mossa.analysis.common import TUNED
-from mossa.analysis.headline import change_title, checks
+from mossa.analysis.change import TUNED
+from mossa.analysis.change_words import change_title, of_estimator
+from mossa.analysis.headline import checks
 from mossa.analysis.over_tasks import LEVEL
 from mossa.analysis.wording import count, extreme, listed, number, signed
 from mossa.report.colours import CEILING
@@ -117,7 +117,7 @@ def place(table: pd.DataFrame) -> str:
 
 
 def separability(table: pd.DataFrame) -> str:
-    """Say how far above chance each label is read off at best."""
+    """Say how far above chance each label can be read off at best."""
     above = table.assign(above=table["accuracy"].astype(float) - table["chance"].astype(float)).dropna(subset=["above"])
     best = above.groupby("label", sort=False)["above"].max().sort_values(ascending=False)
     words = listed(f"{str(label).replace('_', ' ')} {signed(value)}" for label, value in best.items())
@@ -125,7 +125,7 @@ def separability(table: pd.DataFrame) -> str:
 
 
 def dimensionality(table: pd.DataFrame) -> str:
-    """Say at which layer the models use most different numbers of dimensions."""
+    """Say at which layer the numbers of dimensions that the models use differ most."""
     grid = table.pivot_table(index="layer", columns="model", values="dimensions_99").dropna()
     if grid.shape[1] < 2 or grid.empty:
         return "Dimensions that explain 99 % of the variance"
@@ -140,15 +140,15 @@ def _controls(name: object) -> str:
 
 
 def correlates(table: pd.DataFrame) -> str:
-    """Say how many correlations are sure and which is strongest."""
+    """Say how many correlations are significant and which is strongest."""
     known = table[table["correlation"].notna() & table["experimental"].ne(CEILING)]
     sure = known[known["q_value"].lt(LEVEL).fillna(False)]
     if sure.empty:
-        return f"Nothing surely goes along with similarity ({count(len(known), 'correlation')} tested)"
+        return f"Nothing correlates significantly with similarity ({count(len(known), 'correlation')} tested)"
     top = extreme(sure, "correlation")
     what = CORRELATES.get(str(top["correlate"]), str(top["correlate"]))
     return (
-        f"{len(sure)} of {count(len(known), 'correlation')} are sure; strongest {signed(top['correlation'])}, "
+        f"{len(sure)} of {count(len(known), 'correlation')} are significant; strongest {signed(top['correlation'])}, "
         f"{what} with {top['experimental']} at layer {top['layer']}"
     )
 
@@ -159,13 +159,13 @@ def controls(findings: Findings) -> str:
 
 
 def affinity(mean: pd.DataFrame) -> str:
-    """Say which two specialists are most alike, in a square table of tasks by tasks."""
+    """Say which two specialists are most similar, given a square table of tasks by tasks."""
     pairs = mean.stack()
     pairs = pairs[[one != other for one, other in pairs.index]]
     if pairs.empty:
         return "Which tasks share representations"
     one, other = pairs.idxmax()
-    return f"Most alike are the specialists of {one} and {other} ({number(float(pairs.max()))})"
+    return f"The most similar specialists are those of {one} and {other} ({number(float(pairs.max()))})"
 
 
 def layer_map(pairs: Sequence[tuple[str, str, pd.DataFrame]]) -> str:

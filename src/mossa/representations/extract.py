@@ -1,4 +1,4 @@
-"""Takes the last prompt token's hidden state after every block: no head, no cache, no generation."""
+"""Takes the last prompt token's hidden state after every block: no head, no generation, a common prefix only once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from mossa.errors import ModelError
 from mossa.models.adapter_config import acts_in_modules
 from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.placement import device_of
-from mossa.representations.prefix import common_prefix, prefix_cache
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}  # padded tokens in one batch; more would leave a core's cache
 # How far a prompt's states may be from those of the prompt alone, as a share of their norm: far more than by rounding
@@ -20,6 +20,9 @@ ROUNDING = {torch.float32: 1e-2, torch.float64: 1e-6}
 COARSE = 0.5  # ... in number formats of 16 bits or fewer, where an expert or an outlier may be chosen otherwise
 
 LastLayer = Literal["normed", "raw"]
+
+WORTH = 32  # tokens; a shorter prefix saves less than attention with a mask costs
+NO_CACHE = (ValueError, TypeError, AttributeError)  # what models raise for a cache that is not their own kind
 
 
 @torch.no_grad()
@@ -35,11 +38,10 @@ def represent_tokens(
 
     Layer L is after the final norm (`normed`) or the last block's own output (`raw`). Prompts are grouped by length and
     right-padded without a mask, which is exact in a causal model; a hook on each block keeps one row per prompt, so
-    memory does not grow with layers x tokens. A long beginning that all prompts share goes through the model once;
-    prompts beyond the model's `border_of` share no beginning, and a batch with their equals alone. A model with an
-    adapter of a kind that we do not know is run whole, one prompt at a time. Where memory runs out, batches are halved,
-    which `allowance` counts. Raises `ModelError` for an architecture whose blocks give something else than one state
-    per token.
+    memory does not grow with layers x tokens. A long prefix that all prompts share goes through the model once; prompts
+    beyond the model's `border_of` share no prefix, and batches only with each other. A model with an adapter of a kind
+    that we do not know is run whole, one prompt at a time. Where memory runs out, batches are halved, which `allowance`
+    counts. Raises `ModelError` for an architecture whose blocks give something else than one state per token.
     """
     device, decoder = device_of(model), decoder_of(model)
     border = border_of(model, max(map(len, prompts), default=0))
@@ -79,9 +81,9 @@ def check_alone(
 ) -> None:
     """Raise `ModelError` unless one prompt, fed alone to the whole model, gives the row that was `found` for it.
 
-    `found`: `[n, L, d]` of `represent_tokens`. It is the prompt that was padded most, or shared a beginning. Seen are
-    models that are a function of the whole batch in a way that no setting tells, and adapters that do more than change
-    modules, so that the decoder alone is not the model.
+    `found`: `[n, L, d]` of `represent_tokens`. The prompt is the one that was padded most, or shared a prefix. This
+    detects models whose output depends on the whole batch although no setting says so, and adapters that do more than
+    change modules, so that the decoder alone is not the model.
     """
     if not prompts:
         return
@@ -106,7 +108,7 @@ def tolerance(model: Any) -> float:
 
 
 class _Taps:
-    """Hooks that keep, of what every block and the decoder give, one row per sequence; they go when the block ends."""
+    """Hooks that keep one row per sequence from the output of every block and of the decoder; removed on exit."""
 
     def __init__(self, model: Any, last_layer: LastLayer) -> None:
         self.model, self.normed = model, last_layer == "normed"
@@ -159,3 +161,54 @@ class _Taps:
 
 def _width(model: Any) -> int:
     return model.config.get_text_config().hidden_size
+
+
+class _PrefixLayer(DynamicLayer):
+    """Keys and values `[1, heads, tokens, d / heads]` of the prefix, for batches of any size; never changed."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and values of the prefix and, after them, those of a batch."""
+        size = (key_states.shape[0], -1, -1, -1)
+        keys: Any = self.keys
+        values: Any = self.values
+        return (
+            torch.cat([keys.expand(size), key_states], dim=-2),
+            torch.cat([values.expand(size), value_states], dim=-2),
+        )
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
+    """Return the length of the prefix that all prompts share, shorter than each of them; 0 if it is not worth it."""
+    if len(prompts) < 2:
+        return 0
+    first, last = (
+        min(map(list, prompts)),
+        max(map(list, prompts)),
+    )  # in lexical order: all share what these two do
+    longest = min(map(len, prompts)) - 1
+    same = next((place for place in range(longest) if first[place] != last[place]), longest)
+    return same if same >= WORTH else 0
+
+
+def prefix_cache(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
+    """Return the cache that follows `tokens`, to be used for any number of batches.
+
+    None for architectures that do not keep all keys and values of all tokens (a sliding window), or that accept only
+    their own kind of cache.
+    """
+    cache = DynamicCache(config=decoder.config)
+    try:
+        decoder(input_ids=torch.tensor([list(tokens)], device=device), past_key_values=cache, use_cache=True)
+    except NO_CACHE:
+        return None
+    layers: list[Any] = cache.layers
+    if not layers or any(type(layer) is not DynamicLayer or layer.get_seq_length() != len(tokens) for layer in layers):
+        return None
+    copied: list[Any] = []
+    for layer in layers:
+        copied.append(_PrefixLayer())
+        copied[-1].lazy_initialization(layer.keys, layer.values)
+        copied[-1].keys, copied[-1].values = layer.keys, layer.values
+    return Cache(layers=copied)

@@ -1,4 +1,4 @@
-"""Represents prompts with a model that the caller has in memory, and leaves it as it was."""
+"""Represents prompts with a model that the caller has in memory, without changing it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def encode_examples(
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Put every part of a model into evaluation mode for the length of the block, and then as each was.
+    """Put every part of a model into evaluation mode inside the block, and restore it afterwards.
 
     Raises `ModelError` if an adapter adds tokens to every prompt, so that the last prompt token is no longer the last.
     """

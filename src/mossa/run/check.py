@@ -41,7 +41,7 @@ def check_study(
 
     def read_tasks() -> str:
         from mossa.tasks.collections import load_tasks, remarks
-        from mossa.units.plan import check_names
+        from mossa.units.models import check_names
 
         tasks.extend(load_tasks(study.tasks))
         check_names(study, tasks)
@@ -82,7 +82,7 @@ def _estimators(study: StudySettings, tasks: list[Task]) -> str:
 
 
 def _experimental(study: StudySettings, tasks: list[Task], name: str) -> str:
-    from mossa.units.plan import saw
+    from mossa.units.models import saw
 
     model = study.experimental[name]
     seen = len(saw(study, tasks, name))
@@ -93,7 +93,7 @@ def _experimental(study: StudySettings, tasks: list[Task], name: str) -> str:
 
 
 def _controls(study: StudySettings, tasks: list[Task]) -> str:
-    from mossa.units.plan import control_name, existing_models
+    from mossa.units.models import control_name, existing_models
 
     names = [control_name(task.name, seed) for task in tasks for seed in study.control.seeds]
     given = {name: found for name, found in existing_models(study, tasks).items() if name in names}
@@ -138,7 +138,7 @@ def _base(study: StudySettings) -> str:
 def _rendering(study: StudySettings, runs: Path) -> Rendering | None:
     """Return what the study's run folder recorded around prompts, if it was planned from the same."""
     from mossa.models.dtype import settled
-    from mossa.units.plan import rendered_from
+    from mossa.units.models import rendered_from
 
     run = RunFolder(runs / study.name)
     if not (run.path / RECORD).is_file():  # so a base that is not downloaded yet needs no fingerprint
@@ -187,7 +187,7 @@ def _targets(study: StudySettings) -> str:
 def _absent(study: StudySettings, tasks: list[Task]) -> str | None:
     """Return a model of the study whose weights are not here, if there is one."""
     from mossa.models.access import weights_are_here
-    from mossa.units.plan import existing_models
+    from mossa.units.models import existing_models
 
     whole = [source for kind, source in existing_models(study, tasks).values() if kind == "checkpoint"]
     settings = (study.base, *(study.base.model_copy(update={"model": source, "revision": None}) for source in whole))

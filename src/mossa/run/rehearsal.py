@@ -15,7 +15,7 @@ from mossa.errors import DataError, ModelError, MossaError, noting
 from mossa.study.recipe import Budget
 from mossa.study.schema import Kind, StudySettings
 from mossa.tasks.task import Task
-from mossa.units.plan import existing_models
+from mossa.units.models import existing_models
 from mossa.units.unit import Unit
 
 if TYPE_CHECKING:
@@ -108,8 +108,7 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
     import torch
 
     from mossa.representations import represent_tokens
-    from mossa.representations.extract import COARSE, tolerance
-    from mossa.representations.prefix import WORTH, common_prefix
+    from mossa.representations.extract import COARSE, WORTH, common_prefix, tolerance
 
     shared = common_prefix(prompts)
     apart = [prompt[shared:] for prompt in prompts]

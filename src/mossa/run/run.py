@@ -30,7 +30,8 @@ from mossa.store.tables import gather, is_gathered, mark_gathered, write_tables
 from mossa.study.schema import StudySettings
 from mossa.tasks.collections import load_tasks
 from mossa.tasks.task import Task
-from mossa.units.plan import SHOWN_PROMPTS, plan, rendered_from
+from mossa.units.models import rendered_from
+from mossa.units.plan import SHOWN_PROMPTS, plan
 from mossa.units.unit import Unit, fingerprints
 
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read

@@ -1,4 +1,4 @@
-"""Numbers you can defend: how alike two sets of representations of the same prompts are, layer by layer."""
+"""How similar two sets of representations of the same prompts are, layer by layer, with standard errors."""
 
 from mossa.similarity.agreement import share_of_agreement
 from mossa.similarity.cka import cka, similarity

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 # With 100 prompts and unrelated noise, 95 % of the shares of a perfect model lie in .85..1.21 at an agreement of .10
-# and in .78..2.50 at .04 (docs/similarity.md), so below this a share says little.
+# and in .78..2.50 at .04 (docs/reference/similarity.md), so below this a share says little.
 FLOOR = 0.1
 
 
 def share_of_agreement(value: Any, agreement: Any, own_agreement: Any = None, *, floor: float = FLOOR) -> Any:
-    """Return how close a model is to what the controls of a task have in common: 1 where it holds just that.
+    """Return how close a model is to what the controls of a task have in common: 1 if it represents exactly that.
 
     `value`: the model's similarity to one control. `agreement`: that of two controls that differ in their seed.
     `own_agreement`: that of two seeds of the model itself, if it was tuned. Numbers or arrays of one shape.

@@ -1,7 +1,8 @@
-"""Take NumPy arrays and torch tensors, check that they can be compared, and answer in kind."""
+"""Takes NumPy arrays and torch tensors, checks that they can be compared, and returns results of the same kind."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 Array = Any  # numpy.ndarray or torch.Tensor, [n, d] or [n, L, d]
 NonFinite = Literal["error", "drop"]
 FEWEST = 4  # prompts that a debiased estimate needs
+
+SAME = 1e-4  # of how far two rows are apart, typically: what batches of other shapes change in one row is smaller
+FEW_DIMENSIONS = 8  # dimensions; below, rows come that close by chance, and only equal ones count
+SKETCHED = 64  # dimensions of one layer that find candidates; only those rows are compared in whole
 
 
 def as_layers(array: Array, name: str, *, fewest: int = FEWEST) -> Tensor:
@@ -83,7 +88,7 @@ def like(array: Array, values: np.ndarray[Any, Any]) -> Array:
 
 
 def check_alike(control: Tensor, other: Tensor, name: str) -> None:
-    """Refuse an array that cannot hold the same prompts at the same layers in the same place as the control."""
+    """Raise `SimilarityError` unless an array has the prompts, the layers and the device of the control."""
     if other.shape[0] != control.shape[0]:
         raise SimilarityError(
             f"{name} has n = {other.shape[0]} prompts and the control {control.shape[0]}; "
@@ -101,7 +106,7 @@ def check_alike(control: Tensor, other: Tensor, name: str) -> None:
 
 
 def check_ids(control: Sequence[Hashable], other: Sequence[Hashable], n: int, name: str) -> None:
-    """Refuse rows whose sample ids differ in any place: two shuffles of the same prompts look unrelated."""
+    """Raise `SimilarityError` if any ids differ: shuffled prompts would look unrelated."""
     if len(control) != n or len(other) != n:
         raise SimilarityError(
             f"{name}: {len(other)} ids here and {len(control)} for the control, "
@@ -120,7 +125,7 @@ def finite_rows(here: Mapping[str, Tensor], layer: int, policy: NonFinite) -> An
 
     if policy not in ("error", "drop"):
         raise SimilarityError(f"non_finite is {policy!r}. {choices(policy, ('error', 'drop'))}")
-    if all(bool(torch.isfinite(X.sum())) for X in here.values()):  # much faster, and never wrong in this direction
+    if all(bool(torch.isfinite(X.sum())) for X in here.values()):  # much faster; if a sum is finite, so are all values
         return None
     finite = {name: torch.isfinite(X).all(1) for name, X in here.items()}
     rows = torch.stack(list(finite.values())).all(0).cpu().numpy()
@@ -134,3 +139,45 @@ def finite_rows(here: Mapping[str, Tensor], layer: int, policy: NonFinite) -> An
             'Find out why (fp16 overflows), or pass non_finite="drop" to drop these prompts from every side.'
         )
     return rows
+
+
+def warn_of_repeats(sides: Mapping[str, Tensor]) -> None:
+    """Warn if rows of the arrays [n, L, d] equal another row in every one of them.
+
+    A repeated prompt lifts even debiased CKA and narrows its interval. Arrays whose rows are all equal give no warning:
+    they have no CKA, which is reported.
+    """
+    repeated = _count(list(sides.values()))
+    n = len(next(iter(sides.values())))
+    if 0 < repeated < n - 1:
+        warnings.warn(
+            f"{repeated} of {n} rows repeat another one in {' and in '.join(sides)}. Similarity is too high and its "
+            "interval too narrow with them: keep each prompt once.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _count(sides: Sequence[Tensor]) -> int:
+    """Return how many rows equal the next one in an order that puts equal rows side by side."""
+    last = sides[0][:, -1]
+    sketch = last[:, :: max(1, last.shape[1] // SKETCHED)].double().cpu().numpy()
+    finite = np.flatnonzero(np.isfinite(sketch).all(1))
+    if len(finite) < 2:
+        return 0
+    random = np.random.default_rng(0)
+    weights, mixed = random.standard_normal(sketch.shape[1]), random.permutation(len(sketch))
+    with np.errstate(all="ignore"):  # values that overflow here are refused where they matter
+        sums = (sketch[finite] - sketch[finite[0]]) @ weights
+        order = np.argsort(sums, kind="stable")
+        near = np.diff(sums[order]) <= SAME * np.median(np.abs(sums - random.permutation(sums)))
+    rows, nexts = finite[order[:-1][near]], finite[order[1:][near]]
+    for X in sides:
+        for layer in range(X.shape[1]):
+            if not len(rows):
+                return 0
+            here = X[:, layer].double() if X.shape[1] == 1 else X[:, layer].float()
+            apart = (here - here[mixed]).norm(dim=1).nanmedian() * (here.shape[1] >= FEW_DIMENSIONS)
+            same = ((here[rows] - here[nexts]).norm(dim=1) <= SAME * apart).cpu().numpy()
+            rows, nexts = rows[same], nexts[same]
+    return len(rows)

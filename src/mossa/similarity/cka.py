@@ -1,4 +1,4 @@
-"""CKA, or any other estimator, of two arrays, answered where the arrays are."""
+"""CKA, or any other estimator, of two arrays, with the result on their device."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from mossa.errors import SimilarityError
 from mossa.similarity import arrays
+from mossa.similarity.arrays import warn_of_repeats
 from mossa.similarity.features import Groups
 from mossa.similarity.registry import Estimator, View, estimator
-from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.result import ASSUMED, Comparison
 from mossa.similarity.threads import side_by_side
 from mossa.similarity.uncertainty import Estimate, Value, estimate, minus
@@ -122,7 +122,7 @@ def _answer(
         warn_of_repeats({"control": sides[control], **{name: sides[name] for name in (*models, *origin)}})
 
     def one(layer: int) -> list[Comparison]:
-        moved: dict[int, Tensor] = {}  # the base is there under two names, and goes to the device once
+        moved: dict[int, Tensor] = {}  # the base has two names here and is moved to the device once
         for array in sides.values():
             moved.setdefault(id(array), array[:, layer - 1].to(device))
         here = {name: moved[id(array)] for name, array in sides.items()}
@@ -171,7 +171,7 @@ def _by_finite_rows(
 
 
 def _assumed(chosen: Estimator, groups: Groups) -> str:
-    """Return what the intervals of this estimator take for granted."""
+    """Return what the intervals of this estimator assume."""
     grouping = chosen.view.grouping if chosen.view else "fixed"
     return ASSUMED[None if grouping == "fixed" and fixed_strata(groups) is None else grouping]
 

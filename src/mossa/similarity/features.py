@@ -1,4 +1,4 @@
-"""Centre representations, optionally within groups, and say when they do not vary."""
+"""Centres representations, optionally within groups, and reports when they do not vary."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Groups:
         if missing:
             raise SimilarityError(
                 f"`groups`: the label of row {missing[0]} is {values[missing[0]]} ({len(missing)} of {n} are missing). "
-                "Leave these prompts out of every array, or give them a label of their own."
+                "Leave these prompts out of every array, or give them a separate label."
             )
         coded = np.array([number[label] for label in values], dtype=np.int64)
         return cls(coded, np.bincount(coded))
@@ -99,7 +99,7 @@ def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
 
 
 def varies(centred: Tensor, wide: Tensor, resolution: float) -> bool:
-    """Say whether any dimension varies by more than the rounding of its own values: one large one hides no other."""
+    """Tell whether any dimension varies by more than the rounding of its own values, however large the others are."""
     import torch
 
     spread, level = (torch.linalg.vector_norm(values, dim=0) for values in (centred, wide))

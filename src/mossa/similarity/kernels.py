@@ -40,7 +40,7 @@ def gram(X: Tensor, view: View) -> Tensor:
     squares = (norms[:, None] + norms - 2 * K).clamp_(min=0).fill_diagonal_(0)
     median = _demo_median(squares) if view.kernel == "rbf-demo" else _median(squares)
     if not median > 0:
-        raise SimilarityError("more than half of the prompts are alike, so the median distance is 0")
+        raise SimilarityError("more than half of the prompts are equal, so the median distance is 0")
     return torch.exp(squares / (-2 * view.bandwidth**2 * median))
 
 

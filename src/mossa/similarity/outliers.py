@@ -1,4 +1,4 @@
-"""How much of a similarity hangs on a few dimensions or a few prompts."""
+"""How much of a similarity depends on a few dimensions or a few prompts."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def leave_out(
 ) -> list[LeftOut]:
     """Return the similarity of Y and Z, [n, d] or [n, L, d], without the most influential dimensions or prompts.
 
-    Dimensions are ranked by variance on each side alone; prompts by the product of both sides' distances from the
-    mean. Three shared outlier dimensions can make CKA .99 of otherwise unrelated data, debiased too: a value that
-    falls when 3 dimensions are left out is about those, not about the representation.
+    Dimensions are ranked by variance on each side alone; prompts by the product of both sides' distances from the mean.
+    Three shared outlier dimensions can make CKA .99 of otherwise unrelated data, debiased too: a value that falls when
+    3 dimensions are left out is about those dimensions, not about the representation.
     """
     left, right = arrays.as_sides({"Y": Y, "Z": Z}).values()
     arrays.check_alike(right, left, "Y")

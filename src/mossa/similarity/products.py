@@ -1,4 +1,4 @@
-"""The only expensive step: inner products of prompts, summed per prompt, in whichever space is cheaper.
+"""The only expensive step: inner products of prompts, summed per prompt, in the cheaper of two spaces.
 
 Centred features X [n, d] have the Gram matrix K = X Xᵀ. Everything CKA needs is Σⱼ K_ij L_ij for every prompt i
 (its total is HSIC, its parts give the leave-one-out values), the norms K_ii, and Σⱼ K_ij L_jj.
@@ -43,15 +43,15 @@ class RowProducts:
         )
 
 
-def cheaper_in_features(n: int, d: int, models: int, *, per_prompt: bool = True, crosses: int | None = None) -> bool:
+def cheaper_in_features(n: int, d: int, models: int, *, crosses: int | None = None) -> bool:
     """Say whether d x d products cost less than n x n ones for one control against m `models`.
 
     Prompt space needs 1 + m symmetric products, n²d each. Feature space needs 1 + m symmetric ones and m full ones
-    (nd² and 2nd²), so it wins only where d (1 + 3m) < n (1 + m), not where d < n. Sums per prompt come free in prompt
-    space; in feature space they cost the same again.
+    (nd² and 2nd²; or `crosses` full ones), and as much again for the sums per prompt, which come free in prompt space.
+    So feature space wins only where 2d (1 + 3m) < n (1 + m), not where d < n.
     """
     full = models if crosses is None else crosses
-    return d * (1 + models + 2 * full) * (2 if per_prompt else 1) < n * (1 + models)
+    return 2 * d * (1 + models + 2 * full) < n * (1 + models)
 
 
 def product(X: Tensor, Y: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ INVARIANCES = ("translation", "isotropic scaling", "orthogonal", "dimension scal
 
 @dataclass(frozen=True)
 class View:
-    """How CKA looks at representations: the kernel, what is done to them before, and what the groups of prompts are.
+    """How CKA treats representations: the kernel, the preprocessing, and the meaning of groups of prompts.
 
     `grouping` says what the groups are. `fixed`: all there are of them, and the prompts of each are a sample. `within`:
     each group's mean is removed. `sampled`: themselves a sample, so the standard error leaves out a group at a time.
@@ -78,7 +78,7 @@ SOURCES = {
 
 
 def cka_id(view: View, debiased: bool) -> str:
-    """Return the id of CKA seen this way; what differs from the default is in it."""
+    """Return the id of CKA with this view; it names what differs from the default."""
     id = "shift-" * view.shift + f"cka-{view.kernel}" + "-zscored" * view.zscored
     return id + f"-{view.grouping}" * (view.grouping != "fixed") + "-debiased" * debiased
 
@@ -89,7 +89,7 @@ def _cka() -> list[Estimator]:
         (False, True), KERNELS, (False, True), GROUPINGS, (False, True)
     ):
         if (zscored or kernel != "linear") and (grouping in ("sampled", "means") or (zscored and kernel in RARE)):
-            continue  # `cka` can, but ids that nobody asks for only make the list long
+            continue  # `cka` can do these; ids for all of them would only make the list longer
         view = View(kernel, zscored, grouping, shift)
         found.append(
             Estimator(

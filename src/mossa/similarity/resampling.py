@@ -1,4 +1,4 @@
-"""Permutations of the prompts of one side: what similarity is reached by chance, and what is left above that."""
+"""Permutations of the prompts of one side: the similarity reached by chance, and what exceeds it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mossa.similarity import arrays
+from mossa.similarity.arrays import warn_of_repeats
 from mossa.similarity.features import Groups, centre
 from mossa.similarity.products import self_product
-from mossa.similarity.repeats import warn_of_repeats
 from mossa.similarity.threads import side_by_side
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def permutation_test(
 
     With `groups` each group's mean is removed and prompts are permuted within their group. `every_pair`: L x L values,
     of every layer of Y with every layer of Z, instead of L. Permutation leaves HSIC of a side with itself alone, so
-    each costs one pass over the Gram matrices, which are held for all layers: 2 L n² numbers. What is left above the
-    null is that of Gröger et al. (2026, arXiv 2602.14486). Raises SimilarityError as `cka` does.
+    each costs one pass over the Gram matrices, which are held for all layers: 2 L n² numbers. Calibration against the
+    null follows Gröger et al. (2026, arXiv 2602.14486). Raises SimilarityError as `cka` does.
     """
     found = _test(Y, Z, Groups.of(groups, len(Y)), permutations, seed, every_pair)
     warn_of_repeats(arrays.as_sides({"Y": Y, "Z": Z}))
@@ -123,6 +123,6 @@ def _permuted(left: Tensor, right: Tensor, every_pair: bool, order: np.ndarray[A
 def calibrated(Y: Tensor, Z: Tensor) -> float:
     """Return how far plain linear CKA is above 95 % of 200 permutations, as a share of the distance from there to 1.
 
-    One layer alone tells nothing of repeated prompts, which `compare` looks for in all of them.
+    Repeated prompts cannot be recognised in one layer; `compare` looks for them in all layers.
     """
     return float(_test(Y, Z, Groups.of(None, len(Y)), 200).calibrated())

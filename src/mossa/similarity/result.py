@@ -1,4 +1,4 @@
-"""What every comparison returns: tidy rows, a table of them, and columns where they are of one model and estimator."""
+"""What every comparison returns: tidy rows, a table of them, and columns if there is one model and one estimator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Rows = list[dict[str, Any]]
-ASSUMED = {  # what an interval takes for granted, by what the groups of prompts are
+ASSUMED = {  # what an interval assumes, by the meaning of the groups of prompts
     None: "prompts taken as independent",
     "fixed": "for these groups in these proportions; prompts taken as independent in each",
     "within": "prompts taken as independent within their group",
@@ -30,7 +30,7 @@ class Comparison:
     `table` is the similarity as a data frame. Where there is one model and one estimator, as from `cka`, the columns
     are there too, [L] (or one number for [n, d]): `value`, `standard_error`, `low` and `high` in float64, NumPy for
     NumPy and torch on the same device for torch, the last three None if a layer has none. `assumed` says what the
-    intervals take for granted.
+    intervals assume.
     """
 
     similarity: Rows = field(default_factory=list[dict[str, Any]])

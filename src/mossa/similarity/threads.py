@@ -1,4 +1,4 @@
-"""Do like things side by side, one core each."""
+"""Applies a function to several items in threads, one core each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Found = TypeVar("Found")
 def side_by_side(work: Callable[[Item], Found], items: Sequence[Item], where: device) -> list[Found]:
     """Return `work(item)` for all items, in their order; on the CPU in as many threads as torch may use.
 
-    NumPy's BLAS and torch keep threads of their own, and each pool waits in vain for the other: two threads per product
-    took longer than one. Layers need nothing of each other, so threads are better spent on whole layers. Meanwhile both
-    libraries are held to one thread in all of the process, which also keeps numbers the same to the bit whatever the
-    number of threads. On a GPU, and where torch has one thread, items are done one after the other.
+    NumPy's BLAS and torch keep separate threads, which wait for each other: two threads per product took longer than
+    one. Layers are independent, so threads are better spent on whole layers. Meanwhile both libraries are limited to
+    one thread in the whole process, which also keeps numbers the same to the bit whatever the number of threads. On a
+    GPU, and where torch has one thread, items are done one after the other.
     """
     import torch
     from threadpoolctl import threadpool_limits

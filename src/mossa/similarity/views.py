@@ -1,4 +1,4 @@
-"""CKA of one layer: all models that are looked at in the same way share one set of products."""
+"""CKA of one layer: all models with the same view share one set of products."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from mossa.steps.context import StepContext
 from mossa.steps.device import computing_device, on_device
 from mossa.steps.rounding import finite_in_all, rounded_layers, without_rounded
 from mossa.study.schema import BASE
-from mossa.units.plan import role
+from mossa.units.models import role
 from mossa.units.unit import Unit
 
 Array = np.ndarray[Any, Any]

@@ -21,7 +21,7 @@ from mossa.store.tensors import map_tensors
 from mossa.study.schema import BASE, Kind
 from mossa.tasks.task import Example
 from mossa.training.team import ALONE, joined
-from mossa.units.plan import existing_models
+from mossa.units.models import existing_models
 
 Split = Literal["train", "validation", "test"]
 

@@ -11,7 +11,7 @@ from mossa.models.base import load_base
 from mossa.place import Stack, locate_update
 from mossa.representations.represent import evaluation_mode
 from mossa.steps.context import StepContext
-from mossa.units.place import GRAFTED, PROMPTS
+from mossa.units.models import GRAFTED, PROMPTS
 from mossa.units.unit import Unit
 
 

@@ -24,7 +24,7 @@ from mossa.tasks.mixture import mix, shuffle_answers
 from mossa.training.evaluate import evaluate
 from mossa.training.replies import greedy_replies
 from mossa.training.train import train_adapter
-from mossa.units.plan import role
+from mossa.units.models import role
 from mossa.units.unit import Unit, fingerprint
 
 Counts = dict[str, Any]

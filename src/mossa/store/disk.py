@@ -1,4 +1,4 @@
-"""What is asked of the file system, and its refusals as sentences."""
+"""Operations on files, with the errors of the file system as sentences."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ REFUSED = {
 
 @contextlib.contextmanager
 def refusals(path: Path, only_when_full: bool = False) -> Iterator[None]:
-    """Turn what the file system refuses (or only that it is full) into a sentence."""
+    """Raise errors of the file system (or only a full disk) as a `RunFolderError` with a sentence."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # safetensors reports what the file system refuses in words
+        # safetensors reports errors of the file system only in words
         code = error.errno if isinstance(error, OSError) else errno.ENOSPC if "os error 28" in str(error) else None
         if code not in FULL and (only_when_full or not isinstance(error, OSError)):
             raise

@@ -26,7 +26,7 @@ State = Literal["done", "missing", "stale", "failed", "damaged"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a unit stands, and why if it is not done."""
+    """The state of a unit, and the reason if it is not done."""
 
     state: State
     why: str = ""
@@ -78,7 +78,7 @@ class RunFolder:
             remove(path)
 
     def write(self, path: Path, text: str) -> None:
-        """Write a file so that others see the old one or the new one, whole, also when several write it at once."""
+        """Write a file so that others see either the old or the new one, in full, even if several write at once."""
         temporary = self.scratch()
         try:
             temporary.write_text(text, encoding="utf-8")
@@ -92,7 +92,7 @@ class RunFolder:
         return self.runners / f".{self.token}-{secrets.token_hex(4)}"
 
     def status(self, unit: Unit, fingerprint: str) -> Status:
-        """Return where `unit` stands, from its manifest and its files' sizes; contents are checked when read."""
+        """Return the state of `unit`, from its manifest and the sizes of its files; contents are checked when read."""
         manifest = self.manifest(unit.id)
         if manifest is None or manifest.get("fingerprint") != fingerprint:
             failure = self.failure(unit, fingerprint)
@@ -142,7 +142,7 @@ class RunFolder:
         """Yield a temporary folder to write to; at the end it becomes the unit by one rename, `manifest` inside.
 
         What the block adds to `manifest` is written too. Raises `RunFolderError` if the disk is full or read-only;
-        whatever is raised, nothing half done stays.
+        whatever is raised, nothing unfinished remains.
         """
         with self.writing():
             self.work.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ class RunFolder:
             self.write(path, as_json({"fingerprint": fingerprint, "reason": reason}))
 
     def failure(self, unit: Unit, fingerprint: str) -> str | None:
-        """Return why the unit failed with this very fingerprint, or None if it did not."""
+        """Return why the unit failed with exactly this fingerprint, or None if it did not."""
         try:
             failure = read_json(self._failure_path(unit))
         except RunFolderError:
@@ -191,7 +191,7 @@ class RunFolder:
         return str(failure.get("reason")) if failure.get("fingerprint") == fingerprint else None
 
     def writing(self, only_when_full: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Turn what the file system refuses (or only that it is full) into a sentence."""
+        """Raise errors of the file system (or only a full disk) as a `RunFolderError` with a sentence."""
         return refusals(self.path, only_when_full)
 
     def _failure_path(self, unit: Unit) -> Path:
@@ -208,7 +208,7 @@ class RunFolder:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
             if self.status(unit, fingerprint).state == "done" and self.damage(unit.id) is None:
-                return  # another landed the very same while we were at it: nothing lands twice
+                return  # another process has landed the same unit meanwhile: it stays
             old = Path(tempfile.mkdtemp(prefix=f"old-{self.token}-", dir=self.work))
             with contextlib.suppress(FileNotFoundError):
                 place.rename(old / "unit")

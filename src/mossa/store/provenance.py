@@ -10,16 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 PACKAGES = (
-    "mossa",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "peft",
-    "accelerate",
-    "safetensors",
-    "numpy",
-    "scikit-learn",
-)
+    "mossa", "torch", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "numpy", "scikit-learn",
+)  # fmt: skip
 
 
 def provenance() -> dict[str, Any]:

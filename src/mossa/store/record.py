@@ -1,4 +1,4 @@
-"""What a run leaves beside its units, so that its results can be read without its data, its base or its study file."""
+"""What a run writes besides its units, so that its results can be read without its data, its base or its study file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STUDY, RECORD = "study.yaml", "record.json"
 class Record:
     """A study as it was planned: settings, folder, units and fingerprints, and a few prompts with targets per task.
 
-    `rendering` is what stands around every prompt; None in a folder of an earlier version.
+    `rendering` is the text around every prompt; None in a folder of an earlier version.
     """
 
     study: StudySettings
@@ -35,7 +35,7 @@ class Record:
     rendering: Rendering | None = None
 
     def status(self) -> dict[str, Status]:
-        """Return where each unit stands now."""
+        """Return the state of each unit now."""
         return {name: self.run.status(unit, self.fingerprints[name]) for name, unit in self.units.items()}
 
 
@@ -104,7 +104,7 @@ def read_record(folder: Path) -> Record:
 
 
 def recorded_rendering(run: RunFolder, made_from: str) -> Rendering | None:
-    """Return what an earlier run of this folder rendered from the very same, None if there is nothing of the kind."""
+    """Return what an earlier run of this folder rendered from the same sources, None if there is none."""
     try:
         rendering = Rendering.read(read_json(run.path / RECORD)["rendering"])
     except (RunFolderError, KeyError, TypeError):

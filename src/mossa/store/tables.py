@@ -12,20 +12,9 @@ from mossa.store.folder import RunFolder
 from mossa.units.unit import Unit
 
 TABLES = (
-    "similarity",
-    "difference",
-    "evaluation",
-    "replies",
-    "adapters",
-    "spectrum",
-    "tasks",
-    "projection",
-    "separability",
-    "layer_map",
-    "affinity",
-    "dendrogram",
-    "place",
-)
+    "similarity", "difference", "evaluation", "replies", "adapters", "spectrum", "tasks", "projection",
+    "separability", "layer_map", "affinity", "dendrogram", "place",
+)  # fmt: skip
 
 
 MADE_FROM = "results/.made-from"

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from mossa.errors import StudyError, choices
 from mossa.study.paths import built_in_studies, locate, resolve_paths
-from mossa.study.presets import RECIPES
+from mossa.study.recipe import RECIPES
 from mossa.study.schema import StudySettings
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -76,7 +76,7 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
         way_out = " Indent with spaces instead of tabs." if "'\\t'" in what else ""
         return ReadStudy(None, [Problem("file", f"this is not YAML: {what}.{way_out}", line)], {})
     if not isinstance(data, dict):
-        hint = "write `mossa init` to get one to start from"
+        hint = "run `mossa init` to get one to start from"
         return ReadStudy(None, [Problem("file", f"a study is a mapping of keys to values; {hint}.", 1)], {})
     return _read(data, overrides, path.resolve().parent, lines, repeated)
 
@@ -111,7 +111,7 @@ def _read(
 
 
 def checked(kind: type[Part], **values: Any) -> Part:
-    """Return a part of a study made of values from elsewhere than a file; raises `StudyError` for what is wrong."""
+    """Return a part of a study from values that are in no file; raises `StudyError` for all that is wrong."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -130,7 +130,7 @@ def nearest_line(lines: dict[tuple[str, ...], int], place: tuple[str, ...]) -> i
 def _read_text(path: Path) -> str:
     if (path / "study.yaml").is_file():
         raise StudyError(
-            f"{path} is a run folder. Give the study in it, and the folder it lies in: "
+            f"{path} is a run folder. Give the study in it, and the folder that contains it: "
             f"{path / 'study.yaml'} --runs {path.parent}"
         )
     if not path.is_file():
@@ -168,7 +168,7 @@ def _collect_lines(
     repeated: list[Problem],
     depth: int,
 ) -> None:
-    if len(lines) > MOST_KEYS:  # aliases of aliases can stand for billions
+    if len(lines) > MOST_KEYS:  # aliases of aliases can expand to billions
         raise yaml.YAMLError(f"it has more than {MOST_KEYS:,} keys and items")
     if depth > 20:  # also stops aliases that contain themselves
         raise yaml.YAMLError("it is nested more than 20 levels deep")
@@ -210,7 +210,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
 def _without_unknown_preset(
     data: dict[str, Any], lines: dict[tuple[str, ...], int]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """Take a preset that does not exist out of `data` as a problem, so that it hides no other."""
+    """Report an unknown preset as a problem and remove it from `data`, so that other problems are found too."""
     recipe = data.get("recipe")
     place, preset = ("recipe",), recipe
     if isinstance(recipe, dict):
@@ -232,7 +232,7 @@ def _shown(value: Any) -> str:
 
 
 def _explain(details: ErrorDetails, lines: dict[tuple[str, ...], int]) -> Problem:
-    # Members of a union appear in pydantic's locations as tags that no file has.
+    # pydantic adds tags for the members of a union to its locations; no file has such keys.
     place = tuple(str(part) for part in details["loc"] if not _is_tag(str(part)))
     message = details["msg"].removeprefix("Value error, ")
     given = details.get("input")

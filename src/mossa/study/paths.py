@@ -25,14 +25,14 @@ def built_in_studies() -> list[str]:
 
 
 def locate(path: Path) -> Path:
-    """Return the file of a study: `path`, or a study that comes with mossa if `path` is its name and no file."""
+    """Return the file of a study: `path`, or a built-in study if `path` is its name and no such file exists."""
     if not path.exists() and str(path) in built_in_studies():
         return BUILT_IN / f"{path}.yaml"
     return path
 
 
 def looks_local(value: str) -> bool:
-    """Tell whether `value` is written as a path and not as a hub id or the name of a collection."""
+    """Tell whether `value` looks like a path, not like a hub id or the name of a collection."""
     return value.startswith((".", "/", "~")) or "\\" in value or value.endswith(".gguf")
 
 
@@ -52,7 +52,7 @@ def resolve(value: str, folder: Path) -> str:
         path = Path(value).expanduser()
         beside = path if path.is_absolute() else folder / path
         return str(beside.resolve()) if looks_local(value) or beside.exists() else value
-    except (OSError, RuntimeError, ValueError):  # no path at all: no such user, too long, a null character
+    except (OSError, RuntimeError, ValueError):  # not a valid path: unknown user, too long, a null character
         return value
 
 

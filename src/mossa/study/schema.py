@@ -10,13 +10,12 @@ from mossa.errors import MossaError
 from mossa.names import check_name
 from mossa.study.data import Fields as Fields
 from mossa.study.data import Tasks as Tasks
-from mossa.study.presets import RECIPES
-from mossa.study.recipe import Budget, Recipe
+from mossa.study.recipe import RECIPES, Budget, Recipe
 from mossa.study.settings import Count, Seed, Settings
 
-BASE = "pretrained"  # what the base is called among the experimental models and in every table
+BASE = "pretrained"  # the name of the base among the experimental models and in every table
 Kind = Literal["base", "adapter", "checkpoint"]
-TEMPLATES = ("auto", "chat", "plain", "llama2")  # those with a name; any other holds {prompt} once
+TEMPLATES = ("auto", "chat", "plain", "llama2")  # templates with a name; any other text must hold {prompt} once
 
 
 class Base(Settings):
@@ -57,7 +56,7 @@ class Prompt(Settings):
     def _known_or_own(cls, template: str) -> str:
         if template not in TEMPLATES and template.count("{prompt}") != 1:
             raise ValueError(
-                f"this is none of {', '.join(TEMPLATES)}, and has not {{prompt}} once; write for example "
+                f"this is none of {', '.join(TEMPLATES)}, and does not hold {{prompt}} exactly once; write for example "
                 "'Question: {prompt}\\nAnswer:'"
             )
         return template
@@ -131,7 +130,7 @@ class Control(Settings):
     @classmethod
     def _distinct(cls, seeds: list[int]) -> list[int]:
         if len(set(seeds)) != len(seeds):
-            raise ValueError(f"the seeds {seeds} repeat one; a control trained twice alike tells nothing new")
+            raise ValueError(f"the seeds {seeds} repeat one; training the same control twice tells nothing new")
         return seeds
 
 
@@ -170,7 +169,9 @@ class Experimental(Settings):
                 f"give exactly one of base, mixture, adapter, checkpoint (here: {', '.join(given) or 'none'})"
             )
         if self.mixture is None and (self.hold_out or self.cap_per_cluster or self.budget):
-            raise ValueError("hold_out, cap_per_cluster and budget belong to a mixture; an existing model is as it is")
+            raise ValueError(
+                "hold_out, cap_per_cluster and budget belong to a mixture; an existing model is used unchanged"
+            )
         return self
 
 
@@ -258,7 +259,7 @@ class StudySettings(Settings):
     def _weights_that_float32_can_hold(self) -> Self:
         if self.base.quantise and self.representations.dtype == "float32" and self.base.dtype != "float32":
             raise ValueError(
-                "representations.dtype: float32 does not go with base.quantise, whose weights are not held as numbers; "
+                "representations.dtype: float32 cannot be combined with base.quantise, whose weights are packed; "
                 "set representations.dtype: base, or base.dtype: float32"
             )
         return self

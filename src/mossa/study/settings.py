@@ -1,4 +1,4 @@
-"""What every part of the study file is made of."""
+"""The base class and the types of numbers that all parts of the study file use."""
 
 from __future__ import annotations
 

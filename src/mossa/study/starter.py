@@ -54,13 +54,15 @@ representations:
   dtype: {represented:18}# base is faster, and where it is bfloat16 it rounds away what differs little between prompts
 
 similarity:              # estimators: plain and debiased linear CKA, and within templates where the data name them
-  other_controls: 2        # controls of other tasks, beside the own one
+  other_controls: 2        # controls of other tasks, besides the task's own
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What of a study follows from a GPU and the data: `notes` say why; no `cutoff` leaves prompts as long as fits."""
+    """Settings that follow from a GPU and the data, with the reasons in `notes`; without `cutoff` prompts are as long
+    as the model allows.
+    """
 
     dtype: str = "auto"
     quantise: str | None = None
@@ -70,7 +72,8 @@ class Fit:
 
 
 def write_starter(path: Path, base: str, tasks: str, found: Sequence[str] = (), fit: Fit | None = None) -> None:
-    """Write a commented study file, with lines on what was `found` in the data under `tasks`; a `fit` is to a GPU.
+    """Write a commented study file, with lines on what was `found` in the data under `tasks`, and settings that `fit` a
+    GPU.
 
     Raises `StudyError` if `path` exists or its name cannot name a study.
     """

@@ -10,8 +10,7 @@ from mossa.errors import DataError, choices
 from mossa.names import check_name
 from mossa.study.paths import looks_local
 from mossa.study.schema import Tasks
-from mossa.tasks.flan2021.copy import is_copy, load_folder_copy, load_hub_copy
-from mossa.tasks.flan2021.raw import load_raw
+from mossa.tasks.flan2021.sources import is_copy, load_folder_copy, load_hub_copy, load_raw
 from mossa.tasks.folder import Part, TaskSource, by_task, load_parts, open_source
 from mossa.tasks.hub import CONVERTED, hub_tables
 from mossa.tasks.split import Limits
@@ -42,8 +41,8 @@ COLLECTIONS: dict[str, Callable[[Tasks], list[Task]]] = {
 def load_tasks(settings: Tasks, *, whole: bool = False) -> list[Task]:
     """Return the study's tasks, sorted by name.
 
-    `whole`: do not split files and data sets of the hub; `test` holds every prompt once. What comes split (collections)
-    stays so. Raises `DataError` for whatever is wrong with them, with the place and the choices.
+    `whole`: do not split files and data sets of the hub; `test` holds every prompt once. Collections keep their own
+    splits. Raises `DataError` with the place and the choices if something is wrong with them.
     """
     source = settings.source
     _no_idle_keys(settings)
@@ -64,7 +63,7 @@ def load_tasks(settings: Tasks, *, whole: bool = False) -> list[Task]:
 
 
 def open_hub(settings: Tasks) -> TaskSource:
-    """Return the files of a data set on the hub as a source of one part; raises `DataError` if they cannot be had."""
+    """Return the files of a data set on the hub as a source of one part; raises `DataError` if that fails."""
     repository = settings.source.removeprefix(HUB)
     files = hub_tables(
         repository,
@@ -84,7 +83,7 @@ def is_local(source: str) -> bool:
 
 
 def remarks(tasks: list[Task]) -> list[str]:
-    """Return what is to be known of how `tasks` were read: examples that no split holds, counted, and notes."""
+    """Return what users should know about how `tasks` were read: counts of examples in no split, and notes."""
     reasons = sum((Counter(task.left_out) for task in tasks), Counter[str]())
     counts = [f"{count:,} {reason}" for reason, count in sorted(reasons.items()) if count]
     notes = dict.fromkeys(note for task in tasks for note in task.notes)
@@ -92,7 +91,7 @@ def remarks(tasks: list[Task]) -> list[str]:
 
 
 def _no_idle_keys(settings: Tasks) -> None:
-    """Refuse keys that would change nothing."""
+    """Raise `DataError` for keys that would change nothing."""
     hub, local = settings.source.startswith(HUB), is_local(settings.source)
     for key in ("clusters", "fields"):
         if getattr(settings, key) is not None and not (hub or local):

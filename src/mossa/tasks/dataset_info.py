@@ -1,4 +1,4 @@
-"""LLaMA-Factory's dataset_info.json: which file is which task, and which of its columns is what."""
+"""LLaMA-Factory's dataset_info.json: which file is which task, and what each column holds."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ class NamedSet:
 
 
 def read_dataset_info(folder: Path) -> dict[str, NamedSet]:
-    """Return the data sets in the folder's dataset_info.json that are files there, by name; none if there is no list.
+    """Return the data sets in the folder's dataset_info.json that are files there, by name; empty if there is no list.
 
-    Raises `DataError` for an entry that says what cannot be followed: pairs of preferences, a format or a column that
-    LLaMA-Factory does not know.
+    Raises `DataError` for an entry that cannot be followed: pairs of preferences, or an unknown format or column.
     """
     path = folder / FILE
     if not path.is_file():

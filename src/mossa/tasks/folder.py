@@ -1,4 +1,4 @@
-"""Tasks out of files: one file is one task, or with a column that names the task many."""
+"""Tasks from files: one file is one task, or many if a column names the task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}  # and all whose names b
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Files that hold one task (or many, if a column names the task), and how their rows are read."""
+    """Files with one task (or many, if a column names the task), and how their rows are read."""
 
     name: str
     files: tuple[Path, ...]
@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class TaskSource:
-    """What a folder offers before any file is read whole: its parts, and the cluster of each task that has one.
+    """What a folder holds, before any file is read in full: its parts, and the cluster of each task that has one.
 
     `clusters` is None where nothing says which tasks belong together.
     """
@@ -47,23 +47,6 @@ class TaskSource:
     notes: list[str] = field(default_factory=list[str])
 
 
-def load_folder(
-    folder: Path,
-    limits: Limits,
-    seed: int,
-    only: list[str] | None = None,
-    clusters: Mapping[str, list[str]] | None = None,
-    demonstrations: int = 0,
-    fields: Fields | None = None,
-) -> list[Task]:
-    """Return the tasks in a folder or a file, sorted by name.
-
-    A task's cluster is what `clusters` or the folder's tasks.json says, else its column or its own file; if nothing
-    says any, all tasks are one. Raises `DataError` with the file, the line and the value for whatever is wrong.
-    """
-    return load_parts(open_source(folder, clusters), limits, seed, only, demonstrations, fields)
-
-
 def load_parts(
     source: TaskSource,
     limits: Limits | None,
@@ -72,9 +55,11 @@ def load_parts(
     demonstrations: int = 0,
     fields: Fields | None = None,
 ) -> list[Task]:
-    """Return the tasks in the parts of a source, sorted by name; raises as `load_folder` does.
+    """Return the tasks in the parts of a source, sorted by name.
 
-    Without `limits` nothing is split: `test` holds every prompt once, in the order of the files.
+    A task's cluster is the one that the source states, else the one in its column or its own file; if none is stated
+    for any task, all tasks are in one cluster. Without `limits` nothing is split: `test` holds every prompt once, in
+    the order of the files. Raises `DataError` with the file, the line and the value if something is wrong.
     """
     many = fields is not None and fields.task is not None
     if not many:
@@ -103,7 +88,7 @@ def load_parts(
 
 
 def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) -> TaskSource:
-    """Return the files of data in a folder (or its `tasks` folder), or a file, and what says the clusters.
+    """Return the files of data in a folder (or in its `tasks` folder), or one file, and the clusters that are stated.
 
     Raises `DataError` if there are none, or if a name cannot serve as a key or appears twice.
     """
@@ -135,21 +120,8 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     return TaskSource(place, _by_name(folder, parts), by_task(clusters, place), notes)
 
 
-def read_examples(path: Path, name: str | None = None, demonstrations: int = 0) -> list[Example]:
-    """Return the examples in one file, in file order, read as dataset_info.json beside it says if that lists it.
-
-    Raises `DataError` naming the line for the first bad one.
-    """
-    listed = read_dataset_info(path.parent).items()
-    parts = [Part(key, (path,), entry.fields, entry.tags) for key, entry in listed if entry.place == path.name]
-    part = (parts or [Part(name or name_of(path), (path,))])[0]
-    found = Found()
-    _read(part, part.fields, demonstrations, found)
-    return _usable(found, part.name, path)
-
-
 def read_prompts(path: Path) -> list[Example]:
-    """Return the prompts in a file of any format, of which the targets are not needed.
+    """Return the prompts in a file of any format; it needs no targets.
 
     Raises `DataError` naming the line for the first bad one, or if there are none.
     """
@@ -198,7 +170,7 @@ def _usable(found: Found, task: str, place: Path | str) -> list[Example]:
 
 
 def _cluster(task: str, source: TaskSource, found: Found) -> str:
-    """Return the cluster that is stated for a task, or the one of all tasks if nothing states any."""
+    """Return the cluster stated for a task, or one cluster for all tasks if none is stated."""
     cluster = (source.clusters or {}).get(task) or found.clusters.get(task)
     if cluster is None and (source.clusters is not None or found.clusters):
         raise DataError(

@@ -1,4 +1,4 @@
-"""One reader that makes examples of the rows of any table, by one mapping of columns; formats are such mappings."""
+"""Makes examples from the rows of any table, given a mapping of columns; every format is such a mapping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMATS: dict[str, Fields] = {
         prompt="instruction", input="input", target="output", system="system", history="history"
     ),
 }
-# What else often stands side by side; never taken without being named, but `mossa init` suggests it.
+# Columns that often occur together; used only if they are named, but `mossa init` suggests them.
 LIKELY = [
     ("instruction", "context", "response"),
     *((prompt, None, target) for prompt in ("question", "problem", "query", "instruction", "input", "source", "text")
@@ -39,7 +39,7 @@ CONTENT = ("prompt", "input", "target", "messages", "system", "history")
 
 @dataclass
 class Found:
-    """What the rows of a source are: per task its examples, how many were left out and why, and its cluster."""
+    """What the rows of a source gave: per task its examples, how many were left out and why, and its cluster."""
 
     examples: dict[str, list[Example]] = field(default_factory=lambda: defaultdict(list))
     left_out: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -58,8 +58,8 @@ def read_table(
 ) -> None:
     """Add the examples of `rows` to `found`: of the task called `name` or of those that the column `fields.task` names.
 
-    Without columns of content in `fields` the format is recognised by the first row. A row of FLAN whose `task` is
-    none of `stated` (default: `name`) is refused. Raises `DataError` with the place for the first bad row.
+    Without columns of content in `fields` the format is recognised by the first row. A row of FLAN must name one of
+    `stated` (default: `name`) as its `task`. Raises `DataError` with the place for the first bad row.
     """
     mapping: Fields | None = None
     for where, row in rows:
@@ -89,7 +89,7 @@ def recognise(columns: Collection[str]) -> dict[str, Fields]:
 
 
 def suggest(columns: Collection[str]) -> Fields | None:
-    """Return a mapping that columns of no format look like, or None."""
+    """Return a likely mapping for columns that fit no known format, or None."""
     for prompt, given, target in LIKELY:
         if {prompt, target, given or prompt} <= set(columns):
             return Fields(prompt=prompt, input=given, target=target)
@@ -111,7 +111,7 @@ def example(row: Mapping[str, Any], fields: Fields, where: str, tags: Tags = USU
 
 
 def _messages(row: Mapping[str, Any], fields: Fields, where: str, answered: bool) -> list[Any]:
-    """Return the row's conversation as messages, whichever way it is written down."""
+    """Return the row's conversation as messages, whichever format it has."""
     if fields.messages:
         messages = row[fields.messages]
         if not isinstance(messages, list):
@@ -163,7 +163,7 @@ def _needed(fields: Fields) -> list[str]:
 
 
 def _text(row: Mapping[str, Any], column: str, where: str, number: bool = False) -> str:
-    """Return what a column holds as text, empty for nothing; a whole number too where it may be one."""
+    """Return the value of a column as text, empty if it is null; with `number`, also a whole number."""
     value = row.get(column)
     if value is None:
         return ""
@@ -175,7 +175,7 @@ def _text(row: Mapping[str, Any], column: str, where: str, number: bool = False)
 
 
 def _name(row: Mapping[str, Any], column: str, where: str) -> str:
-    """Return the name that a column gives to a task or a cluster, with `_` for what no name may hold."""
+    """Return the name of a task or a cluster in a column, with `_` for characters that names cannot have."""
     value = row.get(column)
     name = "".join(one if one.isascii() and (one.isalnum() or one in "-+.") else "_" for one in str(value).strip())
     name = name.strip("_.+-")

@@ -1,4 +1,4 @@
-"""Files of dataset repositories on the Hugging Face hub: pinned, cached, and every failure a sentence."""
+"""Files of dataset repositories on the Hugging Face hub: pinned and cached, with every failure as a sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mossa.errors import DataError, choices
 from mossa.hub import PATIENCE, by_hand, is_offline, named, refusal
 from mossa.tasks.rows import kind_of
 
-# The branch on which the hub keeps every public dataset as parquet, whatever it was uploaded as.
+# The branch on which the hub keeps every public dataset as parquet, whatever its original format.
 CONVERTED = "refs/convert/parquet"
 USUAL_SPLITS = {"train", "test", "validation", "valid", "dev", "eval"}
 FOR_A_TASK = "Leave the task out with tasks.only, or set tasks.revision to one that has it."
@@ -19,8 +19,8 @@ FOR_A_TASK = "Leave the task out with tasks.only, or set tasks.revision to one t
 def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str, Path]:
     """Return the local copies of files of a dataset repository at `revision`, downloading what is not cached.
 
-    A file appears in the cache only when it is complete, so an interrupted download is taken up at the first file
-    that is missing. If everything is cached no network is used. Raises `DataError` if a file cannot be had.
+    A file appears in the cache only when it is complete, so an interrupted download continues at the first missing
+    file. If everything is cached no network is used. Raises `DataError` if a file cannot be loaded.
     """
     from huggingface_hub import hf_hub_download
 
@@ -45,7 +45,7 @@ def hub_files(repository: str, revision: str, paths: Sequence[str]) -> dict[str,
     try:
         for path in missing:
             found[path] = Path(hf_hub_download(repository, path, repo_type="dataset", revision=revision))
-    except Exception as error:  # the hub's client hands on what its HTTP library raises, and that library changes
+    except Exception as error:  # the client passes on what its HTTP library raises, which changes
         raise _refused(repository, revision, error) from error
     return found
 
@@ -95,7 +95,7 @@ def _by_words(listed: list[str], config: str | None, split: str) -> list[str]:
 
 
 def hub_listing(repository: str, revision: str) -> list[str]:
-    """Return the paths of all files of a dataset repository; raises `DataError` if the hub does not tell."""
+    """Return the paths of all files of a dataset repository; raises `DataError` if the hub does not answer."""
     from huggingface_hub import HfApi
 
     try:

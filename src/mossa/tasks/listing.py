@@ -1,26 +1,32 @@
-"""What `mossa tasks` prints: collections, their clusters and tasks, and what a task's prompts look like."""
+"""What `mossa tasks` prints about collections and tasks, and what `mossa init` writes about the columns of data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mossa.errors import DataError, choices
 from mossa.names import count
 from mossa.study.loading import load_study
 from mossa.study.paths import built_in_studies
-from mossa.study.schema import Tasks
-from mossa.tasks.collections import COLLECTIONS, HUB, is_local, load_tasks, remarks
+from mossa.study.schema import Fields, Tasks
+from mossa.tasks.collections import COLLECTIONS, HUB, is_local, load_tasks, open_hub, remarks
 from mossa.tasks.flan2021.catalogue import catalogue, entries
-from mossa.tasks.flan2021.copy import SPLITS, file_name, load_hub_copy
-from mossa.tasks.flan2021.raw import groups
+from mossa.tasks.flan2021.sources import SPLITS, file_name, groups, load_hub_copy
+from mossa.tasks.folder import Part, open_source
+from mossa.tasks.formats import recognise, suggest
 from mossa.tasks.hub import in_cache
+from mossa.tasks.natural_instructions import is_task_file
+from mossa.tasks.rows import read_rows
 from mossa.tasks.task import Example, Task
 
 LONGEST = 700  # characters of an example that are printed
 SHOWN = 3
 BUILT_IN = ("tinyflan", "flan2021", "flan2021-raw")  # what is known of these without loading them
 Seen = Callable[[Example], list[str]]
+
+TASK_COLUMNS = ("task", "category", "subject", "subset", "dataset", "source")  # columns that may name the task of a row
 
 
 def list_collections() -> list[str]:
@@ -42,7 +48,7 @@ def list_collections() -> list[str]:
 def list_source(source: str) -> list[str]:
     """Return the tasks of a collection, of a study file or of a folder, cluster by cluster.
 
-    Raises `MossaError` if there is no such thing, or its tasks cannot be had.
+    Raises `MossaError` if there is no such source, or its tasks cannot be loaded.
     """
     if source == "tinyflan":
         from mossa.tinyflan.catalogue import specifications
@@ -70,9 +76,9 @@ def list_source(source: str) -> list[str]:
 
 
 def show_task(name: str, source: str | None, seen: Seen | None = None) -> list[str]:
-    """Return what is known of a task, with example prompts; without `source` the collections are looked through.
+    """Return what is known of a task, with example prompts; without `source` all collections are searched.
 
-    `seen` says how the first example looks to a model. Raises `MossaError` if there is no such task.
+    `seen` returns how a model sees the first example. Raises `MossaError` if there is no such task.
     """
     from mossa.tinyflan.catalogue import specifications
 
@@ -147,7 +153,7 @@ def _one(name: str, tasks: Sequence[Task], source: str) -> Task:
 def source_settings(source: str) -> Tasks:
     """Return the `tasks` of a study file or a built-in study, or those that mean a collection, files or a hub's set.
 
-    Raises `DataError` if there is no such thing.
+    Raises `DataError` if there is no such source.
     """
     path = Path(source)
     if source in COLLECTIONS or source.startswith(HUB) or path.is_dir() or (path.is_file() and not is_study(source)):
@@ -167,3 +173,43 @@ def is_study(source: str) -> bool:
 
 def _summary(collection: str) -> str:
     return (COLLECTIONS[collection].__doc__ or "").strip().partition("\n")[0]
+
+
+def found_mapping(source: str) -> list[str]:
+    """Return lines for the `tasks` of a study file that say what each column of the first row holds.
+
+    A recognised format gives only a comment; a guess is written out, to be checked. A source that cannot be read gives
+    a comment with the reason.
+    """
+    if source in COLLECTIONS:
+        return []
+    try:
+        opened = open_hub(Tasks(source=source)) if source.startswith(HUB) else open_source(Path(source).expanduser())
+        part = next(iter(opened.parts.values()))
+        row = next(read_rows(part.files[0]), ("", None))[1]
+    except DataError as error:
+        return [f"# not looked at yet: {' '.join(str(error).split())}"]
+    return _lines(part, row) if isinstance(row, Mapping) and not is_task_file(row) else []
+
+
+def _lines(part: Part, row: Mapping[str, object]) -> list[str]:
+    fitting = recognise(row)
+    columns = ", ".join(map(str, row))
+    if part.fields:
+        lines = [f"# fields: {_written(part.fields)}   # as dataset_info.json says of {part.name}"]
+    elif fitting:
+        others = "".join(f"; {name} fits too" for name in [*fitting][1:])
+        lines = [f"# fields: {_written(next(iter(fitting.values())))}   # recognised: {next(iter(fitting))}{others}"]
+    elif guess := suggest(row):
+        lines = [f"fields: {_written(guess)}   # a guess; check it with `mossa tasks show`. The columns: {columns}"]
+    else:
+        lines = [f"fields: {{prompt: , target: }}   # name two of the columns: {columns}"]
+    named = [column for column in TASK_COLUMNS if isinstance(row.get(column), str)]
+    if named and "inputs" not in row:
+        lines.append(f"# add `task: {named[0]}` to fields to make a task of each {named[0]}")
+    return lines
+
+
+def _written(fields: Fields) -> str:
+    named = fields.model_dump(exclude_none=True)
+    return "{" + ", ".join(f"{key}: {json.dumps(column)}" for key, column in named.items()) + "}"

@@ -19,8 +19,8 @@ def is_task_file(content: Any) -> bool:
 def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> tuple[list[Example], int]:
     """Return one example per instance and reference output, and how many are left out because they are empty.
 
-    The definition and `demonstrations` examples stand before each. An instance that is also shown as a demonstration
-    is not an example. Raises `DataError` with the place of a part that is missing or not as it should be.
+    Each prompt begins with the definition and `demonstrations` examples. An instance that is also shown as a
+    demonstration is not an example. Raises `DataError` with the place of a part that is missing or has the wrong form.
     """
     definition = content.get("Definition")
     text = "\n".join(definition) if _are_texts(definition) else definition

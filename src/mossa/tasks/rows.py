@@ -10,17 +10,16 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mossa.errors import DataError
-from mossa.tasks.parquet import read_parquet
 
 LARGEST_JSON = 2_000_000_000  # bytes
 LONGEST_LINE = 4_000_000  # characters; a longer one is a mistake, not an example
-MARKS = {  # byte order marks; what begins with the mark of UTF-32 begins with that of UTF-16 too
+MARKS = {  # byte order marks; UTF-32 first, because its marks begin with those of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -112,7 +111,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
 
 
 def _table(path: Path) -> Iterator[Row]:
-    """Yield the rows of a table whose first line names its columns; comma, semicolon or tab stand between them."""
+    """Yield the rows of a table whose first line names its columns; separated by comma, semicolon or tab."""
     csv.field_size_limit(LONGEST_LINE)
     with _text(path, newline="") as file:
         header = file.readline(LONGEST_LINE)
@@ -186,3 +185,45 @@ def _text(path: Path, newline: str | None = None) -> Iterator[io.TextIOWrapper]:
         raise DataError(f"{path} cannot be unpacked ({error}): delete it and get it again.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file in their order, with these columns or all; the number of a class is replaced by its
+    name.
+
+    Raises `DataError` for a file that is not whole, and for a column that is not there (with those that are).
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(file)
+        there = table.schema_arrow.names
+        missing = [column for column in columns or () if column not in there]
+        if missing:
+            raise DataError(
+                f"{file} has no column {', '.join(map(repr, missing))}; its columns are: {', '.join(there)}. The "
+                "dataset has changed: set tasks.revision to a commit that has them, or leave it out with tasks.only."
+            )
+        names = {} if columns else _names(table.schema_arrow.metadata or {})
+        for batch in table.iter_batches(columns=columns and list(columns), batch_size=1024):
+            for row in batch.to_pylist():
+                yield row | {column: _named(row[column], known) for column, known in names.items() if column in row}
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{file} is not a whole parquet file, so it was not downloaded to its end: delete it and run again."
+        ) from error
+
+
+def _names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """Return the names of the classes of each column for which the `datasets` library has written them down."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        return {column: kind["names"] for column, kind in features.items() if kind.get("_type") == "ClassLabel"}
+    except (ValueError, AttributeError, KeyError):
+        return {}
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """Return the name of a class; a class of -1, which says that there is no label, is None."""
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

@@ -50,8 +50,8 @@ def split_by_input(examples: Sequence[Example], limits: Limits, seed: int, task:
 def keep_splits(given: Sequence[Sequence[Example]], limits: Limits, seed: int, task: str) -> tuple[Splits, int]:
     """Return a source's own (train, validation, test), cut to `limits`, and how many examples were left out of them.
 
-    A prompt of the test split is left out of the two others, one of the validation split out of train. What is kept
-    of a split that is too large is drawn by a hash of seed and prompt. Validation and test hold each prompt once. A
+    A prompt of the test split is left out of the two others, and one of the validation split out of train. A split that
+    is too large is cut to prompts drawn by a hash of seed and prompt. Validation and test hold each prompt once. A
     source without validation gives at most a tenth of the prompts of train to it. Raises `DataError` if there is
     nothing to train on or too little to test on.
     """
@@ -86,9 +86,10 @@ def each_once(examples: Iterable[Example]) -> tuple[Example, ...]:
 
 
 def folded(example: Example) -> str:
-    """Return what two prompts have in common if they are one prompt for the splits.
+    """Return the text by which the splits decide whether two prompts are the same.
 
-    They are if they are equal after Unicode normalisation (NFKC) and folding of white space, earlier turns included.
+    Two prompts are the same if they are equal after Unicode normalisation (NFKC) and folding of white space, earlier
+    turns included.
     """
     turns = [f"{role}: {text}" for role, text in example.before]
     return _spaced(unicodedata.normalize("NFKC", "\n".join([*turns, example.prompt])))
@@ -102,10 +103,10 @@ def _grouped(examples: Iterable[Example]) -> dict[str, list[Example]]:
 
 
 def _drawn(groups: dict[str, list[Example]], seed: int) -> list[list[Example]]:
-    """Return the groups in an order that `seed` and their prompts decide, whatever was read first."""
+    """Return the groups in an order that depends only on `seed` and their prompts, not on the order of reading."""
 
     def draw(group: list[Example]) -> bytes:
-        # by the prompt as it is written, so that finer folding moves no prompt that it does not merge
+        # by the prompt as written, so that a change of folding moves only the prompts that it merges
         prompt = min(_spaced("\n".join([*(text for _, text in one.before), one.prompt])) for one in group)
         return hashlib.blake2b(f"{seed}\n{prompt}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 

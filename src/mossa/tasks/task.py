@@ -17,9 +17,9 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One thing to do: a prompt, the target the model should give, and the template that worded it (if known).
+    """A prompt, the target that the model should give, and the template that worded it (if known).
 
-    Of a conversation the prompt is what the user says last, and `before` holds the turns before it.
+    In a conversation the prompt is the last message of the user, and `before` holds the earlier turns.
     """
 
     prompt: str
@@ -46,7 +46,7 @@ class Task:
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """Return a SHA-256 of each split; computed once, for every unit of a study asks for it."""
+        """Return a SHA-256 of each split; computed once, because every unit of a study needs it."""
         return {split: hash_examples(getattr(self, split)) for split in ("train", "validation", "test")}
 
     @property

@@ -10,7 +10,7 @@ from mossa.tasks.task import Example, Task
 from mossa.tinyflan.catalogue import CLUSTERS, CUE, Specification, draw, specification, specifications
 
 TEMPLATES = 10
-# So many draws without a new input mean that there is none left.
+# After this many draws without a new input, none is taken to be left.
 PATIENCE = 20_000
 
 
@@ -36,8 +36,8 @@ def load_tasks(
 ) -> list[Task]:
     """Return the tasks called `names`, or those of `clusters`, or all 60, with so many examples per split.
 
-    An input belongs to its split for good, whatever the seed and the sizes, and no split holds an input twice.
-    Templates take turns. A larger split begins with the smaller one of the same seed.
+    The split of an input never changes with the seed or the sizes, and no split holds an input twice. Templates take
+    turns. A larger split begins with the smaller one of the same seed.
 
     Raises `DataError` with the choices for an unknown task or cluster, for both `names` and `clusters`, for more
     templates than there are, and for more examples than a task has.

@@ -1,4 +1,4 @@
-"""A conversation as what stands before, what the user says last, and the answer."""
+"""A conversation as its earlier turns, the last message of the user, and the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLES = {
     "developer": "system",
 }
 TOOLS = ("tool", "function", "function_call", "function_response", "observation", "ipython")
-BESIDE = {  # what a message may hold beside its text, and the reason it is counted under
+BESIDE = {  # keys of a message besides its text that make it unusable, with the reason
     "tool_calls": "with tool calls",
     "function_call": "with tool calls",
     "thinking": "with thoughts apart from the answer",
@@ -31,7 +31,7 @@ BESIDE = {  # what a message may hold beside its text, and the reason it is coun
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """How a message calls its role and its text (the first key that is there), and how it calls the roles."""
+    """The keys of a message's role and text (the first one present counts), and the names of the roles."""
 
     role: tuple[str, ...] = ("role", "from")
     content: tuple[str, ...] = ("content", "value")
@@ -52,9 +52,9 @@ def from_turns(
 ) -> Example:
     """Return the example of a conversation: the last turn is the target, the user's turn before it the prompt.
 
-    `system` begins a conversation that has no system message of its own. Unless it must be `answered`, an answer may be
-    missing and the target is empty. Raises `Unusable` for one that is not an example (with the reason), `DataError` for
-    what is not a conversation.
+    `system` is put before a conversation without a system message. Without `answered` the answer may be missing and the
+    target is empty. Raises `Unusable`, with the reason, for a conversation that is not an example, and `DataError` for
+    anything else.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes):
         raise DataError(f"{where} must be a text or a list of messages, not {type(messages).__name__}.")
@@ -85,17 +85,17 @@ def prompt_of(given: Any, where: str) -> Example:
         raise DataError(f"{where}: messages {reason} are not a prompt.") from reason
 
 
-def prompts_of(given: Any, what: str = "prompts") -> list[Example]:
-    """Return the prompts in a list, or anything that can be gone through, of texts and lists of messages.
+def prompts_of(given: Any) -> list[Example]:
+    """Return the prompts in a list, or another iterable, of texts and lists of messages.
 
-    Raises `DataError` for one that is neither, and for a single prompt in the place of several.
+    Raises `DataError` for an item that is neither, and for a single prompt in place of a list.
     """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise DataError(f"{what} is one {type(given).__name__}; give a list of texts, such as [prompt].")
+        raise DataError(f"prompts is one {type(given).__name__}; give a list of texts, such as [prompt].")
     prompts = [*given]
     if prompts and all(isinstance(prompt, Mapping) for prompt in prompts):
-        raise DataError(f"{what} is one list of messages; give a list of them, such as [messages].")
-    return [prompt_of(prompt, f"{what}, example {number}") for number, prompt in enumerate(prompts, 1)]
+        raise DataError("prompts is one list of messages; give a list of them, such as [messages].")
+    return [prompt_of(prompt, f"prompts, example {number}") for number, prompt in enumerate(prompts, 1)]
 
 
 def checked_text(value: str, where: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mossa.tinyflan.bases import base_folder
+from mossa.tinyflan.bases import BASES, base_folder, taught_tasks
 from mossa.tinyflan.catalogue import CLUSTERS
-from mossa.tinyflan.taught import BASES, taught_tasks
 
 __all__ = [
     "BASES",

@@ -1,4 +1,4 @@
-"""The shipped bases: where they lie, and that they are what was built."""
+"""The shipped bases: where they are, that they are what was built, and which tasks each was taught."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mossa.errors import ModelError, choices
-from mossa.tinyflan.taught import BASES
+from mossa.tinyflan.catalogue import specifications
 
 SHIPPED = Path(__file__).parent / "bases"
 MANIFEST = "manifest.json"
 WAY_OUT = "Install mossa again, or rebuild the bases with `python -m experiments.tinyflan.build` in the repository."
+
+# `a` and `b` have complementary halves of every cluster, `all` has every skill, `random` is untrained.
+BASES = ("a", "b", "all", "random")
 
 
 def base_folder(name: str, folder: Path = SHIPPED) -> Path:
@@ -35,7 +38,7 @@ def base_folder(name: str, folder: Path = SHIPPED) -> Path:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Return what was built into `folder`: for each base its files with their SHA-256, and how it came about."""
+    """Return what was built into `folder`: for each base its files with their SHA-256, and how it was built."""
     path = folder / MANIFEST
     if not path.is_file():
         return {}
@@ -48,3 +51,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file."""
     return sha256(path.read_bytes()).hexdigest()
+
+
+def taught_tasks(base: str) -> list[str]:
+    """Return the names of the tasks whose skill `base` is taught, in the order of the clusters.
+
+    Raises `ModelError` with the choices if there is no such base.
+    """
+    if base not in BASES:
+        raise ModelError(f"TinyFLAN has no base {base!r}. {choices(base, BASES)}")
+    tasks = specifications().values()
+    return [task.name for task in tasks if base == "all" or task.planted == base]

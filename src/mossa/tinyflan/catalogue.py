@@ -15,19 +15,10 @@ from mossa.tinyflan.world import draw_slots, read_data
 
 # Named and counted as in the FLAN 2021 collection.
 CLUSTERS = (
-    "natural_language_inference",
-    "commonsense",
-    "sentiment",
-    "paraphrase",
-    "closed_book_qa",
-    "struct_to_text",
-    "reading_comprehension",
-    "reading_comprehension_commonsense",
-    "coreference",
-    "translation",
-    "summarization",
+    "natural_language_inference", "commonsense", "sentiment", "paraphrase", "closed_book_qa", "struct_to_text",
+    "reading_comprehension", "reading_comprehension_commonsense", "coreference", "translation", "summarization",
     "misc",
-)
+)  # fmt: skip
 
 # Every prompt, and every natural text of a task, ends in these words.
 CUE = " answer:"
@@ -36,7 +27,7 @@ SPLITS = ("train", "train", "train", "train", "train", "validation", "test", "te
 
 @dataclass(frozen=True, slots=True)
 class Specification:
-    """A task as its YAML file tells it; `planted` is the base (`a` or `b`) that is given the skill."""
+    """A task as described in its YAML file; `planted` is the base (`a` or `b`) that is taught the skill."""
 
     name: str
     cluster: str
@@ -90,7 +81,7 @@ def specification(name: str) -> Specification:
 
 
 def draw(task: Specification, rng: Random) -> Drawn:
-    """Return the next input of a task; the supply is as good as unlimited and determined by `rng`."""
+    """Return the next input of a task; the supply is practically unlimited and determined by `rng`."""
     slots = draw_slots(rng, task.slots)
     slots |= SKILLS[task.skill](rng, task.lexicon, slots)
     words = slots | {field: text.format(**slots) for field, text in task.fields.items()}

@@ -1,4 +1,4 @@
-"""What a task does: each skill turns drawn words into further ones, among them whatever the target needs.
+"""What a task does: each skill turns drawn words into further ones, including all that the target needs.
 
 A skill takes `(rng, lexicon, slots)` and returns new slots. The lexicon is the task's own: groups of words, or
 dictionaries for the translations. Texts are not here but in `clusters/*.yaml`.
@@ -98,7 +98,7 @@ SKILLS.update(
 
 @skill
 def two_animals(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """Show the animal that makes a sound beside another one, in any order."""
+    """Show the animal that makes a sound and another one, in any order."""
     drawn = lookup(rng, lexicon, slots)
     other = rng.choice([animal for animal in lexicon if animal != drawn["group"]])
     first, last = rng.sample([drawn["group"], other], 2)
@@ -115,7 +115,7 @@ def pronoun(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
 
 @skill
 def change_of_mind(rng: Random, lexicon: Lexicon, slots: Slots) -> dict[str, str]:
-    """State an earlier opinion, which does not count, beside the present one."""
+    """State an earlier opinion, which does not count, and the present one."""
     drawn = lookup(rng, lexicon, slots)
     return drawn | {"before": rng.choice(lexicon[rng.choice(tuple(lexicon))])}
 

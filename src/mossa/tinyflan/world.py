@@ -96,5 +96,5 @@ def copying_text(rng: Random) -> tuple[str, str]:
 
 
 def opening(rng: Random) -> str:
-    """Return one short sentence that can stand before any other text."""
+    """Return one short sentence that can precede any other text."""
     return rng.choice(pools()["openings"]).format(**draw_slots(rng, TEXT_SLOTS))

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from mossa.errors import StudyError, choices
-from mossa.models.files import adapter_fingerprint, base_fingerprint
+from mossa.models.files import base_fingerprint
 from mossa.models.rendering import Rendering
-from mossa.names import LONGEST_NAME, check_name
 from mossa.similarity.registry import estimator
 from mossa.study.recipe import Budget
-from mossa.study.schema import BASE, Existing, Experimental, Kind, StudySettings
-from mossa.tasks.mixture import chosen_tasks, named_tasks
+from mossa.study.schema import BASE, Experimental, StudySettings
+from mossa.tasks.mixture import chosen_tasks
 from mossa.tasks.task import Task
-from mossa.units.place import GRAFTED, PROMPTS, located
+from mossa.units.models import (
+    GRAFTED,
+    PROMPTS,
+    check_names,
+    control_name,
+    existing_models,
+    identity,
+    located,
+    other_controls,
+    saw,
+    sham_name,
+)
 from mossa.units.unit import Unit
 
 # Raised whenever a step would give another result from the same settings; units of an older version are redone.
@@ -35,39 +42,11 @@ SHOWN_PROMPTS = 5  # per task: the first of its test set, kept with their target
 PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
 
 
-def control_name(task: str, seed: int) -> str:
-    """Return the name of the control model of `task` trained with `seed`."""
-    return f"control-{task}-seed{seed}"
-
-
-def check_names(study: StudySettings, tasks: Sequence[Task]) -> None:
-    """Raise `StudyError` if the control model of a task would have a name that no unit's folder can have."""
-    longest = LONGEST_NAME - len(control_name("", max(study.control.seeds)))
-    for task in tasks:
-        check_name(task.name, "task", "tasks")
-        if len(task.name) > longest:
-            raise StudyError(
-                f"task {task.name!r} has a name of {len(task.name)} characters; with the seed "
-                f"{max(study.control.seeds)} in the name of its control model it may have {longest}. Rename it."
-            )
-
-
-def sham_name(task: str, seed: int) -> str:
-    """Return the name of the control of `task` that is trained on shuffled answers."""
-    return f"sham-{task}-seed{seed}"
-
-
-def rendered_from(study: StudySettings) -> str:
-    """Return a hash of what the study's prompts are rendered from: the base with its tokenizer, template and system."""
-    sources = [base_fingerprint(study.base), study.prompt.template, study.prompt.system]
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
-
-
 def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | None = None) -> dict[str, Unit]:
     """Return all units of the study by id, in an order in which inputs come before what reads them.
 
-    `rendering` is what stands around the prompts; without it the units serve to be counted, not to be done. Raises
-    `MossaError` if a name in the study means no task or no estimator, or an existing model cannot be read.
+    `rendering` is the text around the prompts; without it the units can be counted, but not run. Raises `MossaError` if
+    a name in the study means no task or no estimator, or an existing model cannot be read.
     """
     check_names(study, tasks)
     for identifier in study.similarity.estimators or ():
@@ -84,7 +63,7 @@ def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | Non
     for name, model in study.experimental.items():  # the longest trainings first: no worker waits for them at the end
         if model.mixture is not None:
             units.append(_train_mixture(study, tasks, name, model, context))
-    existing = {name: _identity(study, kind, source) for name, (kind, source) in existing_models(study, tasks).items()}
+    existing = {name: identity(study, kind, source) for name, (kind, source) in existing_models(study, tasks).items()}
     existing[BASE] = {}  # represented in any case: controls are judged and changes measured against it
     units += [
         _train_control(study, task, seed, context)
@@ -95,7 +74,7 @@ def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | Non
     shams = {task.name: sham_name(task.name, seeds[0]) for task in tasks if study.control.sham}
     units += [_train_sham(study, task, context) for task in tasks if task.name in shams]
     controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
-    others = {task.name: _other_controls(study, tasks, task) for task in tasks}
+    others = {task.name: other_controls(study, tasks, task) for task in tasks}
     for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
         everywhere = name == BASE or name in study.experimental
         for task in tasks:
@@ -114,42 +93,6 @@ def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | Non
     units += [_place(study, tasks, task, name, context, existing) for name in located(study, tasks) for task in tasks]
     units += [_describe(task, context) for task in tasks]
     return {unit.id: unit for unit in units}
-
-
-def role(study: StudySettings, name: str) -> str:
-    """Return what a model is in the study: `base`, `experimental`, `control` or `sham`."""
-    if name == BASE or name in study.experimental:
-        return "base" if name == BASE else "experimental"
-    return "sham" if name.startswith("sham-") else "control"
-
-
-def existing_models(study: StudySettings, tasks: Sequence[Task]) -> dict[str, tuple[Kind, str]]:
-    """Return (`adapter` or `checkpoint`, folder or hub id) of every model that is there already, by its name in tables.
-
-    Raises `StudyError` if control.existing names a task that the study has not.
-    """
-    names = [task.name for task in tasks]
-    given: dict[str, Existing | Experimental] = {
-        name: model for name, model in study.experimental.items() if model.adapter or model.checkpoint
-    }
-    for task, models in study.control.existing.items():
-        if task not in names:
-            raise StudyError(f"control.existing: the study has no task {task!r}. {choices(task, names)}")
-        given |= {control_name(task, seed): model for seed, model in zip(study.control.seeds, models, strict=True)}
-    return {
-        name: ("adapter", model.adapter) if model.adapter else ("checkpoint", str(model.checkpoint))
-        for name, model in given.items()
-    }
-
-
-def saw(study: StudySettings, tasks: Sequence[Task], name: str) -> set[str]:
-    """Return the names of the tasks that experimental model `name` was tuned on; all of them for the base."""
-    model = study.experimental[name]
-    if model.mixture is not None:
-        return {task.name for task in chosen_tasks(tasks, model.mixture, model.hold_out, f"experimental.{name}")}
-    if model.base or model.saw == "all":
-        return {task.name for task in tasks}
-    return named_tasks(tasks, model.saw, f"experimental.{name}.saw")
 
 
 def _train_mixture(
@@ -291,25 +234,3 @@ def _describe(task: Task, context: dict[str, Any]) -> Unit:
     settings = {**context, "version": VERSIONS["describe"], "hash": task.content_hash, "cluster": task.cluster}
     settings["left_out"] = dict(task.left_out)
     return Unit("describe", task.name, settings)
-
-
-def _other_controls(study: StudySettings, tasks: Sequence[Task], task: Task) -> list[str]:
-    """Return controls of other tasks, drawn by seed; from other clusters as far as there are any.
-
-    The draw is by a hash of the names, so a task that joins the study changes few of the others' nulls.
-    """
-
-    def draw(other: Task) -> tuple[bool, str]:
-        drawn = hashlib.sha256(f"{study.similarity.seed} {task.name} {other.name}".encode()).hexdigest()
-        return other.cluster == task.cluster, drawn
-
-    others = sorted((other for other in tasks if other.name != task.name), key=draw)
-    return [control_name(other.name, study.control.seeds[0]) for other in others[: study.similarity.other_controls]]
-
-
-def _identity(study: StudySettings, kind: str, source: str) -> dict[str, Any]:
-    """Return what identifies a model that is there already: the content of its files, or its commit on the hub."""
-    if kind == "adapter":
-        return {kind: adapter_fingerprint(source)}
-    settings = study.base.model_copy(update={"model": source, "revision": None})
-    return {kind: base_fingerprint(settings, kind, tokenizer=False)}  # it is fed what the base's tokenizer gives

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mossa.report import titles
-from mossa.report.colours import CEILING, Colours, Style, in_order, model_styles
-from mossa.report.figures.canvas import (
+from mossa.report.colours import CEILING, Colours, Style, in_order, styles_of
+from mossa.report.figures.style import (
     across,
     blank,
     blank_because,
@@ -21,6 +21,7 @@ from mossa.report.figures.canvas import (
     legend_below,
     need,
     once,
+    panels,
     root,
     same_height,
     short,
@@ -39,13 +40,13 @@ FEWEST_FOR_QUARTILES = 5
 
 @styled
 def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", colours: Colours | None = None) -> Axes:
-    """Draw figure 2: per layer and model a box of similarity over tasks with every task as a point over it.
+    """Draw figure 2: per layer and model a box of similarity over tasks, with every task as a point on top.
 
-    Above 12 layers, median lines and ribbons of the quartiles take the place of boxes, which would be slivers. `table`
-    has one row per (experimental, task, layer), as `select.reading` returns it; rows of `control` are two controls of
-    one task and drawn as their median. Whiskers reach the last task within 1.5 box heights, as in the paper. `colours`
-    of all models keeps them the same over several figures. Raises `DataError` for missing columns and for two rows
-    with one key.
+    Above 12 layers there are median lines with ribbons of the quartiles in place of boxes, which would be too narrow.
+    `table` has one row per (experimental, task, layer), as `select.reading` returns it; rows of `control` are two
+    controls of one task, drawn as their median. Whiskers reach the last task within 1.5 box heights, as in the paper.
+    `colours`, given for all models, keeps them the same in several figures. Raises `DataError` for missing columns and
+    for two rows with the same key.
     """
     need(table, *NEEDED)
     once(table, "experimental", "task", "layer")
@@ -68,12 +69,6 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", co
     entitle(axes, title or titles.most_apart(defined))
     legend_below(axes, undefined(table))
     return axes
-
-
-def styles_of(models: pd.Series, colours: Colours | None) -> dict[str, Style]:
-    """Return the style of every model, in the order of `colours` where they are given."""
-    styles = model_styles([*(colours or {}), *models])
-    return {model: style._replace(colour=(colours or {}).get(model, style.colour)) for model, style in styles.items()}
 
 
 def _boxes(axes: Axes, rows: pd.DataFrame, style: Style, label: str, place: int, models: int) -> None:
@@ -124,22 +119,17 @@ def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours
     need(table, *NEEDED, "cluster")
     once(table, "experimental", "task", "layer")
     names = sorted(table["cluster"].unique())
-    if axes is None:
-        columns = across(len(names))
-        rows = -(-max(1, len(names)) // columns)
-        axes = blank(0.6 + 1.7 * rows, rows, columns)
+    axes = panels(axes, len(names), 1.7, head=0.6)
     styles = styles_of(table["experimental"], colours)
     for panel, name in zip(axes, names, strict=False):
         _cluster(panel, table[table["cluster"] == name], name, styles)
-    for panel in axes[len(names) :]:
-        panel.set_axis_off()
     if names:
         same_height(axes[: len(names)])
         lines = {str(line.get_label()): line for panel in axes for line in panel.lines}
         handles = [line for label, line in lines.items() if not label.startswith("_")]
         root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=across(len(handles), 4))
         headline(axes[0], titles.clusters(table))
-    return list(axes)
+    return axes
 
 
 def _cluster(axes: Axes, rows: pd.DataFrame, name: str, styles: dict[str, Style]) -> None:
@@ -173,4 +163,4 @@ def unseen(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | 
     if rows.empty:
         return blank_because(axes or blank(1.5)[0], "No task was held out of any experimental model.")
     title = f"Held-out tasks. {titles.most_apart(rows)}"
-    return layers(rows, axes, title=title, colours={**(colours or {})} or None)
+    return layers(rows, axes, title=title, colours=colours)

@@ -1,4 +1,4 @@
-"""One number per layer and model: the change by tuning, and the dimensions in use (figure 5)."""
+"""One number per layer and model: change by tuning, dimensions in use (figure 5), and where an update acts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mossa.analysis.headline import change_title
+from mossa.analysis.change_words import change_title
 from mossa.report import titles
-from mossa.report.colours import CEILING, GREY, Colours, Style, in_order
-from mossa.report.figures.boxes import styles_of
-from mossa.report.figures.canvas import (
-    across,
+from mossa.report.colours import BLUE, CEILING, GREY, Colours, Style, in_order, styles_of
+from mossa.report.figures.style import (
     blank,
     blank_because,
     count,
     entitle,
+    headline,
     layer_ticks,
     legend_below,
     need,
     once,
+    panels,
     same_height,
     short,
     styled,
 )
+from mossa.report.select import group_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 def change(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: Colours | None = None) -> list[Axes]:
     """Draw the paired difference from the base per layer and model, one panel per group of tasks.
 
-    `table` holds the rows of one estimator of the findings' table `common_change`: within a panel all models stand on
-    the same tasks.
+    `table` holds the rows of one estimator of the findings' table `common_change`: within a panel all models are shown
+    on the same tasks.
     """
     need(table, "group", "experimental", "layer", "median", "low", "high", "tasks")
     once(table, "group", "experimental", "layer")
@@ -43,9 +44,7 @@ def change(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: 
     groups = list(known.groupby("group", sort=False))
     if not groups:
         return [blank_because(axes[0] if axes else blank(1.5)[0], "No difference from the base could be measured.")]
-    if axes is None:
-        columns = across(len(groups))
-        axes = blank(0.4 + 2.5 * -(-len(groups) // columns), -(-len(groups) // columns), columns)
+    axes = panels(axes, len(groups), 2.5)
     styles = styles_of(table["experimental"], colours)
     for panel, (name, rows) in zip(axes, groups, strict=False):
         for model, part in rows.groupby("experimental", sort=False):
@@ -53,13 +52,10 @@ def change(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: 
         panel.axhline(0, color=GREY, linewidth=0.8)
         layer_ticks(panel, sorted(known["layer"].unique()))
         panel.set_ylabel("difference in similarity")
-        kind = "that all tuned models saw" if name == "tuned" else str(name)
-        entitle(panel, f"{count(int(rows['tasks'].max()), 'task')} {kind}. {change_title(rows)}.", fontsize=8)
+        entitle(panel, f"{group_words(str(name), int(rows['tasks'].max()))}. {change_title(rows)}.", fontsize=8)
     same_height(axes[: len(groups)])
-    for panel in axes[len(groups) :]:
-        panel.set_axis_off()
     legend_below(axes[0])
-    return list(axes)
+    return axes
 
 
 def _line(axes: Axes, rows: pd.DataFrame, y: str, style: Style, label: str) -> None:
@@ -102,3 +98,35 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Co
     entitle(axes, titles.dimensionality(defined))
     legend_below(axes, "Dimensions for 99 % of the variance: mean over tasks; band: 95 % interval of the median.")
     return axes
+
+
+@styled
+def place(table: pd.DataFrame) -> list[Axes]:
+    """Draw where an update acts: one panel per reading, with a bar and its 95 % interval per layer.
+
+    `table` has one row per (layer, reading). Layers without a value are left out; a reading without any says why.
+    """
+    need(table, "layer", "reading", "value", "low", "high", "reason")
+    once(table, "layer", "reading")
+    readings = list(dict.fromkeys(table["reading"]))
+    axes = panels(None, len(readings), 1.5, least=1.6)
+    for panel, reading in zip(axes, readings, strict=False):
+        _bars(panel, table[table["reading"].eq(reading)].sort_values("layer"), reading)
+    known = table.dropna(subset=["value"])
+    headline(axes[0], titles.place(known) if len(known) else "Where it acts is not known")
+    return axes
+
+
+def _bars(axes: Axes, rows: pd.DataFrame, reading: str) -> None:
+    axes.set_title(short(reading), fontsize=7)
+    defined = rows.dropna(subset=["value"]).astype({"value": float, "low": float, "high": float})
+    if defined.empty:
+        blank_because(axes, str(rows["reason"].iloc[0]))
+        return
+    axes.axhline(0, color=GREY, linewidth=0.7)
+    below, above = defined["value"] - defined["low"], defined["high"] - defined["value"]
+    axes.bar(defined["layer"], defined["value"], color=BLUE, width=0.7)
+    axes.errorbar(
+        defined["layer"], defined["value"], [below, above], fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5
+    )
+    layer_ticks(axes, rows["layer"].astype(int).tolist())

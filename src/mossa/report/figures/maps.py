@@ -11,7 +11,7 @@ from matplotlib import colormaps
 
 from mossa.report import titles
 from mossa.report.colours import CEILING, in_order
-from mossa.report.figures.canvas import (
+from mossa.report.figures.style import (
     blank,
     blank_because,
     entitle,
@@ -23,6 +23,7 @@ from mossa.report.figures.canvas import (
     short,
     styled,
 )
+from mossa.report.select import grids
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,17 +41,15 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
     """
     need(table, "experimental", "task", "cluster", "layer", "value")
     once(table, "experimental", "task", "layer")
-    models = [model for model in in_order(table["experimental"]) if model != CEILING]
+    cells = {model: grid for model, grid in grids(table).items() if model != CEILING}
     order = table[["cluster", "task"]].drop_duplicates().sort_values(["cluster", "task"])
     if axes is None:
-        axes = blank(1.2 + 0.105 * len(order), 1, max(1, len(models)))
+        axes = blank(1.2 + 0.105 * len(order), 1, max(1, len(cells)))
     names = [short(task) for task in order["task"]]
     layers = sorted(table["layer"].unique())
     colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
     image = None
-    for panel, model in zip(axes, models, strict=False):
-        rows = table[table["experimental"] == model]
-        grid = rows.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
+    for panel, (model, grid) in zip(axes, cells.items(), strict=False):
         image = panel.pcolormesh(
             layers, np.arange(len(order)), grid.to_numpy(float), cmap=colours, vmin=0, vmax=1, shading="nearest"
         )
@@ -71,7 +70,7 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
 
 @styled
 def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
-    """Draw figure 6: correlation over tasks of the similarity with what might explain it, per layer and model.
+    """Draw figure 6: correlation over tasks of similarity with possible explanations of it, per layer and model.
 
     `table` has one row per (experimental, correlate, layer) with `correlation` and `q_value`: one estimator and one
     method of the findings' table `correlates`. Bold figures have q < .05; grey cells are undefined.

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.wording import number
+from mossa.analysis.wording import number, short
 from mossa.report.colours import BLUE, DASHES, GREY, MARKERS, VERMILLION, Style
 
 Trace = dict[str, Any]
 NULL, AGREEMENT = Style(GREY, "X", "--"), Style(GREY, "D", ":")
-"""How what a similarity is read against is drawn: controls of other tasks, and two controls of one task."""
+"""Styles of what a similarity is compared with: sham controls, and two controls of one task."""
 
 
 class Panel(NamedTuple):
@@ -69,9 +69,10 @@ def plain(value: Any) -> Any:
 
 
 def safe(text: object, longest: int = 60) -> str:
-    """Return text that plotly shows as itself, for plotly reads a subset of HTML; a long name ends in an ellipsis."""
-    short = str(text)
-    return html.escape(short if len(short) <= longest else f"{short[: longest - 1]}…", quote=False)
+    """Return text that plotly shows as itself, because plotly interprets a subset of HTML; a long name ends in an
+    ellipsis.
+    """
+    return html.escape(short(str(text), longest), quote=False)
 
 
 def layer_axis(layers: Sequence[int]) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def line(
 ) -> list[Trace]:
     """Return one line over layers, or another column `x`, with the band of its columns `low` and `high` if known.
 
-    The columns of `extra` go into hover text and CSV; a dashed style shows also without colour.
+    The columns of `extra` go into hover text and CSV; a dash tells lines apart without colour too.
     """
     columns = [name for name in ("low", "high", *extra) if name in rows.columns]
     texts = [f"{column} %{{customdata[{place}]}}" for place, column in enumerate(columns)]
@@ -132,7 +133,7 @@ def grid(
 
 
 def alternative(panel: Panel) -> str:
-    """Return the panel in words: where every line starts, ends and is highest, or the span of what else is drawn."""
+    """Return the panel in words: where every line starts, ends and is highest, or the range of the other values."""
     parts = [panel.title, *(filter(None, map(_in_words, panel.data)))]
     return html.unescape(". ".join(part for part in parts if part))
 

@@ -10,9 +10,9 @@ import pandas as pd
 from mossa.analysis.wording import number, signed
 from mossa.report.colours import BASE, GREEN, GREY, VERMILLION, Style, model_styles
 from mossa.report.page.chart import Chart, ChartView, Panel, layer_axis, line, safe
-from mossa.report.page.dots import dots, segments, task_axis
 from mossa.report.page.render import as_yaml, fill, without_paths
-from mossa.report.page.rows import Cell, Row, TaskTable, anchor
+from mossa.report.page.rows import Cell, TaskRow, TaskTable, anchor
+from mossa.report.page.task_charts import dots, segments, task_axis
 
 VERDICTS = {
     "lost": Style(VERMILLION, "v", "-"),
@@ -53,7 +53,7 @@ def render_diff(source: Compared) -> str:
         "performance": _performance(source.final, source.sentence),
         "training": _training(source) if len(models) > 1 else None,
         "alike": _layers(
-            "alike", source, ALIKE, "Base and tuned model are least alike at layer {layer} ({value})", True
+            "alike", source, ALIKE, "Base and tuned model are least similar at layer {layer} ({value})", True
         ),
         "place": _layers("place", source, PLACE, "The update changes most at layer {layer} ({value})"),
         "moved": _moved(source),
@@ -94,8 +94,8 @@ def _performance(tasks: pd.DataFrame, title: str) -> Chart:
         layout = {**task_axis(rows["task"]), "xaxis": {"title": {"text": words}, "zeroline": False}}
         views.append(ChartView(words, [Panel("", data, layout)]))
     how = (
-        "One line per task, the same examples before and after. A verdict needs a paired test and holds the share of "
-        "false ones at 5 % over tasks."
+        "One line per task, the same examples before and after. Verdicts come from paired tests; the expected "
+        "share of false ones over tasks is at most 5 %."
     )
     return Chart("performance", title, how, views)
 
@@ -172,7 +172,7 @@ def _panel(rows: pd.DataFrame, readings: Sequence[tuple[str, str]], source: Comp
     return Panel("", data, {"height": height, "xaxis": layer_axis(layers), "yaxis": {"title": {"text": "median"}}})
 
 
-def _row(place: int, row: Mapping[Any, Any], source: Compared) -> Row:
+def _row(place: int, row: Mapping[Any, Any], source: Compared) -> TaskRow:
     """Return what the table of tasks shows of one, and what opens under it."""
     task, cells = str(row["task"]), [Cell(str(row["verdict"]), None), Cell(_text(row["measure"]), None)]
     cells.append(_cell(row["q_value"], f"{row['q_value']:.2g}"))
@@ -188,7 +188,7 @@ def _row(place: int, row: Mapping[Any, Any], source: Compared) -> Row:
         ChartView(label, [_panel(own, [(reading, "")], source, 280)]) for reading, label in (ALIKE | PLACE).items()
     ]
     chart = Chart(f"row-{place}", f"Base and tuned model on {task}", "95 % intervals over examples.", views)
-    return Row(task, str(row["cluster"]), anchor(task), [str(row["verdict"])], cells, losses, about, [], chart)
+    return TaskRow(task, str(row["cluster"]), anchor(task), [str(row["verdict"])], cells, losses, about, [], chart)
 
 
 def _cell(value: Any, text: str | None = None) -> Cell:
@@ -200,6 +200,6 @@ def _text(value: Any) -> str:
 
 
 def _short(name: str, longest: int = 40) -> str:
-    """Return the last part of a path, for where files lie is nobody's business, and of a long name its end."""
+    """Return the last part of a path, because where files are kept is private, and only the end of a long name."""
     last = name.rstrip("/").rsplit("/", 1)[-1] if name.startswith(("/", ".", "~")) else name
     return last if len(last) <= longest else f"…{last[1 - longest :]}"

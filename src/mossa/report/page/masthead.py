@@ -1,4 +1,4 @@
-"""What stands on top of the page: the model, what was tuned on what, the measure; and words that need explaining."""
+"""The top of the page: the model, what was tuned on what, the measure; and words that need explaining."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from mossa.report.colours import CEILING
 WORDS = {
     "specialist": (
         "Specialist (control model)",
-        "The base, tuned on one task alone. What a specialist holds at a layer stands for what its task needs there.",
+        "The base, tuned on one task alone. What it represents at a layer stands for what its task needs there.",
     ),
     "similarity": (
         "Similarity (CKA)",
-        "How alike two models arrange the same prompts at a layer, from 0 to 1, whatever the directions they use. Only "
-        "the last token of a prompt is looked at.",
+        "How similarly two models arrange the same prompts at a layer, from 0 to 1, whatever directions they use. Only "
+        "the last token of each prompt is used.",
     ),
     "debiased": (
         "Debiased, within",
-        "Plain CKA is too high when prompts are few beside the width of the model; the debiased one is not. `within` "
+        "Plain CKA is too high when there are few prompts for the width of the model; debiased CKA is not. `within` "
         "removes what the wording of a template adds, `shift` compares changes from the base.",
     ),
     "null": (
@@ -33,13 +33,13 @@ WORDS = {
     ),
     "agreement": (
         "Agreement of two specialists",
-        "How alike two specialists of one task are that differ in their seed only. Little agreement means that much of "
+        "How similar two specialists of one task are that differ only in their seed. Low agreement means that much of "
         "what a specialist became is chance.",
     ),
     "interval": (
         "95 % interval",
         "Over tasks: what the median would be with other tasks of this kind; fewer than 6 tasks have none. "
-        "Beside the layer with the largest change stands the wider interval that holds for all layers at once. "
+        "The layer with the largest change is given with a wider interval, which holds for all layers at once. "
         "A change is called detected where q < .05 (signed-rank test over clusters where there are 6, else over tasks; "
         "Benjamini-Hochberg over layers).",
     ),
@@ -81,7 +81,7 @@ def masthead(
 
 
 def short_count(number: float) -> str:
-    """Return a number of parameters as people say it: 135 M, 1.24 B."""
+    """Return a number of parameters in short: 135 M, 1.24 B."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}"
@@ -89,7 +89,7 @@ def short_count(number: float) -> str:
 
 
 def _short(model: str) -> str:
-    """Return a hub id as it is, and of a folder its last two parts: `bases/a`."""
+    """Return a hub id unchanged, and the last two parts of a folder: `bases/a`."""
     return "/".join(model.rstrip("/").split("/")[-2:]) if model.startswith(("/", ".")) else model
 
 

@@ -14,25 +14,29 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from mossa.analysis import Findings
+from mossa.analysis.answers import by_question
 from mossa.analysis.headline import headline
 from mossa.report.against import Against, against_chart, differing, exact_match
 from mossa.report.colours import DARK
-from mossa.report.gallery import Picture
+from mossa.report.figure_list import ReportFigure
 from mossa.report.page.chart import Chart
-from mossa.report.page.charts import change_chart, layers_chart, place_chart
-from mossa.report.page.dots import encoded_chart, performance_chart
-from mossa.report.page.folded import (
-    correlates_chart,
+from mossa.report.page.layer_charts import (
+    change_chart,
     dimensions_chart,
+    layers_chart,
+    place_chart,
+    separability_chart,
+)
+from mossa.report.page.map_charts import (
+    correlates_chart,
     heat_chart,
     projection_chart,
     relations_charts,
-    separability_chart,
     specialists_chart,
 )
 from mossa.report.page.masthead import BIBTEX, WORDS, masthead
 from mossa.report.page.rows import task_table
-from mossa.report.questions import by_question
+from mossa.report.page.task_charts import encoded_chart, performance_chart
 
 
 class PageSource(NamedTuple):
@@ -78,11 +82,11 @@ def charts(source: PageSource) -> dict[str, list[Chart]]:
 
 def render(
     source: PageSource,
-    pictures: list[Picture],
+    figures: list[ReportFigure],
     not_drawn: list[str],
     inside: Mapping[str, list[tuple[str, str]]] | None = None,
 ) -> str:
-    """Return the page of a study; `inside`: title and data address of the pictures in each section (`embedded`)."""
+    """Return the page of a study; `inside`: title and data address of the figures in each section (`embedded`)."""
     findings, parts, other = source.findings, charts(source), source.against
     table = task_table(findings, source.estimator, source.tables, source.prompts, source.taught)
     everything = [chart for those in parts.values() for chart in those] + [row.chart for row in table.rows]
@@ -96,7 +100,7 @@ def render(
         missing=[*findings.missing, *not_drawn],
         parts=parts,
         table=table,
-        pictures=pictures,
+        figures=figures,
         inside=inside or {},
         against=other,
         differing=differing(*map(without_paths, (source.study, other.study))) if other else [],
@@ -111,7 +115,7 @@ def render(
 def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
     """Return a page with its charts, its style and its scripts inside.
 
-    Everything that came from outside is escaped; the page's own policy forbids any request.
+    All text from outside is escaped; the content security policy of the page forbids any request.
     """
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -132,7 +136,7 @@ def as_yaml(value: Any) -> str:
 
 
 def without_paths(value: Any) -> Any:
-    """Return settings with every absolute path cut to its last part: where files lie here is nobody else's business."""
+    """Return settings with every absolute path cut to its last part: where files are kept is private."""
     if isinstance(value, Mapping):
         return {key: without_paths(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The table of all tasks: one row each, with what opens under it: curves, losses, prompts and answers."""
+"""The table of all tasks: one row each, which opens to show curves, losses, prompts and answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PROPERTIES = {
 
 
 class Cell(NamedTuple):
-    """A number as it is shown, and as it is sorted."""
+    """A number as text, and the value to sort by."""
 
     text: str
     sort: float | None
@@ -47,7 +47,7 @@ class ShownExample(NamedTuple):
     answers: list[tuple[str, str, bool, bool]]
 
 
-class Row(NamedTuple):
+class TaskRow(NamedTuple):
     """One task; `anchor` is its permalink, `marks` what is special about it."""
 
     task: str
@@ -66,7 +66,7 @@ class TaskTable(NamedTuple):
 
     groups: list[tuple[str, int]]
     columns: list[str]
-    rows: list[Row]
+    rows: list[TaskRow]
 
 
 def task_table(
@@ -86,12 +86,12 @@ def task_table(
     losses, about, said = (_by_task(tables.get(name)) for name in ("evaluation", "tasks", "replies"))
     styles = model_styles(findings.curves["experimental"])
     held = rows[rows["held_out"].astype(bool)].groupby("task")["experimental"].unique()
-    found: list[Row] = []
+    found: list[TaskRow] = []
     for (task, cluster), part in rows.groupby(["task", "cluster"]):
         marks = ["taught"] if task in taught else []
         marks += [f"held out of {model}" for model in held.get(task, [])]
         found.append(
-            Row(
+            TaskRow(
                 str(task),
                 str(cluster),
                 anchor(str(task)),

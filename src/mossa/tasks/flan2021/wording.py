@@ -46,7 +46,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
 
 
 class WordingPart(Settings):
-    """Something read from a row: a column (`a`), what is inside of it (`a.b.0`), several of them, or a constant."""
+    """Something read from a row: a column (`a`), a value inside it (`a.b.0`), several of them, or a constant."""
 
     path: str | None = None
     items: list[str] | None = Field(default=None, description="paths whose values make a list")
@@ -95,7 +95,7 @@ class WordingPart(Settings):
 
 
 class Target(WordingPart):
-    """What is to be answered: what is read, or the words for it, or the one of several (`of`) that it points to."""
+    """The answer: the value that is read, or the words for it, or the item of a list (`of`) that it points to."""
 
     words: dict[str, str] | None = Field(default=None, description="value -> words; other values have no answer")
     of: WordingPart | None = Field(default=None, description="the list that the value points into, by place from 0 …")
@@ -180,8 +180,8 @@ class Group(Settings):
     def example(self, name: str, row: Row) -> Example:
         """Return the example that a row makes, in the template that its fields draw.
 
-        The draw is by a hash of what the fields hold, so that equal inputs are worded alike wherever they are.
-        Raises `Unusable` with the reason if it makes none.
+        The draw is by a hash of what the fields hold, so that equal inputs get the same wording everywhere. Raises
+        `Unusable` with the reason if it makes none.
         """
         fields, target = self.parts(name)
         written = {field: part.write(row) for field, part in fields.items()}
@@ -194,7 +194,7 @@ class Group(Settings):
 
 
 def render(template: str, written: Mapping[str, str]) -> str:
-    """Return the template with each `{field}` replaced once; what is put in is text, whatever it looks like.
+    """Return the template with each `{field}` replaced once; inserted text is never parsed for fields.
 
     Raises `KeyError` for a field that is not there.
     """

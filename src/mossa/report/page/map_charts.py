@@ -1,4 +1,4 @@
-"""The charts below the fold: separability, dimensions, correlates, specialists, layer against layer, t-SNE."""
+"""Heat maps and clouds of points: correlates, specialists, every task, layer against layer, t-SNE."""
 
 from __future__ import annotations
 
@@ -12,64 +12,12 @@ from mossa.analysis import Findings, dendrogram
 from mossa.analysis.controls import failed
 from mossa.analysis.wording import count
 from mossa.report import titles
-from mossa.report.colours import CEILING, MARKERS, cluster_marks, in_order, model_styles
-from mossa.report.gallery import correlations
-from mossa.report.page.chart import Chart, ChartView, Panel, Trace, grid, layer_axis, line, plain, safe
-from mossa.report.select import reading
+from mossa.report.colours import CEILING, MARKERS, cluster_marks, in_order
+from mossa.report.page.chart import Chart, ChartView, Panel, Trace, grid, layer_axis, plain, safe
+from mossa.report.select import correlations, grids, reading
 
 MOST_POINTS = 1500
 """Prompts drawn per model and layer in the projection; the page says how many there are."""
-LABELS = {
-    "cluster": "the cluster of a prompt",
-    "cluster_of_new_task": "the cluster of a task it was not fitted on",
-    "task": "the task",
-    "template": "the template (wording alone)",
-}
-
-
-def separability_chart(findings: Findings) -> Chart | None:
-    """Draw, one panel per label, how far above chance a linear classifier reads it off."""
-    table = findings.separability
-    if table.empty or table["accuracy"].isna().all():
-        return None
-    rows = table.assign(above=table["accuracy"].astype(float) - table["chance"].astype(float)).dropna(subset=["above"])
-    styles = model_styles(findings.curves["experimental"])
-    low, high = min(-0.05, float(rows["above"].min())), 1.05 * float(rows["above"].max()) + 0.01
-    panels = [
-        Panel(
-            LABELS.get(str(label), str(label)),
-            [
-                trace
-                for model in in_order(part["model"])
-                for trace in line(part[part["model"].eq(model)].sort_values("layer"), "above", model, styles[model],
-                                  ("accuracy", "chance"))
-            ],
-            {"height": 260, "xaxis": layer_axis(sorted(rows["layer"].unique())),
-             "yaxis": {"title": {"text": "accuracy above chance"}, "range": [low, high]}},
-        )
-        for label, part in rows.groupby("label", sort=False)
-    ]  # fmt: skip
-    how = "Cross-validated accuracy of a linear classifier minus that of always guessing the largest class."
-    return Chart("separability", titles.separability(table), how, [ChartView("", panels)])
-
-
-def dimensions_chart(findings: Findings) -> Chart | None:
-    """Draw figure 5: dimensions that explain 99 % of the variance, mean over tasks."""
-    table = findings.dimensionality.dropna(subset=["dimensions_99"]).sort_values("layer")
-    if table.empty:
-        return None
-    styles = model_styles([*findings.curves["experimental"], *table["model"]])
-    data = [
-        trace
-        for model in in_order(table["model"])
-        for name in ["specialists" if model == CEILING else model]
-        for trace in line(table[table["model"].eq(model)], "dimensions_99", name,
-                          styles[model], ("tasks",), "%{y:.0f} dimensions")
-    ]  # fmt: skip
-    y = {"title": {"text": "dimensions"}, "rangemode": "tozero"}
-    panel = Panel("", data, {"height": 320, "xaxis": layer_axis(sorted(table["layer"].unique())), "yaxis": y})
-    how = "Principal dimensions that explain 99 % of the variance: mean over tasks; band: 95 % interval of the median."
-    return Chart("dimensionality", titles.dimensionality(findings.dimensionality), how, [ChartView("", [panel])])
 
 
 def correlates_chart(findings: Findings, estimator: str) -> Chart | None:
@@ -144,15 +92,10 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
     rows = reading(findings.curves, estimator)
     if rows["value"].isna().all():
         return None
-    order = rows[["cluster", "task"]].drop_duplicates().sort_values(["cluster", "task"])
-    layers = sorted(rows["layer"].unique())
-    cells = {
-        str(model): part.pivot(index="task", columns="layer", values="value").reindex(order["task"], columns=layers)
-        for model, part in rows.groupby("experimental", sort=False)
-    }
+    cells = grids(rows)
     views = [
-        _heat_view(model if model != CEILING else "two specialists", cells[model], 0.0, 1.0)
-        for model in in_order(cells)
+        _heat_view(model if model != CEILING else "two specialists", values, 0.0, 1.0)
+        for model, values in cells.items()
     ]
     base = cells.get(findings.baseline)
     for model, values in cells.items():
@@ -178,7 +121,7 @@ def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> Char
 
 
 def leaf_order(table: pd.DataFrame) -> list[str]:
-    """Return the tasks so that those which merge early stand together; tasks that cannot be merged come last."""
+    """Return the tasks in an order that puts those that merge early together; tasks that cannot be merged are last."""
     merges = dendrogram(table)
     leaves = [*merges["left"].iloc[-1], *merges["right"].iloc[-1]] if len(merges) else []
     return [*leaves, *(task for task in dict.fromkeys(table["task"]) if task not in set(leaves))]

@@ -1,4 +1,4 @@
-"""The charts over layers: what tuning changed, figure 2, and where a task acts."""
+"""Charts over layers: what tuning changed, figure 2, where a task acts, separability, dimensions (figure 5)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.analysis.common import HELD_OUT, TUNED, common_tasks
+from mossa.analysis.change import HELD_OUT, TUNED, common_tasks
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, Style, in_order, model_styles
 from mossa.report.page.chart import AGREEMENT, NULL, Chart, ChartView, Panel, Trace, band, layer_axis, line, safe
-from mossa.report.select import RIBBONS_ABOVE, boxes, reading, tuned_on
+from mossa.report.select import RIBBONS_ABOVE, boxes, group_words, reading, tuned_on
 
-CHANGED = "difference in similarity"
-
-
-def group_words(group: str, tasks: int) -> str:
-    """Return a group of tasks in words, with how many there are."""
-    return f"{count(tasks, 'task')} {'that every tuned model saw' if group == TUNED else group}"
+LABELS = {
+    "cluster": "the cluster of a prompt",
+    "cluster_of_new_task": "the cluster of a task it was not fitted on",
+    "task": "the task",
+    "template": "the template (wording alone)",
+}
 
 
 def change_chart(findings: Findings, estimator: str) -> Chart | None:
@@ -62,7 +62,13 @@ def _change_panel(title: str, rows: pd.DataFrame, styles: dict[str, Style], span
         for model, part in rows.dropna(subset=["median"]).groupby("experimental", sort=False)
         for trace in line(part, "median", str(model), styles[str(model)], ("q_value", "tasks"), "%{y:+.2f}")
     ]
-    y = {"title": {"text": CHANGED}, "range": span, "zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~f"}
+    y = {
+        "title": {"text": "difference in similarity"},
+        "range": span,
+        "zeroline": True,
+        "zerolinewidth": 2,
+        "tickformat": "+.2~f",
+    }
     return Panel(title, data, {"height": 300, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": y})
 
 
@@ -172,3 +178,48 @@ def place_chart(place: pd.DataFrame | None, curves: pd.DataFrame) -> Chart | Non
         views.append(ChartView(str(what), [Panel(f"n = {count(rows['task'].nunique(), 'task')}", data, layout)]))
     how = "Median over tasks with quartiles. What a layer itself does, not what it carries from the layers below."
     return Chart("place", titles.place(known), how, views)
+
+
+def separability_chart(findings: Findings) -> Chart | None:
+    """Draw, one panel per label, how far above chance a linear classifier reads it off."""
+    table = findings.separability
+    if table.empty or table["accuracy"].isna().all():
+        return None
+    rows = table.assign(above=table["accuracy"].astype(float) - table["chance"].astype(float)).dropna(subset=["above"])
+    styles = model_styles(findings.curves["experimental"])
+    low, high = min(-0.05, float(rows["above"].min())), 1.05 * float(rows["above"].max()) + 0.01
+    panels = [
+        Panel(
+            LABELS.get(str(label), str(label)),
+            [
+                trace
+                for model in in_order(part["model"])
+                for trace in line(part[part["model"].eq(model)].sort_values("layer"), "above", model, styles[model],
+                                  ("accuracy", "chance"))
+            ],
+            {"height": 260, "xaxis": layer_axis(sorted(rows["layer"].unique())),
+             "yaxis": {"title": {"text": "accuracy above chance"}, "range": [low, high]}},
+        )
+        for label, part in rows.groupby("label", sort=False)
+    ]  # fmt: skip
+    how = "Cross-validated accuracy of a linear classifier minus that of always guessing the largest class."
+    return Chart("separability", titles.separability(table), how, [ChartView("", panels)])
+
+
+def dimensions_chart(findings: Findings) -> Chart | None:
+    """Draw figure 5: dimensions that explain 99 % of the variance, mean over tasks."""
+    table = findings.dimensionality.dropna(subset=["dimensions_99"]).sort_values("layer")
+    if table.empty:
+        return None
+    styles = model_styles([*findings.curves["experimental"], *table["model"]])
+    data = [
+        trace
+        for model in in_order(table["model"])
+        for name in ["specialists" if model == CEILING else model]
+        for trace in line(table[table["model"].eq(model)], "dimensions_99", name,
+                          styles[model], ("tasks",), "%{y:.0f} dimensions")
+    ]  # fmt: skip
+    y = {"title": {"text": "dimensions"}, "rangemode": "tozero"}
+    panel = Panel("", data, {"height": 320, "xaxis": layer_axis(sorted(table["layer"].unique())), "yaxis": y})
+    how = "Principal dimensions that explain 99 % of the variance: mean over tasks; band: 95 % interval of the median."
+    return Chart("dimensionality", titles.dimensionality(findings.dimensionality), how, [ChartView("", [panel])])

@@ -1,4 +1,4 @@
-"""The charts with one line per task: whether tuning helped or hurt, and what the base already had."""
+"""Charts with one line per task: whether tuning helped or hurt, and what the base already had."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import BASE, MARKERS, Style, model_styles
 from mossa.report.page.chart import AGREEMENT, NULL, Chart, ChartView, Panel, Trace, plain, safe
+from mossa.report.select import by_gain
 
 
 def performance_chart(findings: Findings) -> Chart | None:
-    """Draw exact match and loss per task: base, tuned model and specialist; held-out tasks in a panel of their own."""
+    """Draw exact match and loss per task: base, tuned model and specialist; held-out tasks in a separate panel."""
     table = findings.performance
     views = [
         ChartView(f"{words}, {model}", _performance_panels(rows, str(model), what, words, findings))
@@ -46,7 +47,7 @@ def _performance_panels(table: pd.DataFrame, model: str, what: str, words: str, 
     panels: list[Panel] = []
     for held_out, part in table.groupby("held_out"):
         gain = (part[f"tuned_{what}"] - part[f"base_{what}"]) * (1 if what == "accuracy" else -1)
-        rows = part.assign(gain=gain).dropna(subset=["gain"]).sort_values(["gain", "task"]).reset_index(drop=True)
+        rows = by_gain(part.assign(gain=gain))
         if rows.empty:
             continue
         drawn = [
@@ -64,7 +65,7 @@ def _performance_panels(table: pd.DataFrame, model: str, what: str, words: str, 
     return panels
 
 
-def task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
+def task_axis(tasks: Iterable[object]) -> dict[str, Any]:
     """Return an axis with one line per task, and the height that it takes."""
     names = [safe(task, 26) for task in tasks]
     ticks = {
@@ -74,7 +75,7 @@ def task_axis(tasks: Iterable[object], extra: int = 0) -> dict[str, Any]:
         "range": [-0.7, len(names) - 0.3],
     }
     return {
-        "height": 110 + extra + 19 * max(6, len(names)),
+        "height": 110 + 19 * max(6, len(names)),
         "yaxis": {**ticks, "zeroline": False, "tickfont": {"size": 11}},
     }
 
@@ -111,7 +112,7 @@ def _bars(middle: pd.Series, low: Any, high: Any, colour: str) -> dict[str, Any]
 
 
 def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) -> Chart | None:
-    """Draw how close the base is to each specialist, beside its closeness to a sham and the agreement of two."""
+    """Draw how close the base is to each specialist, with its closeness to a sham and the agreement of two."""
     table = findings.encoded[findings.encoded["estimator"].eq(estimator)]
     rows = table.dropna(subset=["value"]).sort_values(["value", "task"]).reset_index(drop=True)
     if rows.empty:

@@ -1,4 +1,4 @@
-"""Figures without pyplot: a blank one in the house style, and the same picture as PDF, SVG and PNG to the byte."""
+"""How all figures look, without pyplot: blank panels, titles, legends; PDF, SVG and PNG that repeat to the byte."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
 from mossa.analysis.wording import count as count
+from mossa.analysis.wording import short as short
 from mossa.errors import DataError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class NotebookFigure(Figure):
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Let `draw` work under the house style and leave matplotlib's settings as they were."""
+    """Let `draw` use `STYLE` and leave matplotlib's settings as they were."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -111,13 +112,23 @@ def blank(height: float, rows: int = 1, columns: int = 1) -> list[Axes]:
     return list(figure.subplots(rows, columns, squeeze=False).ravel())
 
 
-def short(name: str, longest: int = 40) -> str:
-    """Return a name that fits beside a plot; a longer one ends in an ellipsis (the table behind has it whole)."""
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+def panels(
+    given: Sequence[Axes] | None, count: int, height: float, *, head: float = 0.4, least: float = 2.3
+) -> list[Axes]:
+    """Return at least `count` axes: those `given`, else those of a new figure, with the unused ones switched off.
+
+    In a new figure each row is `height` inches high, each panel at least `least` wide, and `head` inches are added.
+    """
+    columns = across(count, least=least)
+    rows = -(-max(1, count) // columns)
+    axes = list(given) if given is not None else blank(head + height * rows, rows, columns)
+    for unused in axes[count:]:
+        unused.set_axis_off()
+    return axes
 
 
 def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE["axes.titlesize"]) -> None:
-    """Write a title that breaks where its axes end; the names of its ticks take `beside` inches from their width."""
+    """Write a title that wraps at the width of its axes; tick labels take `beside` inches of it."""
     spec = axes.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec else 1
     inches = root(axes).get_figwidth() / columns - 0.6 - beside
@@ -131,7 +142,7 @@ def headline(axes: Axes, text: str) -> None:
 
 
 def label_width(names: Sequence[str], fontsize: float) -> float:
-    """Return about how many inches the longest of these names takes."""
+    """Return roughly how wide the longest of these names is, in inches."""
     return max(map(len, names), default=0) * 0.55 * fontsize / 72
 
 
@@ -187,7 +198,7 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[P
     before, layout, dpi = figure.canvas, figure.get_layout_engine(), figure.dpi
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
     for kind, path in zip(formats, paths, strict=True):
-        # straight to the canvas: `Figure.savefig` draws everything twice
+        # directly by the canvas of the format, because `Figure.savefig` draws everything twice
         if kind == "pdf":
             FigureCanvasPdf(figure).print_pdf(path, metadata={"CreationDate": None})
         elif kind == "svg":

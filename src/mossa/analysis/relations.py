@@ -1,4 +1,4 @@
-"""Which tasks share representations: the similarity of every control to every other on common prompts."""
+"""What resembles what: layers of one model and of another, and the controls of all tasks on common prompts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,69 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-from mossa.analysis.layer_map import finite_prompts
 from mossa.errors import SimilarityError
 from mossa.similarity.arrays import as_layers
 from mossa.similarity.layer_map import pairwise
 
-COLUMNS = ["layer", "task", "other", "value", "n", "non_finite", "reason"]
+LAYER_MAP_COLUMNS = ["model", "other", "task", "layer", "other_layer", "value", "n", "non_finite", "reason"]
+MOST_PROMPTS = 1000
+
+AFFINITY_COLUMNS = ["layer", "task", "other", "value", "n", "non_finite", "reason"]
 MERGE_COLUMNS = ["layer", "step", "left", "right", "height", "tasks"]
 
 
+def layer_map(
+    representations: NDArray[np.floating], others: NDArray[np.floating], model: str, other: str, task: str
+) -> pd.DataFrame:
+    """Return debiased linear CKA of every layer of `[n, L, d]` with every layer of the other model.
+
+    Columns: `LAYER_MAP_COLUMNS`.
+
+    Both on the same n prompts of `task`; d and L may differ. Prompts not finite in both are dropped and counted; of
+    more than 1000 others, 1000 evenly spaced ones are taken, and the column `n` says how many were. Raises
+    SimilarityError for shapes that do not fit and for fewer than 4 prompts.
+    """
+    finite = finite_prompts({model: representations, other: others})
+    chosen = np.flatnonzero(finite)
+    chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(MOST_PROMPTS, len(chosen))).round().astype(int))]
+    sides = [
+        as_layers(side[chosen].astype(np.float64), name).unbind(1)
+        for side, name in ((representations, model), (others, other))
+    ]
+    values, reasons = pairwise(*sides)
+    rows = [
+        {
+            "model": model,
+            "other": other,
+            "task": task,
+            "layer": layer + 1,
+            "other_layer": other_layer + 1,
+            "value": float(value),
+            "n": len(chosen),
+            "non_finite": int((~finite).sum()),
+            "reason": reasons[layer] or reasons[len(values) + other_layer],
+        }
+        for (layer, other_layer), value in np.ndenumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=LAYER_MAP_COLUMNS)
+
+
+def finite_prompts(named: dict[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
+    """Return which prompts `[n]` are finite in all arrays `[n, L, d]`; SimilarityError if they are of other shapes."""
+    first, one = next(iter(named.items()))
+    for name, array in named.items():
+        if array.ndim != 3 or array.shape[0] != one.shape[0]:
+            raise SimilarityError(
+                f"{name!r} has representations of shape {array.shape} where {first!r} has {one.shape}; "
+                "they must be [n, L, d] on the same n prompts."
+            )
+    return np.all([np.isfinite(array).all(axis=(1, 2)) for array in named.values()], axis=0)
+
+
 def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
-    """Return debiased linear CKA for each pair of tasks and layer (both orders and the diagonal); see `COLUMNS`.
+    """Return debiased linear CKA for each pair of tasks and layer, in both orders and with itself.
+
+    Columns: `AFFINITY_COLUMNS`.
 
     `representations` maps a task to its control's `[n, L, d]` on prompts common to all; subtract the base's first to
     compare changes. Prompts not finite in every control are dropped and counted. Raises SimilarityError for shapes
@@ -28,7 +80,7 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
     """
     names = list(representations)
     if not names:
-        return pd.DataFrame(columns=COLUMNS)
+        return pd.DataFrame(columns=AFFINITY_COLUMNS)
     finite = finite_prompts(dict(representations))
     depth = representations[names[0]].shape[1]
     for name, array in representations.items():
@@ -50,7 +102,7 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
                     "reason": reasons[i] or reasons[j],
                 }
             )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=AFFINITY_COLUMNS)
 
 
 def dendrogram(affinity: pd.DataFrame, layer: int | None = None) -> pd.DataFrame:

@@ -1,7 +1,9 @@
-"""A base, and beside it one model after the other that was tuned from it."""
+"""What is compared: a base with one model after the other that was tuned from it, and the examples of each task."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +14,16 @@ from mossa.models.gguf import gguf_parts
 from mossa.models.hub import adapter_folder, stored
 from mossa.models.load_report import note
 from mossa.models.loader import ModelLoader, kind_of
+from mossa.models.prompts import Encoded, PromptFormat
 from mossa.place import Stack
 from mossa.study import checked
 from mossa.study.paths import resolve
 from mossa.study.schema import Base
+from mossa.tasks.task import Task
 
 
-class Beside:
-    """Loads a base (folder, hub id, GGUF file, `tinyflan:NAME`, or an adapter, which names what it is put on) once.
+class PairLoader:
+    """Loads a base (folder, hub id, GGUF file, `tinyflan:NAME`, or an adapter, which names its own base) once.
 
     Raises `ModelError` if it cannot be loaded.
     """
@@ -30,13 +34,13 @@ class Beside:
         root = named_base(adapter_folder(place), base) if self.adapter else place
         self.settings = checked(Base, model=resolve(root, Path()), dtype=dtype)
         self.loader = ModelLoader(self.settings, device)
-        self._second: ModelLoader | None = None  # for an adapter beside a base that is one itself
+        self._second: ModelLoader | None = None  # for a tuned adapter if the base is an adapter too
 
     def stack(self, tuned: str, what: str = "TUNED") -> Stack:
         """Return the base and `tuned` as one stack, to be used until the next is asked for.
 
-        Raises `ModelError`, beginning with `what`, if the model cannot be loaded, is of another family than the base,
-        has another tokenizer, or is not built alike.
+        Raises `ModelError`, beginning with `what`, if the model cannot be loaded, or differs from the base in family,
+        tokenizer or architecture.
         """
         place = resolve(tuned, Path())
         kind = kind_of(place, what)
@@ -72,3 +76,32 @@ class Beside:
             )
         if own.chat_template != self.loader.tokenizer.chat_template:
             note(f"{what} has another chat template than the base; both get what the base's tokenizer makes.")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskExamples:
+    """The `chosen` examples of a task out of all it `has`, those that fit the model `encoded`, and their templates.
+
+    `templates` is None where one of them is not known.
+    """
+
+    task: Task
+    has: int
+    chosen: int
+    encoded: list[Encoded]
+    templates: list[str] | None
+
+    @property
+    def counted(self) -> str:
+        """Return how many examples are used, and how many are not."""
+        return f"{len(self.encoded)} of {self.has} examples, {self.chosen - len(self.encoded)} do not fit"
+
+
+def task_examples(tasks: Sequence[Task], form: PromptFormat, count: int) -> Iterator[TaskExamples]:
+    """Yield of each task `count` of its test examples, spread evenly over them."""
+    for task in tasks:
+        chosen = task.test[:: max(1, len(task.test) // count)][:count]
+        encoded = form.encode(chosen, f"task {task.name!r}", with_target=True)
+        labels = [chosen[each.index].template for each in encoded]
+        known = [label for label in labels if label is not None]
+        yield TaskExamples(task, len(task.test), len(chosen), encoded, known if len(known) == len(labels) else None)
