@@ -17,7 +17,7 @@ from mossa.models.dtype import settled
 from mossa.models.quantise import check_quantiser
 from mossa.models.rendering import Rendering, check_same_tokens, otherwise, render
 from mossa.run.devices import find_device
-from mossa.run.engines.registry import ENGINES
+from mossa.run.engines.registry import ENGINES, import_for_workers
 from mossa.run.engines.runners import Runner, at_work
 from mossa.run.engines.shards import SharedQueue, falls_to
 from mossa.run.events import Event, Outcome
@@ -169,6 +169,7 @@ def run_study(
     options = options or RunOptions()
     run = prepared.run
     if prepared.todo and options.engine == "local":
+        import_for_workers(prepared.study, len(prepared.todo), options)  # while this process imports and rehearses
         find_device(options.device)  # what is not there is said before anything is written
     told: set[str] = set()
 
