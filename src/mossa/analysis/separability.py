@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import silhouette_score
-from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
 
+from mossa.analysis.linear_classifier import cross_predicted
 from mossa.analysis.over_tasks import Floats
 from mossa.analysis.projection import gather, principal, sample
 
@@ -28,7 +28,6 @@ COLUMNS = [
     "reason",
 ]
 FOLDS = 5
-TOLERANCE = 1e-3  # accuracies within .004 of those at 1e-4, in two thirds of the time
 
 
 def separability(
@@ -116,8 +115,7 @@ def separate(x: Floats, labels: pd.Series, tasks: pd.Series, folds: BaseCrossVal
     splits = list(folds.split(x, labels.to_numpy(), groups))
     if any(labels.iloc[learned].nunique() < 2 for learned, _ in splits):
         return row | {"reason": "some folds would learn from one class only"}
-    classifier = LogisticRegression(max_iter=1000, tol=TOLERANCE)
-    predicted = cross_val_predict(classifier, _inputs(x, seed), labels.to_numpy(), cv=splits)
+    predicted = cross_predicted(_inputs(x, seed), labels.to_numpy(), splits)
     return row | {
         "silhouette": float(silhouette_score(components, labels)),
         "accuracy": float(np.mean(predicted == labels.to_numpy())),
