@@ -115,7 +115,7 @@ def run(
 
     def conclude(finished: Finished) -> None:
         if report:
-            write_report(console, prepared, finished.tables or {})
+            write_report(console, finished)
 
     with stoppable():
         finished = run_shown(console, prepared, options, conclude)

@@ -14,12 +14,11 @@ SHOWN = ("cka-linear-debiased", "cka-linear-calibrated", "one-layer-change", "an
 COLOURS = {"lost": "red", "won": "green", "not decidable": "yellow"}
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
     from mossa.api.diff import Diff
     from mossa.run.publish import Published
-    from mossa.run.run import Prepared
+    from mossa.run.run import Finished
 
 EXIT_STOPPED = 130
 
@@ -42,16 +41,17 @@ def stoppable() -> Iterator[None]:
         raise typer.Exit(EXIT_STOPPED) from None
 
 
-def write_report(console: Console, prepared: Prepared, tables: dict[str, pd.DataFrame]) -> None:
+def write_report(console: Console, finished: Finished) -> None:
     """Write the report unless it is there already, and say its headline."""
     from mossa.run.publish import is_current, publish
 
-    if "similarity" not in tables:
-        console.print("There is no report: no control could be compared with anything.", style="yellow")
-    elif is_current(prepared.record):
-        say_page(console, prepared.run.path / "report" / "index.html")
+    record = finished.prepared.record
+    if is_current(record):
+        say_page(console, record.run.path / "report" / "index.html")
+    elif "similarity" in finished.tables:
+        say_headline(console, publish(record, finished.tables))
     else:
-        say_headline(console, publish(prepared.record, tables))
+        console.print("There is no report: no control could be compared with anything.", style="yellow")
 
 
 def say_headline(console: Console, published: Published) -> None:

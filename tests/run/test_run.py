@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -17,7 +20,7 @@ from transformers import AutoModelForCausalLM
 from mossa.errors import StudyError
 from mossa.run.run import prepare
 from mossa.study import load_study
-from tests.run.command import Ran, assert_same, mossa, run_again, tables
+from tests.run.command import Ran, assert_same, environment, mossa, run_again, tables
 from tests.small import make_tokenizer
 
 
@@ -119,6 +122,38 @@ def test_a_second_run_does_nothing_and_says_so(folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs/small/units").rglob("*")} == before
     status = mossa(folder, "status", "small.yaml").output
     assert "Everything is done" in status and "runs/small/report/index.html" in status
+
+
+IDLE = """
+import sys
+from mossa.cli import app
+try:
+    app(["run", "small.yaml"])
+except SystemExit:
+    print("heavy:", sorted({"torch", "transformers", "pandas", "matplotlib", "jinja2"} & set(sys.modules)))
+"""
+
+
+def test_tables_are_put_together_again_only_if_one_is_not_as_it_was_written(folder: Path) -> None:
+    def again() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", IDLE], cwd=folder, env=environment(), capture_output=True, text=True, check=True
+        )
+        assert "Nothing to do" in done.stdout and "index.html" in done.stdout
+        return done.stdout
+
+    results = folder / "runs/small/results"
+    written = {path: path.read_bytes() for path in results.iterdir()}
+    assert "heavy: []" in again()
+    (results / "similarity.csv").write_bytes(written[results / "similarity.csv"].replace(b"1", b"2", 1))
+    assert "heavy: ['pandas']" in again() and {path: path.read_bytes() for path in results.iterdir()} == written
+    (results / "evaluation.parquet").unlink()
+    assert "heavy: ['pandas']" in again() and {path: path.read_bytes() for path in results.iterdir()} == written
+    assert "heavy: []" in again()
+    manifest = folder / "runs/small/units/train/sft/manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"seconds": 12.5}))
+    again()
+    assert pd.read_csv(results / "adapters.csv").set_index("adapter")["seconds"]["sft"] == 12.5
 
 
 AFTER = {

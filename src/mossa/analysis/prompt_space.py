@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
@@ -127,7 +128,8 @@ def separability(
         x = gather(representations, rows, layer)
         finite = np.asarray(np.isfinite(x).all(axis=1))
         head = {"model": model, "layer": layer, "non_finite": int((~finite).sum())}
-        table += [head | row for row in _layer(x[finite], rows.loc[finite], seed)]
+        with config_context(assume_finite=True, skip_parameter_validation=True):  # a fit of 50 prompts is mostly checks
+            table += [head | row for row in _layer(x[finite], rows.loc[finite], seed)]
     return pd.DataFrame(table, columns=SEPARABILITY_COLUMNS)
 
 

@@ -121,9 +121,9 @@ class Study:
         prepared = self._prepared()
 
         def conclude(finished: Finished) -> None:
-            record, tables = prepared.record, finished.tables or {}
-            if report and "similarity" in tables and not is_current(record):
-                publish(record, tables)
+            record = prepared.record
+            if report and not is_current(record) and "similarity" in finished.tables:
+                publish(record, finished.tables)
 
         if progress:
             from rich.console import Console

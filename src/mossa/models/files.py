@@ -40,7 +40,8 @@ def base_fingerprint(settings: Base, what: str = "base.model", tokenizer: bool =
         from mossa.models.hub import commit_of
 
         found = f"{settings.model}@{commit_of(settings.model, settings.revision, what)}"
-    return found + "".join(f"+{code}" for code in _code_elsewhere(settings, what) if settings.trust_remote_code)
+    elsewhere = _code_elsewhere(settings, what) if settings.trust_remote_code else ()
+    return found + "".join(f"+{code}" for code in elsewhere)
 
 
 def adapter_fingerprint(source: str) -> str:

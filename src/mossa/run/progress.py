@@ -51,7 +51,7 @@ def run_shown(
 
     with display.showing():
         finished = run_study(prepared, options, display.event, display.say, ended)
-    if finished.tables is None:  # another shard has concluded
+    if finished.elsewhere:  # another shard has concluded
         _say_finished(console, finished)
     return finished
 
@@ -65,7 +65,7 @@ def _say_finished(console: Console, finished: Finished) -> None:
             f"{len(finished.done)} units done, {finished.kept} kept from before, {len(finished.failed)} failed.",
             highlight=False,
         )
-    if finished.tables is None:
+    if finished.elsewhere:
         console.print("Another shard has written tables and report.", highlight=False)
     console.print(f"Tables: {finished.prepared.run.path / 'results'}", highlight=False, markup=False)
 

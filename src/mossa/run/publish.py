@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import pandas as pd
-
 from mossa.errors import DataError, ModelError, RunFolderError
 from mossa.run.engines.runners import at_work
 from mossa.run.run import Prepared
@@ -21,6 +19,8 @@ from mossa.study.schema import StudySettings
 from mossa.tinyflan import taught_tasks
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mossa.analysis.headline import Headline
     from mossa.report.against import Against
 

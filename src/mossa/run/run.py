@@ -7,9 +7,9 @@ import importlib.util
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mossa.errors import StudyError, choices
 from mossa.models.access import check_access
@@ -17,7 +17,7 @@ from mossa.models.dtype import settled
 from mossa.models.quantise import check_quantiser
 from mossa.models.rendering import Rendering, check_same_tokens, otherwise, render
 from mossa.run.devices import find_device
-from mossa.run.engines.registry import ENGINES
+from mossa.run.engines.registry import ENGINES, import_for_workers
 from mossa.run.engines.runners import Runner, at_work
 from mossa.run.engines.shards import SharedQueue, falls_to
 from mossa.run.events import Event, Outcome
@@ -33,6 +33,9 @@ from mossa.tasks.task import Task
 from mossa.units.models import rendered_from
 from mossa.units.plan import SHOWN_PROMPTS, plan
 from mossa.units.unit import Unit, fingerprints
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHECKED_AT_START = 64_000_000  # bytes; larger files are checked when they are read
 REHEARSED = ".rehearsed"  # in the run folder: what was rehearsed last
@@ -62,24 +65,35 @@ class Prepared:
         shown = {task.name: [(each.prompt, each.target) for each in task.test[:SHOWN_PROMPTS]] for task in self.tasks}
         return Record(self.study, self.run, self.units, self.fingerprints, shown, self.rendering)
 
+    def gather(self) -> dict[str, pd.DataFrame]:
+        """Return the tables of all units that are done."""
+        return gather(self.run, self.units, self.fingerprints)
+
     @property
     def todo(self) -> list[str]:
         """Return the ids of the units that a run would do, in order; what depends on one of them is among them."""
         return needed(self.units, {name for name, status in self.status.items() if status.state != "done"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Finished:
     """What a run did: units done in this run, failed (with the reason), and `kept`: those that others did.
 
-    `tables` is None if another shard has put them together.
+    `gathered` holds the tables if this run has put them together, None if they were there already, from the same units.
+    `elsewhere`: it was another shard, which has concluded too.
     """
 
     prepared: Prepared
     done: list[str]
     failed: dict[str, str]
     kept: int
-    tables: dict[str, pd.DataFrame] | None
+    gathered: dict[str, pd.DataFrame] | None = None
+    elsewhere: bool = False
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables; read from the units now, if this run has not put them together."""
+        return self.prepared.gather() if self.gathered is None else self.gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +138,7 @@ def prepare(study: StudySettings, runs: Path, steps: Collection[str] | None = No
     """
     check_access(study.base)
     run = RunFolder(runs / study.name)
-    base, note = settled(study.base, planned_base(run.path))
+    base, note = settled(study.base, planned_base(run.path) if study.base.dtype == "auto" else None)
     study = study.model_copy(update={"base": base})
     tasks = load_tasks(study.tasks)
     rendering = recorded_rendering(run, rendered_from(study)) or _render(study)
@@ -151,7 +165,7 @@ def run_study(
     say: Callable[[str], None] = print,
     conclude: Callable[[Finished], None] | None = None,
 ) -> Finished:
-    """Do every unit that is missing or changed, write the tables, and `conclude` with them.
+    """Do every unit that is missing or changed, write the tables if they are old or damaged, and `conclude`.
 
     A unit that fails is marked with its reason and the rest goes on. Of several shards the one that finds the tables
     old writes them and concludes. Raises `RunFolderError` if the folder is in use, of another version or cannot be
@@ -160,6 +174,7 @@ def run_study(
     options = options or RunOptions()
     run = prepared.run
     if prepared.todo and options.engine == "local":
+        import_for_workers(prepared.study, len(prepared.todo), options)  # while this process imports and rehearses
         find_device(options.device)  # what is not there is said before anything is written
     told: set[str] = set()
 
@@ -196,15 +211,18 @@ def run_study(
                 say(sentence)
             job = Job(prepared.study, prepared.tasks, run, prepared.fingerprints, prepared.rendering)
             ENGINES[options.engine](job, queue, options, settle, say)
-        finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed), None)
+        finished = Finished(prepared, done, queue.failed, len(prepared.units) - len(done) - len(queue.failed))
         with runner.holding("tables"):
-            if options.shard and is_gathered(run, prepared.units, prepared.fingerprints):
-                return finished
-            finished = replace(finished, tables=gather(run, prepared.units, prepared.fingerprints))
-            write_tables(finished.tables or {}, run.path / "results", run)
+            there = is_gathered(run, prepared.units, prepared.fingerprints)
+            if there and options.shard:
+                return replace(finished, elsewhere=True)
+            if not there:
+                finished = replace(finished, gathered=prepared.gather())
+                write_tables(finished.tables, run.path / "results", run)
             if conclude:
                 conclude(finished)
-            mark_gathered(run, prepared.units, prepared.fingerprints)
+            if not there:
+                mark_gathered(run, prepared.units, prepared.fingerprints)
     return finished
 
 

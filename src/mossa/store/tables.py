@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from mossa.store.folder import RunFolder
+from mossa import __version__
+from mossa.store.disk import checksum
+from mossa.store.folder import MANIFEST, RunFolder
 from mossa.units.unit import Unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLES = (
     "similarity", "difference", "evaluation", "replies", "adapters", "spectrum", "tasks", "projection",
@@ -26,6 +31,8 @@ def gather(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str])
     A table is every parquet file that a step writes, by its name: a new one needs no entry anywhere. A unit whose files
     are not as they were written counts as not done.
     """
+    import pandas as pd  # here, for a run that has nothing to do gathers nothing
+
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}  # known ones first, others as they come
     for name, unit in units.items():
         manifest = run.manifest(name)
@@ -43,21 +50,27 @@ def gather(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str])
 
 
 def made_from(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> str:
-    """Return a hash of which units are done, with their fingerprints: what tables and report are made from."""
-    done = [mark for name, mark in fingerprints.items() if run.status(units[name], mark).state == "done"]
-    return hashlib.sha256("\n".join(done).encode()).hexdigest()
+    """Return a hash of the manifests of the units that are done: of what tables and report are made from."""
+    done = [name for name, mark in fingerprints.items() if run.status(units[name], mark).state == "done"]
+    return hashlib.sha256("\n".join(checksum(run.folder(name) / MANIFEST) for name in done).encode()).hexdigest()
 
 
 def is_gathered(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> bool:
-    """Tell whether the tables, and what is written with them, were finished from the units as they are now."""
+    """Tell whether the tables were finished from the units as they are now, and are as they were written."""
     mark = run.path / MADE_FROM
-    return mark.is_file() and mark.read_text() == made_from(run, units, fingerprints)
+    return mark.is_file() and mark.read_text() == _mark(run, units, fingerprints)
 
 
 def mark_gathered(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> None:
-    """Note from which units the tables were made."""
+    """Note from which units the tables were made, and what is in them."""
     with run.writing():
-        run.write(run.path / MADE_FROM, made_from(run, units, fingerprints))
+        run.write(run.path / MADE_FROM, _mark(run, units, fingerprints))
+
+
+def _mark(run: RunFolder, units: dict[str, Unit], fingerprints: dict[str, str]) -> str:
+    files = sorted((run.path / MADE_FROM).parent.glob("[!.]*"))
+    content = {file.name: checksum(file) for file in files if file.is_file()}
+    return json.dumps({"mossa": __version__, "units": made_from(run, units, fingerprints), "files": content})
 
 
 def write_tables(tables: dict[str, pd.DataFrame], folder: Path, run: RunFolder) -> None:
@@ -77,6 +90,8 @@ def write_tables(tables: dict[str, pd.DataFrame], folder: Path, run: RunFolder) 
 
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
     with warnings.catch_warnings():
         # columns that hold only nulls in some unit: pandas announces that their type will matter one day
         warnings.simplefilter("ignore", FutureWarning)

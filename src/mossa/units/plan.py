@@ -75,19 +75,20 @@ def plan(study: StudySettings, tasks: Sequence[Task], rendering: Rendering | Non
     units += [_train_sham(study, task, context) for task in tasks if task.name in shams]
     controls = {task.name: [control_name(task.name, seed) for seed in seeds] for task in tasks}
     others = {task.name: other_controls(study, tasks, task) for task in tasks}
-    for name in dict.fromkeys([BASE, *study.experimental, *(name for names in controls.values() for name in names)]):
-        everywhere = name == BASE or name in study.experimental
+    everywhere = dict.fromkeys([BASE, *study.experimental])
+    for name in dict.fromkeys([*everywhere, *(name for names in controls.values() for name in names)]):
         for task in tasks:
-            if everywhere or name in controls[task.name] + others[task.name]:
+            if name in everywhere or name in controls[task.name] + others[task.name]:
                 units.append(_on_task("represent", name, task, study, context, existing))
-            if everywhere or name in controls[task.name]:
+            if name in everywhere or name in controls[task.name]:
                 units.append(_on_task("evaluate", name, task, study, context, existing))
+        if name in everywhere:  # long, so begun as soon as they can: what follows is short and fills all workers
+            units.append(_overview(name, tasks))
     for task in tasks:
         own = [shams[task.name]] if task.name in shams else []
         for step in ("represent", "evaluate") if own else ():
             units.append(_on_task(step, own[0], task, study, context, existing))
         units.append(_compare(study, tasks, task, controls[task.name], others[task.name], own))
-    units += [_overview(name, tasks) for name in dict.fromkeys([BASE, *study.experimental])]
     if study.similarity.affinity:
         units += _affinity(study, tasks, context, existing)
     units += [_place(study, tasks, task, name, context, existing) for name in located(study, tasks) for task in tasks]

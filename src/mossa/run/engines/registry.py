@@ -27,11 +27,9 @@ def local(
     job: Job, queue: Queue, options: RunOptions, on_event: Callable[[Event], None], say: Callable[[str], None]
 ) -> None:
     """Do all units of `queue` in this process, or in several on this machine."""
-    from mossa.run.engines.local import fresh_context, run_here, run_in_processes
+    from mossa.run.engines.local import run_here, run_in_processes
 
     readable(job.study.base, weights=True, say=say)  # here, so that no worker waits for another to do it
-    if min(len(queue.todo), options.workers or (2 if _is_small(job.study) else 1)) > 1:
-        fresh_context()  # it imports torch and the rest while this process does
     devices, threads = choose_devices(job.study, options.device, options.workers)
     check_size(options.data_parallel, len(devices))
     devices = devices[: max(options.data_parallel, len(queue.todo))]
@@ -44,6 +42,14 @@ def local(
         run_here(job, queue, devices[0], threads, on_event)
     else:
         run_in_processes(job, queue, devices, threads, on_event, say, options.data_parallel)
+
+
+def import_for_workers(study: StudySettings, units: int, options: RunOptions) -> None:
+    """Begin to import, beside this process, what the workers of the local engine need, if there will be several."""
+    from mossa.run.engines.local import fresh_context
+
+    if options.engine == "local" and min(units, options.workers or (2 if _is_small(study) else 1)) > 1:
+        fresh_context()
 
 
 def ray(
