@@ -35,9 +35,9 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
         if array.shape[1] != depth:
             raise SimilarityError(f"{name!r} has {array.shape[1]} layers where {names[0]!r} has {depth}.")
     rows: list[dict[str, object]] = []
-    controls = [as_layers(array[finite].astype(np.float64), name) for name, array in representations.items()]
     for layer in range(depth):
-        values, reasons = pairwise([control[:, layer] for control in controls])
+        here = {name: array[finite, layer].astype(np.float64) for name, array in representations.items()}
+        values, reasons = pairwise([as_layers(array, name)[:, 0] for name, array in here.items()])
         for (i, j), value in np.ndenumerate(values):
             rows.append(
                 {

@@ -57,4 +57,5 @@ def finite_prompts(named: dict[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
                 f"{name!r} has representations of shape {array.shape} where {first!r} has {one.shape}; "
                 "they must be [n, L, d] on the same n prompts."
             )
-    return np.all([np.isfinite(array).all(axis=(1, 2)) for array in named.values()], axis=0)
+    layers = (array[:, layer] for array in named.values() for layer in range(array.shape[1]))
+    return np.all([np.isfinite(layer).all(axis=1) for layer in layers], axis=0)

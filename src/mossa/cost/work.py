@@ -27,6 +27,8 @@ from mossa.training.loss import count_targets, micro_batches, token_budget
 from mossa.training.schedule import batches, planned_steps
 from mossa.units.unit import Unit
 
+BYTES = {"float32": 4, "bfloat16": 2}
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -113,7 +115,10 @@ class Counter:
         return training_work(examples, steps, recipe, seed, self.shape, self.device, self.memory)
 
     def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
-        return forward_work(examples, self.shape, self.device, adapted=adapted, judged=step == "evaluate")
+        judged = step == "evaluate"
+        found = forward_work(examples, self.shape, self.device, adapted=adapted, judged=judged)
+        written = len(examples) * self.shape.layers * self.shape.width * BYTES[self.study.represented_in]
+        return found if judged else replace(found, bytes=written)
 
     def _place(self, unit: Unit) -> Work:
         """Return the work of each block twice per model, and of the graft's models, with all layers tuned."""
@@ -214,7 +219,6 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
         padded,
         targets,
         operations=operations + 2.0 * targets * shape.head_weights,
-        bytes=0 if judged else 4 * len(examples) * shape.layers * shape.width,
         batch=max((count * longest for count, longest in groups), default=0),
         batch_targets=max((sum(each[index] for index in group) for group in batches), default=0),
         longest=max(lengths, default=0),
