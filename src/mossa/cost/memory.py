@@ -64,6 +64,7 @@ def _running(study: StudySettings, shape: Shape, work: Work, step: str) -> float
         states = float(shape.width * BYTES[study.base.dtype])
         kept = activation_bytes(shape.kept_per_token, shape.layers, states, work.batch, work.again)
         return 16.0 * shape.adapter_weights + kept + logits
+    logits /= 2  # no gradients
     if step in ("represent", "evaluate", "common"):
         wide = study.representations.dtype == "float32" != study.base.dtype and step != "evaluate"
         copies = 2 * shape.weight_bytes if wide else 0.0  # in 32 bits, of what is there in 16
