@@ -8,6 +8,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
@@ -21,6 +22,7 @@ from mossa.run.queue import Queue
 from mossa.run.worker import threads_limited, work
 from mossa.run.worker_failures import WorkerFailures
 from mossa.steps.job import Job
+from mossa.tasks.shelved import shelve
 from mossa.units.unit import Unit
 
 PATIENCE = 20.0  # seconds that workers have to stop by themselves: a training first writes where it stands
@@ -57,7 +59,8 @@ def run_in_processes(
     over two units in a row is not. Raises `MossaError` that a worker met outside of a unit, and `DeviceLost` if no
     worker is left.
     """
-    given = pickle.dumps(job)
+    with job.run.writing():  # the text of all tasks, once for all workers; it goes with the runner
+        given = pickle.dumps(replace(job, tasks=shelve(job.tasks, job.run.scratch())))
     crew = [_Worker(number, given, device, threads) for number, device in enumerate(devices)]
     failures = WorkerFailures(job, queue, on_event, say)
     try:
