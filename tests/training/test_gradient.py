@@ -10,7 +10,8 @@ from mossa.models.adapters import new_adapter
 from mossa.models.base import LoadedBase
 from mossa.models.prompts import Encoded
 from mossa.study.recipe import Lora
-from mossa.training.loss import DISPATCH, backward, micro_batches, token_losses
+from mossa.training import loss as training_loss
+from mossa.training.loss import DISPATCH, backward, micro_batches, step_groups, targets_of, token_losses
 from tests.small import ARCHITECTURES, make_model, make_tokenizer
 
 # The attention of Gemma 2 and BLOOM and the router of Mixtral take their softmax in float32 whatever the weights are,
@@ -73,6 +74,29 @@ def test_gradient_equals_the_plain_loop(architecture: str, device: str, tokens: 
     assert found.keys() == expected.keys() and len(found) > 0
     for name, gradient in expected.items():
         assert (found[name] - gradient).norm() <= TOLERANCE[architecture] * gradient.norm(), name
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_gradient_and_losses_are_the_same_however_few_logits_there_may_be(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, examples, cpu = double_base(architecture), some_examples(), torch.device("cpu")
+    plain = token_losses(base.model, examples, cpu)
+    with new_adapter(base, Lora(rank=4, alpha=8, targets="all-linear"), seed=0) as adapted:
+        expected_loss, expected = plain_gradient(adapted, examples)
+        assert len(step_groups(adapted, examples, cpu)) == 1
+        monkeypatch.setattr(training_loss, "LOGITS_AT_ONCE", 3 * 96 + 95)  # three targets of 96 words; some have four
+        groups = step_groups(adapted, examples, cpu)
+        held = [targets_of([examples[index] for index in group]) for group in groups]
+        assert max(map(sum, held)) == 4 and all(sum(some) <= 3 or len(some) == 1 for some in held)
+        assert any(len(some) > 1 for some in held)
+        loss = backward(adapted, examples, cpu)
+        found = {name: p.grad for name, p in adapted.named_parameters() if p.grad is not None}
+    assert loss == pytest.approx(expected_loss, rel=TOLERANCE[architecture])
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).norm() <= TOLERANCE[architecture] * gradient.norm(), name
+    sums, exact = token_losses(base.model, examples, cpu)
+    assert sums == pytest.approx(plain[0], rel=1e-6) and exact == plain[1]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])

@@ -66,7 +66,8 @@ def finite_prompts(named: dict[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
                 f"{name!r} has representations of shape {array.shape} where {first!r} has {one.shape}; "
                 "they must be [n, L, d] on the same n prompts."
             )
-    return np.all([np.isfinite(array).all(axis=(1, 2)) for array in named.values()], axis=0)
+    layers = (array[:, layer] for array in named.values() for layer in range(array.shape[1]))
+    return np.all([np.isfinite(layer).all(axis=1) for layer in layers], axis=0)
 
 
 def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
@@ -87,9 +88,9 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
         if array.shape[1] != depth:
             raise SimilarityError(f"{name!r} has {array.shape[1]} layers where {names[0]!r} has {depth}.")
     rows: list[dict[str, object]] = []
-    controls = [as_layers(array[finite].astype(np.float64), name) for name, array in representations.items()]
     for layer in range(depth):
-        values, reasons = pairwise([control[:, layer] for control in controls])
+        here = {name: array[finite, layer].astype(np.float64) for name, array in representations.items()}
+        values, reasons = pairwise([as_layers(array, name)[:, 0] for name, array in here.items()])
         for (i, j), value in np.ndenumerate(values):
             rows.append(
                 {

@@ -88,9 +88,8 @@ def estimate(
     if rates is None:
         with threads_limited(threads):
             dtype = study.base.dtype
-            represented = dtype if study.representations.dtype == "base" else study.representations.dtype
             rates = (
-                from_peak(chosen, dtype, utilisation, str(name), sample, represented)
+                from_peak(chosen, dtype, utilisation, str(name), sample, study.represented_in)
                 if chosen
                 else from_here(sample, dtype)
             )

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mossa.cost.work import Work
+from mossa.cost.work import BYTES, Work
 from mossa.models.shape import Shape
 from mossa.study.schema import StudySettings
 from mossa.training.activations import LOGITS, activation_bytes
 from mossa.units.unit import Unit
 
-BYTES = {"float32": 4, "bfloat16": 2}
 LIBRARIES = 0.6e9  # bytes of a process with torch, transformers, PEFT and scikit-learn loaded, and no model
 
 
@@ -45,7 +44,7 @@ def need(
         for name, work in works.items()
         if name in units
     )
-    main = {name: LIBRARIES + _arrays(shape, works, unit) for name, unit in units.items()}
+    main = {name: LIBRARIES + _arrays(study, shape, works, unit) for name, unit in units.items()}
     if not on_gpu:
         training = max((running[name] for name, unit in units.items() if unit.step == "train"), default=0.0)
         main = {
@@ -65,6 +64,7 @@ def _running(study: StudySettings, shape: Shape, work: Work, step: str) -> float
         states = float(shape.width * BYTES[study.base.dtype])
         kept = activation_bytes(shape.kept_per_token, shape.layers, states, work.batch, work.again)
         return 16.0 * shape.adapter_weights + kept + logits
+    logits /= 2  # no gradients
     if step in ("represent", "evaluate", "common"):
         wide = study.representations.dtype == "float32" != study.base.dtype and step != "evaluate"
         copies = 2 * shape.weight_bytes if wide else 0.0  # in 32 bits, of what is there in 16
@@ -73,12 +73,15 @@ def _running(study: StudySettings, shape: Shape, work: Work, step: str) -> float
     return 0.0
 
 
-def _arrays(shape: Shape, works: Mapping[str, Work], unit: Unit) -> float:
+def _arrays(study: StudySettings, shape: Shape, works: Mapping[str, Work], unit: Unit) -> float:
     """Return the representations that a step holds at once.
 
     Those that are read are mapped: the system drops their pages when memory is short, so they do not count. One layer
-    of each is held in float64.
+    of each is held in float64. What is written is held in float32, and beside it as it is written if that is shorter.
     """
+    each = BYTES[study.represented_in]
     if unit.step in ("compare", "overview", "affinity"):
-        return sum(works[name].bytes for name in unit.inputs) * 2 / shape.layers
-    return works[unit.id].bytes if unit.step in ("represent", "common") else 0.0
+        return sum(works[name].bytes for name in unit.inputs) / each * 8 / shape.layers
+    if unit.step in ("represent", "common"):
+        return works[unit.id].bytes / each * (4 if each == 4 else 4 + each)
+    return 0.0

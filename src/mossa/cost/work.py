@@ -23,9 +23,11 @@ from mossa.tasks.mixture import mix
 from mossa.tasks.task import Task
 from mossa.training.activations import LOGITS, ROOM, activation_bytes, tokens_at_least
 from mossa.training.loss import TOKEN_BUDGET as TRAINING_BUDGET
-from mossa.training.loss import count_targets, micro_batches, token_budget
+from mossa.training.loss import micro_batches, most_targets, targets_of, token_budget
 from mossa.training.schedule import batches, planned_steps
 from mossa.units.unit import Unit
+
+BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,10 @@ class Counter:
         return training_work(examples, steps, recipe, seed, self.shape, self.device, self.memory)
 
     def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
-        return forward_work(examples, self.shape, self.device, adapted=adapted, judged=step == "evaluate")
+        judged = step == "evaluate"
+        found = forward_work(examples, self.shape, self.device, adapted=adapted, judged=judged)
+        written = len(examples) * self.shape.layers * self.shape.width * BYTES[self.study.represented_in]
+        return found if judged else replace(found, bytes=written)
 
     def _place(self, unit: Unit) -> Work:
         """Return the work of each block twice per model, and of the graft's models, with all layers tuned."""
@@ -153,21 +158,23 @@ def training_work(
     With gradient checkpointing `auto`, activations are kept if `memory` (bytes besides the weights) holds them.
     """
     weights = shape.weights + shape.adapter_weights
+    budget, allowed = token_budget(device, weights), most_targets(shape.vocabulary)
     tokens = padded = squares = targets = largest = most = longest_alone = most_alone = groups = 0
     for indices in islice(batches(len(examples), recipe.batch_size, seed), steps):
         chosen = [examples[index] for index in indices]
         lengths = [len(example.tokens) for example in chosen]
         tokens += sum(lengths)
-        targets += count_targets(chosen)
-        for group in micro_batches(lengths, device, weights, token_budget(device, weights)):
+        held = targets_of(chosen)
+        targets += sum(held)
+        for group in micro_batches(lengths, device, weights, budget, targets=held, most=allowed):
             longest = max(lengths[index] for index in group)
             groups += 1
             padded += len(group) * longest
             squares += len(group) * longest * (longest + 1)
             largest = max(largest, len(group) * longest)
-            most = max(most, count_targets([chosen[index] for index in group]))
+            most = max(most, sum(held[index] for index in group))
         longest_alone = max(longest_alone, *lengths)
-        most_alone = max(most_alone, *(count_targets([example]) for example in chosen))
+        most_alone = max(most_alone, *held)
     again = recipe.gradient_checkpointing  # forward, through the activations backward, forward again
     if again == "auto":
         least = tokens_at_least(longest_alone, device, weights)
@@ -201,11 +208,11 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
     budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
     shared = 0 if judged else common_prefix([example.tokens for example in examples])
     lengths = [len(example.tokens) - shared for example in examples]
-    batches = by_length(lengths, budget)
+    each = targets_of(examples) if judged else [0] * len(examples)
+    batches = by_length(lengths, budget, targets=each, most=most_targets(shape.vocabulary))
     groups = [(len(group), max(lengths[index] for index in group)) for group in batches]
     padded = shared + sum(count * longest for count, longest in groups)
     squares = shared * (shared + 1) + sum(count * longest * (longest + 1 + 2 * shared) for count, longest in groups)
-    each = [count_targets([example]) if judged else 0 for example in examples]
     targets = sum(each)
     weights = shape.block_weights + (adapted and not shape.combines) * shape.adapter_weights
     operations = 2.0 * padded * weights + 2.0 * squares * shape.attention
@@ -214,7 +221,6 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
         padded,
         targets,
         operations=operations + 2.0 * targets * shape.head_weights,
-        bytes=0 if judged else 4 * len(examples) * shape.layers * shape.width,
         batch=max((count * longest for count, longest in groups), default=0),
         batch_targets=max((sum(each[index] for index in group) for group in batches), default=0),
         longest=max(lengths, default=0),

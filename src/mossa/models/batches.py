@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class Allowance:
         self.halvings = 0
 
     def tokens(self, full: int) -> int:
-        """Return how many padded tokens a batch may have where `full` were wanted."""
+        """Return how many padded tokens, or targets, a batch may have where `full` were wanted."""
         return max(1, full >> self.halvings)
 
     def halve(self, longest: int, single: bool) -> None:
@@ -78,12 +79,21 @@ def for_each_batch(
     allowance: Allowance,
     do: Callable[[list[int]], None],
     border: float = math.inf,
+    targets: Sequence[int] = (),
+    most: int = sys.maxsize,
 ) -> None:
     """Call `do` with groups of indices as `by_length` makes them, smaller ones once memory has run out.
 
     `do` may be called again for a group over which memory ran out. Raises `ModelError` if not even one fits.
     """
-    waiting = by_length(lengths, allowance.tokens(token_budget), border)
+
+    def grouped(left: list[int]) -> list[list[int]]:
+        held = [targets[index] for index in left] if targets else ()
+        sizes = [lengths[index] for index in left]
+        groups = by_length(sizes, allowance.tokens(token_budget), border, held, allowance.tokens(most))
+        return [[left[place] for place in group] for group in groups]
+
+    waiting = grouped(list(range(len(lengths))))
     while waiting:
         group = waiting[0]
         try:
@@ -96,42 +106,59 @@ def for_each_batch(
             waiting.pop(0)
             continue
         allowance.halve(lengths[group[0]], single=len(group) == 1)  # only here: the error no longer holds its tensors
-        left = [index for group in waiting for index in group]
-        again = by_length([lengths[index] for index in left], allowance.tokens(token_budget), border)
-        waiting = [[left[place] for place in group] for group in again]
+        waiting = grouped([index for group in waiting for index in group])
 
 
-def by_length(lengths: Sequence[int], token_budget: int, border: float = math.inf) -> list[list[int]]:
+def by_length(
+    lengths: Sequence[int],
+    token_budget: int,
+    border: float = math.inf,
+    targets: Sequence[int] = (),
+    most: float = math.inf,
+) -> list[list[int]]:
     """Return groups of indices, longest first, with (group size) x (its longest) <= `token_budget`.
 
-    A sequence longer than the budget is a group of its own, and those beyond `border` share one with their equals
-    alone. Ties keep their order, so the groups are a function of the lengths alone.
+    Where sequences have `targets`, those of a group are at most `most`. A sequence beyond one of the two is a group of
+    its own, and those beyond `border` share one with their equals alone. Ties keep their order, so the groups are a
+    function of the numbers alone.
     """
     groups: list[list[int]] = []
+    held = 0
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        longest = lengths[groups[-1][0]] if groups else 0
-        fits = groups and (len(groups[-1]) + 1) * longest <= token_budget
+        longest, own = lengths[groups[-1][0]] if groups else 0, targets[index] if targets else 0
+        fits = groups and (len(groups[-1]) + 1) * longest <= token_budget and held + own <= most
         if fits and (longest <= border or longest == lengths[index]):
             groups[-1].append(index)
+            held += own
         else:
             groups.append([index])
+            held = own
     return groups
 
 
-def least_filled(lengths: Sequence[int], token_budget: int, each: float, border: float = math.inf) -> list[list[int]]:
+def least_filled(
+    lengths: Sequence[int],
+    token_budget: int,
+    each: float,
+    border: float = math.inf,
+    targets: Sequence[int] = (),
+    most: float = math.inf,
+) -> list[list[int]]:
     """Return groups as `by_length` does, but those of the least padded tokens plus `each` tokens for every group.
 
-    Exact over all ways to cut the sequences, sorted by length, into groups that the budget and the border allow.
+    Exact over all ways to cut the sequences, sorted by length, into groups that `by_length` would allow.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     costs, begins = [0.0], [0]  # of the cheapest way to group the first `end` of them, and where its last group begins
     for end in range(1, len(order) + 1):
         found: list[tuple[float, int]] = []
+        held = 0
         for start in reversed(range(end)):
             longest = lengths[order[start]]
+            held += targets[order[start]] if targets else 0
             single, alike = start == end - 1, longest <= border or longest == lengths[order[end - 1]]
-            if not single and not (alike and (end - start) * longest <= token_budget):
-                break  # a group that begins earlier is longer still
+            if not single and not (alike and (end - start) * longest <= token_budget and held <= most):
+                break  # a group that begins earlier is larger still
             found.append((costs[start] + (end - start) * longest + each, start))
         cost, begin = min(found)
         costs.append(cost)

@@ -18,7 +18,7 @@ from mossa.similarity.uncertainty import Estimate, Value, estimate, minus
 from mossa.similarity.views import Pair, fixed_strata, view_values
 
 if TYPE_CHECKING:
-    from torch import Tensor, device
+    from torch import Tensor, device, dtype
 
 
 def compare(
@@ -87,11 +87,13 @@ def compare_several(
     confidence: float = 0.95,
     non_finite: arrays.NonFinite = "error",
     device: device | None = None,
+    dtype: dtype | None = None,
 ) -> list[Comparison]:
     """Return what `compare` would for each question: a control and models, all of them names in `given`.
 
     `origin` is the name of what shifts are taken from. What several questions need of an array (its centred features,
-    its Gram matrix, its HSIC with itself) is computed once, layer by layer, on `device` (default: where arrays are).
+    its Gram matrix, its HSIC with itself) is computed once, layer by layer, on `device` (default: where arrays are),
+    from its numbers in `dtype` (default: as they are).
     """
     wanted = _wanted(estimators)
     sides = arrays.as_sides(given)
@@ -99,7 +101,7 @@ def compare_several(
         sides["origin"] = sides[origin]
     for name, array in sides.items():
         arrays.check_alike(sides[questions[0][0]], array, name)
-    return _answer(sides, questions, wanted, groups, baseline, confidence, non_finite, device)
+    return _answer(sides, questions, wanted, groups, baseline, confidence, non_finite, device, dtype)
 
 
 def _answer(
@@ -111,6 +113,7 @@ def _answer(
     confidence: float,
     non_finite: arrays.NonFinite,
     device: device | None = None,
+    dtype: dtype | None = None,
     first: arrays.Array = None,
 ) -> list[Comparison]:
     """Return the answer to each question about arrays [n, L, d] that were checked."""
@@ -122,9 +125,8 @@ def _answer(
         warn_of_repeats({"control": sides[control], **{name: sides[name] for name in (*models, *origin)}})
 
     def one(layer: int) -> list[Comparison]:
-        moved: dict[int, Tensor] = {}  # the base has two names here and is moved to the device once
-        for array in sides.values():
-            moved.setdefault(id(array), array[:, layer - 1].to(device))
+        once = {id(array): array for array in sides.values()}  # the base has two names here
+        moved = {key: array[:, layer - 1].to(device=device, dtype=dtype) for key, array in once.items()}
         here = {name: moved[id(array)] for name, array in sides.items()}
         answers: dict[int, Comparison] = {}
         for rows, numbers in _by_finite_rows(here, questions, origin, layer, non_finite):

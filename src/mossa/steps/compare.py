@@ -18,6 +18,7 @@ from mossa.similarity.compare import Question, compare_several
 from mossa.steps.context import StepContext
 from mossa.steps.device import computing_device, on_device
 from mossa.steps.rounding import finite_in_all, rounded_layers, without_rounded
+from mossa.store.tensors import tensor_of
 from mossa.study.schema import BASE
 from mossa.units.models import role
 from mossa.units.unit import Unit
@@ -87,7 +88,15 @@ def _compare(
     if settings["similarity"]["shift"]:
         estimators += [f"shift-{name}" for name in chosen if name.startswith("cka-")]
     found = compare_several(
-        models, questions, estimators, origin=BASE, groups=groups, baseline=BASE, non_finite="drop", device=device
+        {name: tensor_of(array) for name, array in models.items()},
+        questions,
+        estimators,
+        origin=BASE,
+        groups=groups,
+        baseline=BASE,
+        non_finite="drop",
+        device=device,
+        dtype=torch.float32,
     )
     return [_without_own_shift(each) for each in found]
 
@@ -134,7 +143,7 @@ def _spectrum_rows(
             "distance": distance,
             "reason": layer.reason,
         }
-        for layer, distance in zip(spectrum(array, non_finite="drop", device=device), distances, strict=True)
+        for layer, distance in zip(spectrum(tensor_of(array), non_finite="drop", device=device), distances, strict=True)
     ]
 
 

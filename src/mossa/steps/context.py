@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from mossa.models.base import LoadedBase, load_config, longest_input
 from mossa.models.batches import Allowance
 from mossa.models.loader import ModelLoader
@@ -112,7 +110,7 @@ class StepContext:
             self._sound.add(identifier)
         return self.run.folder(identifier)
 
-    def representations(self, name: str, task: str) -> dict[str, np.ndarray[Any, Any]]:
+    def representations(self, name: str, task: str) -> dict[str, Any]:
         """Return `representations` [n, L, d] and `index` [n] (places in the test split) of a model on a task."""
         return map_tensors(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
 

@@ -15,8 +15,9 @@ from mossa.tasks.task import Task
 class Job:
     """The study, its tasks as they were planned, the folder, and the fingerprint of each unit (`marks`).
 
-    The tasks travel with it, so that no worker can read other data than those the units were planned with. `rendering`
-    is what stands around every prompt; without one, it is rendered anew.
+    The tasks travel with it, so that no worker can read other data than those the units were planned with: to processes
+    of this machine as `ShelvedTask`, which holds what it reads against the planned hashes. `rendering` is what stands
+    around every prompt; without one, it is rendered anew.
     """
 
     study: StudySettings

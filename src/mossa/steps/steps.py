@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
 from mossa.models.placement import device_of, in_float32
@@ -18,6 +17,7 @@ from mossa.representations import check_alone, represent_tokens
 from mossa.steps.compare import compare_task
 from mossa.steps.context import StepContext
 from mossa.steps.place import place_task
+from mossa.store.tensors import map_tensors, save_tensors
 from mossa.study.recipe import Budget
 from mossa.study.schema import BASE
 from mossa.tasks.mixture import mix, shuffle_answers
@@ -82,7 +82,7 @@ def represent(unit: Unit, context: StepContext, folder: Path) -> Counts:
     prompts = context.encoded(task, "test", False)
     tensor = _represent(context, name, [prompt.tokens for prompt in prompts])
     index = np.array([prompt.index for prompt in prompts], dtype=np.int64)
-    save_file({"representations": tensor, "index": index}, folder / "representations.safetensors")
+    save_tensors({"representations": tensor, "index": index}, folder / "representations.safetensors")
     finite = np.isfinite(tensor).all(axis=(1, 2))
     skipped = len(context.tasks[task].test) - len(prompts)
     return {"prompts": len(prompts), "skipped": skipped, "non_finite": int((~finite).sum())}
@@ -174,14 +174,16 @@ def common(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Take one control's representations of prompts common to all controls: a few from every task."""
     each = max(1, COMMON_PROMPTS // len(context.tasks))
     prompts = [prompt.tokens for task in context.tasks for prompt in context.encoded(task, "test", False)[:each]]
-    save_file({"representations": _represent(context, unit.key, prompts)}, folder / "representations.safetensors")
+    save_tensors({"representations": _represent(context, unit.key, prompts)}, folder / "representations.safetensors")
     return {"prompts": len(prompts)}
 
 
 def relate_controls(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Compare every control with every other on the common prompts: the one step that is quadratic in tasks."""
     arrays = {
-        identifier.removeprefix("common/"): load_file(context.sound_folder(identifier) / "representations.safetensors")
+        identifier.removeprefix("common/"): map_tensors(
+            context.sound_folder(identifier) / "representations.safetensors"
+        )
         for identifier in unit.inputs
     }
     named = {unit.settings["tasks"][name]: stored["representations"] for name, stored in arrays.items()}

@@ -241,6 +241,11 @@ class StudySettings(Settings):
             return self.control.learned or Learned(), False
         return Learned(metric=until.metric, value=until.value), True
 
+    @property
+    def represented_in(self) -> str:
+        """Return the number format in which representations are computed."""
+        return self.base.dtype if self.representations.dtype == "base" else self.representations.dtype
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:

@@ -65,7 +65,11 @@ def hash_examples(examples: Iterable[Example]) -> str:
     """Return a SHA-256 over the examples in their order."""
     digest = hashlib.sha256()
     for example in examples:
-        parts = [example.prompt, example.target, example.template, *([example.before] if example.before else [])]
-        line = json.dumps(parts, ensure_ascii=False)
-        digest.update(line.encode("utf-8", "surrogatepass") + b"\n")
+        digest.update(as_line(example))
     return digest.hexdigest()
+
+
+def as_line(example: Example) -> bytes:
+    """Return an example as a line of JSON, its end included."""
+    parts = [example.prompt, example.target, example.template, *([example.before] if example.before else [])]
+    return json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"

@@ -14,11 +14,11 @@ from mossa.models.blocks import blocks_of
 from mossa.models.prompts import Encoded
 from mossa.models.shape import kept_per_token
 from mossa.study.recipe import Recipe
-from mossa.training.loss import count_targets, token_budget
+from mossa.training.loss import count_targets, token_budget, vocabulary_of
 
 ROOM = 0.95  # of the memory there is; the rest is fragments, and what libraries take
 ENOUGH = 2048  # padded tokens of a micro-batch: with fewer, filling grows until it costs what is saved
-LOGITS = 3.0 * 4  # bytes per target and word of the vocabulary: themselves, their softmax, its gradient
+LOGITS = 4.0 * 4  # bytes per target and word of the vocabulary: themselves, their log-softmax, and a gradient of each
 
 
 def activation_bytes(kept: float, layers: int, states: float, tokens: int, again: bool) -> float:
@@ -44,8 +44,9 @@ def computes_again(recipe: Recipe, adapted: Any, examples: Sequence[Encoded], de
     layers, weights = len(blocks_of(adapted)), sum(parameter.numel() for parameter in adapted.parameters())
     tokens = tokens_at_least(max(len(each.tokens) for each in examples), device.type, weights)
     targets = max(count_targets([each]) for each in examples)
-    vocabulary = adapted.get_output_embeddings().weight.shape[0]
-    needed = activation_bytes(kept_per_token(adapted, device), layers, 0, tokens, False) + LOGITS * targets * vocabulary
+    needed = activation_bytes(
+        kept_per_token(adapted, device), layers, 0, tokens, False
+    ) + LOGITS * targets * vocabulary_of(adapted)
     there = ROOM * free_memory(device)
     if needed > there:
         warnings.warn(

@@ -21,12 +21,20 @@ LARGE_BUDGET = 256
 # Weights x tokens that a GPU multiplies while the operations of one micro-batch are sent to it. Counted, not measured:
 # about 4,000 operations at 10 µs, beside 4 per weight and token at 340 Tflop/s. At 7 billion weights: 500 tokens.
 DISPATCH = 3.4e12
+# Numbers in the logits of one micro-batch, which take 4.3 GB with their gradients. Over 128,256 words that is 2,092
+# target tokens. Over 262,144 it is as many as a CPU takes tokens at once, so on a CPU it changes nothing.
+LOGITS_AT_ONCE = 2**28
 SHORT = 512  # tokens up to which plain attention may keep the square of a sequence
 
 
 def count_targets(examples: Sequence[Encoded]) -> int:
     """Return the number of target tokens, ends of sequence included."""
-    return sum(len(example.tokens) - example.prompt_length for example in examples)
+    return sum(targets_of(examples))
+
+
+def targets_of(examples: Sequence[Encoded]) -> list[int]:
+    """Return the number of target tokens of each example."""
+    return [len(example.tokens) - example.prompt_length for example in examples]
 
 
 def token_budget(device: str, weights: int) -> int:
@@ -34,16 +42,33 @@ def token_budget(device: str, weights: int) -> int:
     return LARGE_BUDGET if device == "cpu" and weights >= LARGE else TOKEN_BUDGET[device]
 
 
+def most_targets(vocabulary: int) -> int:
+    """Return how many target tokens a micro-batch has at most, where logits are over so many words."""
+    return max(1, LOGITS_AT_ONCE // vocabulary)
+
+
+def vocabulary_of(model: Any) -> int:
+    """Return over how many words the logits of a model are."""
+    return model.get_output_embeddings().weight.shape[0]
+
+
 def micro_batches(
-    lengths: Sequence[int], device: str, weights: int, tokens: int, border: float = math.inf
+    lengths: Sequence[int],
+    device: str,
+    weights: int,
+    tokens: int,
+    border: float = math.inf,
+    targets: Sequence[int] = (),
+    most: float = math.inf,
 ) -> list[list[int]]:
     """Return the groups of at most `tokens` padded tokens in which a training step goes through a base.
 
-    A GPU weighs filling against what each group costs beside its tokens; on a CPU that is little, and groups are full.
+    A group has at most `most` of the `targets` that sequences have, unless a single one has more. A GPU weighs filling
+    against what each group costs beside its tokens; on a CPU that is little, and groups are full.
     """
     if device == "cpu":
-        return by_length(lengths, tokens, border)
-    return least_filled(lengths, tokens, DISPATCH / weights, border)
+        return by_length(lengths, tokens, border, targets, most)
+    return least_filled(lengths, tokens, DISPATCH / weights, border, targets, most)
 
 
 def micro_batch(
@@ -119,7 +144,7 @@ def token_losses(
         labels = labels.to(logits.device)
         losses = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
         right = (logits.argmax(-1) == labels).cpu()
-        counts = [count_targets([examples[index]]) for index in group]
+        counts = targets_of([examples[index] for index in group])
         for index, loss, hit in zip(group, losses.split(counts), right.split(counts), strict=True):
             sums[index], exact[index] = float(loss.sum()), bool(hit.all())
         done += len(group)
@@ -128,7 +153,10 @@ def token_losses(
 
     sizes = [len(example.tokens) for example in examples]
     border = border_of(model, max(sizes, default=0))
-    for_each_batch(sizes, TOKEN_BUDGET[device.type], allowance or Allowance(), score, border)
+    most = most_targets(vocabulary_of(model))
+    for_each_batch(
+        sizes, TOKEN_BUDGET[device.type], allowance or Allowance(), score, border, targets_of(examples), most
+    )
     return sums, exact
 
 
@@ -138,8 +166,9 @@ def step_groups(
     """Return the groups of indices in which `model` is fed the `examples` of one step."""
     sizes = [len(example.tokens) for example in examples]
     weights = sum(parameter.numel() for parameter in model.parameters())
-    tokens = (allowance or Allowance()).tokens(token_budget(device.type, weights))
-    return micro_batches(sizes, device.type, weights, tokens, border_of(model, max(sizes)))
+    allowed = (allowance or Allowance()).tokens
+    tokens, most = allowed(token_budget(device.type, weights)), allowed(most_targets(vocabulary_of(model)))
+    return micro_batches(sizes, device.type, weights, tokens, border_of(model, max(sizes)), targets_of(examples), most)
 
 
 def _upcast(logits: torch.Tensor) -> torch.Tensor:

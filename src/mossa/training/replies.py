@@ -9,7 +9,7 @@ import torch
 
 from mossa.models.batches import Allowance, border_of, for_each_batch
 from mossa.models.prompts import Encoded
-from mossa.training.loss import TOKEN_BUDGET, micro_batch, target_logits
+from mossa.training.loss import TOKEN_BUDGET, micro_batch, most_targets, target_logits, targets_of, vocabulary_of
 
 MOST = 32
 """Tokens from which a wrong answer is not continued."""
@@ -63,11 +63,12 @@ def _predicted(
     def predict(group: list[int]) -> None:
         ids, rows, _ = micro_batch(examples, group, device)
         likeliest = target_logits(model, ids, rows).argmax(-1).cpu()
-        counts = [len(examples[index].tokens) - examples[index].prompt_length for index in group]
+        counts = targets_of([examples[index] for index in group])
         for index, tokens in zip(group, likeliest.split(counts), strict=True):
             found[index] = tokens.tolist()
 
     sizes = [len(example.tokens) for example in examples]
     border = border_of(model, max(sizes, default=0))
-    for_each_batch(sizes, TOKEN_BUDGET[device.type], allowance or Allowance(), predict, border)
+    targets, most = targets_of(examples), most_targets(vocabulary_of(model))
+    for_each_batch(sizes, TOKEN_BUDGET[device.type], allowance or Allowance(), predict, border, targets, most)
     return found

@@ -8,6 +8,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
@@ -22,6 +23,7 @@ from mossa.run.teams import Teams
 from mossa.run.worker import threads_limited, work
 from mossa.run.worker_failures import WorkerFailures
 from mossa.steps.job import Job, Share
+from mossa.tasks.stored import store_tasks
 from mossa.units.unit import Unit
 
 LOOK = 1.0  # seconds between two looks at the workers of a broken team
@@ -60,7 +62,8 @@ def run_in_processes(
     unit done again, up to three times; one whose device fails over two units in a row is not. Raises `MossaError` that
     a worker met outside of a unit, and `DeviceLost` if no worker is left.
     """
-    given = pickle.dumps(job)
+    with job.run.writing():  # the text of all tasks, once for all workers; it goes with the runner
+        given = pickle.dumps(replace(job, tasks=store_tasks(job.tasks, job.run.scratch())))
     crew = [_Worker(number, given, device, threads) for number, device in enumerate(devices)]
     failures = WorkerFailures(job, queue, on_event, say)
     teams = Teams[_Worker](queue, data_parallel, job.run.scratch)
