@@ -97,5 +97,5 @@ def test_only_what_the_format_changes_is_done_again(settings: dict, tmp_path: Pa
 
 def test_weights_in_four_bits_are_not_asked_for_in_float32(settings: dict) -> None:
     base = {**settings["base"], "quantise": "4-bit", "dtype": "bfloat16"}
-    with pytest.raises(StudyError, match=r"does not go with base\.quantise.*; set representations\.dtype: base"):
+    with pytest.raises(StudyError, match=r"cannot be combined with base\.quantise.*; set representations\.dtype: base"):
         read_settings({**settings, "base": base, "representations": {"dtype": "float32"}}).valid("study")
