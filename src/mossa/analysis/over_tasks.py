@@ -6,6 +6,7 @@ values (docs/reference/analysis.md), so means have none.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,17 +38,25 @@ def interval(values: Floats, confidence: float = 0.95) -> Interval:
     NaN where even the range of the values does not reach it: below 6 values at 95 %.
     """
     T = len(values)
-    # the confidence of the interval from the k-th smallest to the k-th largest value
-    reached = 1 - 2 * stats.binom.cdf(np.arange(T // 2 + 1), T, 0.5)
-    k = int(np.sum(reached >= confidence))
+    k, weight = _ends(T, confidence)
     if k == 0:
         return NO_INTERVAL
-    part = (reached[k - 1] - confidence) / (reached[k - 1] - reached[k])
-    weight = (T - k) * part / (k + (T - 2 * k) * part)
     ordered = np.sort(values)
     low = (1 - weight) * ordered[k - 1] + weight * ordered[k]
     high = (1 - weight) * ordered[T - k] + weight * ordered[T - k - 1]
     return Interval(float(low), float(high))
+
+
+@lru_cache
+def _ends(T: int, confidence: float) -> tuple[int, float]:
+    """Return between which order statistics of T the interval ends: the k-th (0: there is none), and how far on."""
+    # confidence of the interval from the k-th value from below to the k-th from above
+    reached = 1 - 2 * stats.binom.cdf(np.arange(T // 2 + 1), T, 0.5)
+    k = int(np.sum(reached >= confidence))
+    if k == 0:
+        return 0, 0.0
+    part = (reached[k - 1] - confidence) / (reached[k - 1] - reached[k])
+    return k, float((T - k) * part / (k + (T - 2 * k) * part))
 
 
 def shift(ours: Floats, others: Floats) -> tuple[float, Interval, float]:
