@@ -86,11 +86,11 @@ def main() -> None:
                 place = Path(folder) / f"{processes}-{threads}-{number}"
                 seconds[way].append(measure(model, examples, steps, place, processes, threads))
         one, two = (load_file(Path(folder) / name / "adapter_model.safetensors") for name in ("1-1-0", "2-1-0"))
-    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
+    apart = max(float((one[name] - two[name]).norm() / one[name].norm()) for name in one)
     best = {way: min(found) for way, found in seconds.items()}
     for way, found in best.items():
         print(f"{way:26} {found:8.3f} s per step, {best['one process'] / found:.2f} times one process")
-    print(f"largest difference of an adapter's weight after {steps} steps: {apart:.1e}")
+    print(f"largest relative distance of an adapter's matrix after {steps} steps: {apart:.1e}")
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         figures = {"shape": shape, "dtype": given.dtype, "rows": {"seconds": seconds, "apart": apart}}
