@@ -19,7 +19,7 @@ from mossa.report import write_report
 from mossa.report.against import Against, against_chart, compared, differing, exact_match
 from mossa.report.figure_list import SECTIONS, available_figures, embedded, write_figures
 from mossa.report.page.map_charts import MOST_POINTS, projection_chart
-from mossa.report.page.render import PageSource, render
+from mossa.report.page.render import PageSource, render, with_code
 from mossa.report.page.rows import LONGEST_PROMPT, shorten
 from mossa.report.write import markdown, safe
 from tests.report.incomplete import SCRIPT
@@ -116,6 +116,14 @@ def test_the_same_study_gives_the_same_page_and_long_names_may_break() -> None:
     page = render(source, [], [])
     assert page == render(source, [], [])
     assert "&lt;a&gt;_<wbr>b" in page and "&lt;wbr" not in page
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_from_outside_is_markup() -> None:
+    sentence = with_code("<i>x</i>: train two with `control: {seeds: [0, 1]}` or `<b>`; a single ` stays")
+    assert sentence == (
+        "&lt;i&gt;x&lt;/i&gt;: train two with <code>control: {seeds: [0, 1]}</code> or <code>&lt;b&gt;</code>; "
+        "a single ` stays"
+    )
 
 
 def test_a_large_projection_is_thinned_and_counted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -112,6 +113,11 @@ def render(
     )
 
 
+def with_code(text: str) -> Markup:
+    """Return a sentence for the page, with what stands between backticks set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
     """Return a page with its charts, its style and its scripts inside.
 
@@ -120,6 +126,7 @@ def fill(template: str, drawn: Sequence[Chart], **values: Any) -> str:
     environment = Environment(
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["with_code"] = with_code
     environment.filters["breakable"] = lambda text: Markup("_<wbr>").join(map(escape, str(text).split("_")))
     return environment.get_template(template).render(
         **values,
