@@ -28,12 +28,20 @@ def test_small_groups_whose_means_are_removed_are_covered(size, heavy, n):
 
 
 @pytest.mark.parametrize("between", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize(("n", "groups"), [(100, 5), (100, 10), (400, 20), (80, 20)] if NIGHTLY else [(100, 10)])
+@pytest.mark.parametrize(("n", "groups"), [(100, 5), (100, 10), (400, 20), (80, 10)] if NIGHTLY else [(100, 10)])
 def test_fixed_balanced_groups_are_covered_without_waste(n, groups, between):
     world = World(n, groups, between)
     found = measure(world, "fixed", DRAWS)
     assert found.covered >= 0.92 - SLACK
     assert found.error == pytest.approx(found.spread, rel=0.1 if NIGHTLY else 0.2)
+
+
+@pytest.mark.parametrize("size", [4, 5, 6] if NIGHTLY else [4])
+def test_fixed_groups_of_few_prompts_are_covered_because_they_are_no_strata(size):
+    """As strata of 4, standard errors were .75 to .80 of the spread, and 87 to 92 % were covered."""
+    found = measure(World(20 * size, 20, 1.0), "fixed", DRAWS)
+    assert found.covered >= 0.92 - SLACK
+    assert found.error > 0.95 * found.spread
 
 
 @pytest.mark.parametrize("groups", [10, 30] if NIGHTLY else [10])
@@ -86,15 +94,15 @@ def test_groups_that_are_not_balanced_or_too_small_are_not_strata():
 
 def test_the_interval_of_strata_is_about_the_value_with_every_stratum_at_its_share():
     random = np.random.default_rng(3)
-    labels = np.arange(40) % 8
-    Y = random.normal(size=(40, 6)) + 2 * random.normal(size=(8, 6))[labels]
-    Z = Y + random.normal(size=(40, 6)) + random.normal(size=(8, 6))[labels]
+    labels = np.arange(80) % 8
+    Y = random.normal(size=(80, 6)) + 2 * random.normal(size=(8, 6))[labels]
+    Z = Y + random.normal(size=(80, 6)) + random.normal(size=(8, 6))[labels]
     found = cka(Y, Z, debiased=True, groups=labels, grouping="fixed")
 
     def hsic(A, B):
-        n, K, L = 40, reference.linear(A - A.mean(0)), reference.linear(B - B.mean(0))
+        n, K, L = 80, reference.linear(A - A.mean(0)), reference.linear(B - B.mean(0))
         apart = K * L - np.diag(np.diag(K * L))
-        lacking = sum(apart[np.ix_(labels == g, labels == g)].sum() / 4 for g in range(8)) - apart.sum() / (n - 1)
+        lacking = sum(apart[np.ix_(labels == g, labels == g)].sum() / 9 for g in range(8)) - apart.sum() / (n - 1)
         return n * (n - 3) * reference.debiased_hsic(K, L) + lacking
 
     middle = hsic(Y, Z) / np.sqrt(hsic(Y, Y) * hsic(Z, Z))
