@@ -14,7 +14,7 @@ from tests.similarity import reference
 
 NIGHTLY = bool(os.environ.get("MOSSA_NIGHTLY"))
 DRAWS = 2000 if NIGHTLY else 120
-SLACK = 0 if NIGHTLY else 0.04  # two standard errors of a share of 120 draws around 95 %
+SLACK = 2 * (0.95 * 0.05 / DRAWS) ** 0.5  # two standard errors of a share of so many draws around 95 %
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 8, 20] if NIGHTLY else [2, 3, 4])
@@ -28,7 +28,7 @@ def test_small_groups_whose_means_are_removed_are_covered(size, heavy, n):
 
 
 @pytest.mark.parametrize("between", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize(("n", "groups"), [(100, 5), (100, 10), (400, 20), (80, 10)] if NIGHTLY else [(100, 10)])
+@pytest.mark.parametrize(("n", "groups"), [(100, 5), (100, 10), (400, 20)] if NIGHTLY else [(100, 10)])
 def test_fixed_balanced_groups_are_covered_without_waste(n, groups, between):
     world = World(n, groups, between)
     found = measure(world, "fixed", DRAWS)
@@ -36,7 +36,7 @@ def test_fixed_balanced_groups_are_covered_without_waste(n, groups, between):
     assert found.error == pytest.approx(found.spread, rel=0.1 if NIGHTLY else 0.2)
 
 
-@pytest.mark.parametrize("size", [4, 5, 6] if NIGHTLY else [4])
+@pytest.mark.parametrize("size", [4, 5, 6, 8] if NIGHTLY else [4])
 def test_fixed_groups_of_few_prompts_are_covered_because_they_are_no_strata(size):
     """As strata of 4, standard errors were .75 to .80 of the spread, and 87 to 92 % were covered."""
     found = measure(World(20 * size, 20, 1.0), "fixed", DRAWS)
@@ -53,7 +53,7 @@ def test_templates_that_are_a_sample_are_covered_if_it_is_said_that_they_are(gro
     assert means.covered >= 0.93 - SLACK
     assert means.value == pytest.approx(world.truth("means"), abs=0.06)
     if not shared:  # debiasing for independent prompts does not know that they are not
-        assert prompts.value > 0.2
+        assert prompts.value > 2 / groups
         assert prompts.covered < 0.6
 
 
