@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,20 +12,9 @@ from hypothesis import strategies as st
 from mossa.errors import StudyError
 from mossa.run import teams as module
 from mossa.run.queue import Queue
-from mossa.run.teams import Teams, check_size, is_shared
-from mossa.steps.job import Share
+from mossa.run.teams import Teams, Worker, check_size, is_shared
+from mossa.steps.job import WHOLE, Share
 from mossa.units.unit import Unit
-
-
-@dataclass(eq=False)
-class Worker:
-    unit: Unit | None = None
-    share: Share | None = None
-    loaded: str | None = None
-
-    @property
-    def idle(self) -> bool:
-        return self.unit is None
 
 
 def queue_of(kinds: list[bool]) -> Queue:
@@ -35,10 +23,10 @@ def queue_of(kinds: list[bool]) -> Queue:
     return Queue({unit.id: unit for unit in units}, [unit.id for unit in units])
 
 
-def give(teams: Teams[Worker], crew: list[Worker]) -> list[tuple[Worker, Unit, Share | None]]:
+def give(teams: Teams[Worker], crew: list[Worker]) -> list[tuple[Worker, Unit, Share]]:
     given_now = []
     for worker, unit, share in teams.give(crew):
-        worker.unit, worker.share = unit, share
+        worker.take(unit, share)
         given_now.append((worker, unit, share))
     return given_now
 
@@ -51,7 +39,7 @@ def test_every_unit_is_done_once_and_every_mixture_by_a_whole_team(kinds, worker
     done: list[str] = []
     while queue.todo:
         for _, unit, share in give(teams, crew):
-            assert (share is not None) == (is_shared(unit) and min(size, workers) > 1)
+            assert (share.size > 1) == (is_shared(unit) and min(size, workers) > 1)
         busy = [worker for worker in crew if worker.unit]
         assert busy, "nothing is under way and units are left"
         unit = random.choice(busy).unit
@@ -60,8 +48,8 @@ def test_every_unit_is_done_once_and_every_mixture_by_a_whole_team(kinds, worker
         expected = min(size, workers) if is_shared(unit) else 1
         assert len(team) == expected
         if expected > 1:
-            assert sorted(worker.share.rank for worker in team if worker.share) == list(range(expected))
-            assert len({worker.share.meeting for worker in team if worker.share}) == 1
+            assert sorted(worker.share.rank for worker in team) == list(range(expected))
+            assert len({worker.share.meeting for worker in team}) == 1
         for worker in team:
             worker.unit = None
         queue.done(unit.id)
@@ -72,9 +60,9 @@ def test_every_unit_is_done_once_and_every_mixture_by_a_whole_team(kinds, worker
 def test_a_team_is_smaller_when_fewer_workers_are_left() -> None:
     crew = [Worker(), Worker(), Worker()]
     teams = Teams[Worker](queue_of([False, True]), 3, lambda: Path("m"))
-    assert [share for *_, share in give(teams, crew)] == [None]  # one works, two wait for it
+    assert [share for *_, share in give(teams, crew)] == [WHOLE]  # one works, two wait for it
     crew.pop(0)  # it is given up
-    assert [share and share.size for *_, share in give(teams, crew)] == [2, 2]
+    assert [share.size for *_, share in give(teams, crew)] == [2, 2]
 
 
 def test_who_does_not_notice_that_another_is_gone_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def _running(study: StudySettings, shape: Shape, work: Work, step: str) -> float
         return 16.0 * shape.adapter_weights + kept + logits
     logits /= 2  # no gradients
     if step in ("represent", "evaluate", "common"):
-        wide = study.representations.dtype == "float32" != study.base.dtype and step != "evaluate"
+        wide = study.represented_in != study.base.dtype and step != "evaluate"
         copies = 2 * shape.weight_bytes if wide else 0.0  # in 32 bits, of what is there in 16
         kept = work.batch * (1 + wide) * shape.kept_per_token / shape.layers
         return 4.0 * shape.adapter_weights + kept + logits + copies

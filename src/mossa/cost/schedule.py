@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from mossa.run.queue import Queue
-from mossa.run.teams import Teams
-from mossa.steps.job import Share
+from mossa.run.teams import Teams, Worker
 from mossa.units.unit import Unit
-
-
-@dataclass(eq=False, slots=True)
-class _Worker:
-    unit: Unit | None = None
-    share: Share | None = None
-    loaded: str | None = None
-
-    @property
-    def idle(self) -> bool:
-        return self.unit is None
 
 
 def makespan(
@@ -30,24 +17,24 @@ def makespan(
     A training that `data_parallel` workers share takes that much less time; what they send each other is not counted.
     """
     queue = Queue(units, todo)
-    crew = [_Worker() for _ in range(workers)]
-    teams = Teams[_Worker](queue, min(data_parallel, workers))
-    busy: list[tuple[float, int, list[_Worker]]] = []  # when it ends, a number that breaks ties, the team
+    crew = [Worker() for _ in range(workers)]
+    teams = Teams[Worker](queue, min(data_parallel, workers))
+    busy: list[tuple[float, int, str, list[Worker]]] = []  # when it ends, a number that breaks ties, the unit, its team
     now, number = 0.0, 0
     while True:
         for worker, unit, share in teams.give(crew):
-            worker.unit, worker.share, worker.loaded = unit, share, unit.model
-            if share and share.rank:
-                busy[-1][2].append(worker)
+            worker.take(unit, share)
+            if share.rank:
+                busy[-1][-1].append(worker)
                 continue
             number += 1
-            busy.append((now + seconds[unit.id] / (share.size if share else 1), number, [worker]))
+            busy.append((now + seconds[unit.id] / share.size, number, unit.id, [worker]))
         if not busy:
             return now
         ended = min(busy)
         busy.remove(ended)
-        now, _, team = ended
-        queue.done(team[0].unit.id if team[0].unit else "")
+        now, _, name, team = ended
+        queue.done(name)
         for worker in team:
             worker.unit = None
 

@@ -30,9 +30,6 @@ class Tokenized:
             encoded = fitting.get(index)
             if encoded and with_target:
                 encoded = replace(encoded, tokens=range(len(encoded.tokens)))
-            self._known[id(example), with_target] = (
-                example,
-                encoded,
-            )  # kept: its id must stay its own
+            self._known[id(example), with_target] = (example, encoded)  # the example is kept, so its id stays its own
         found = (self._known[id(example), with_target][1] for example in examples)
         return [encoded for encoded in found if encoded]

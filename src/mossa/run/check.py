@@ -74,7 +74,7 @@ def check_study(
 def _estimators(study: StudySettings, tasks: list[Task]) -> str:
     from mossa.similarity.registry import estimator
 
-    templates = any(all(example.template is not None for example in task.test) for task in tasks)
+    templates = any(task.templates_hash is not None for task in tasks)
     chosen = study.similarity.chosen(templates)
     for identifier in chosen:
         estimator(identifier)

@@ -16,14 +16,14 @@ from mossa.models.kernels import may_vary, varying
 from mossa.run.events import Outcome
 from mossa.steps.context import DamagedUnit, StepContext
 from mossa.steps.device import gpu_memory
-from mossa.steps.job import Share
+from mossa.steps.job import WHOLE, Share
 from mossa.steps.steps import STEPS
 from mossa.store.provenance import provenance
 from mossa.training.team import TeamLost
 from mossa.units.unit import Unit
 
 
-def perform(unit: Unit, context: StepContext, share: Share | None = None, told: tuple[str, ...] = ()) -> Outcome:
+def perform(unit: Unit, context: StepContext, share: Share = WHOLE, told: tuple[str, ...] = ()) -> Outcome:
     """Do `unit` and land it in the run folder; `told` are notes from an attempt before this one.
 
     With a `share`, other workers take part: the first of them lands the unit, the others have helped.
@@ -32,7 +32,7 @@ def perform(unit: Unit, context: StepContext, share: Share | None = None, told: 
     error of the whole run (`RunFolderError`), and a GPU that this process can no longer use is one of the process
     (`DeviceLost`): it must end, and another do the unit.
     """
-    if share and share.rank:
+    if share.rank:
         return _help(unit, context, share)
     start, processor = time.perf_counter(), time.process_time()
     fingerprint = context.marks[unit.id]
@@ -44,7 +44,7 @@ def perform(unit: Unit, context: StepContext, share: Share | None = None, told: 
             with noting(notes.append), context.sharing(share):
                 counts = STEPS[unit.step](unit, context, folder)
             counts |= {"halvings_for_want_of_memory": context.allowance.halvings} if context.allowance.halvings else {}
-            counts |= {"processes": share.size} if share else {}
+            counts |= {"processes": share.size} if share.size > 1 else {}
             seconds = time.perf_counter() - start
             manifest |= {
                 "counts": counts,

@@ -5,27 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from mossa.errors import StudyError
 from mossa.run.queue import Queue
-from mossa.steps.job import Share
+from mossa.steps.job import WHOLE, Share
 from mossa.units.unit import Unit
 
 PATIENCE = 20.0  # seconds in which the others of a team must notice that a worker is gone
 
 
-class Worker(Protocol):
+class Worker:
     """What an engine knows of a worker: the unit it has, its share of it, and the model that it has loaded."""
 
-    unit: Unit | None
-    share: Share | None
-    loaded: str | None
+    def __init__(self) -> None:
+        self.forget()
 
     @property
     def idle(self) -> bool:
         """Tell whether it can be given a unit now."""
-        ...
+        return self.unit is None
+
+    def take(self, unit: Unit, share: Share) -> None:
+        """Note what it is given."""
+        self.unit, self.share, self.loaded = unit, share, unit.model
+
+    def forget(self) -> None:
+        """Note that its process is new: it has no unit and no model."""
+        self.unit: Unit | None = None
+        self.share = WHOLE
+        self.loaded: str | None = None
 
 
 W = TypeVar("W", bound=Worker)
@@ -40,7 +49,7 @@ class Teams(Generic[W]):
         self.waiting: list[W] = []  # the workers that wait with it
         self.ends: dict[int, tuple[W, Unit, float]] = {}  # of broken teams, and when they must have noticed
 
-    def give(self, crew: Sequence[W]) -> Iterator[tuple[W, Unit, Share | None]]:
+    def give(self, crew: Sequence[W]) -> Iterator[tuple[W, Unit, Share]]:
         """Yield what the idle workers of `crew` are to do; each must have its unit before the next is asked for."""
         for worker in crew:
             if not worker.idle or worker in self.waiting:
@@ -50,7 +59,7 @@ class Teams(Generic[W]):
                 if unit is None:
                     return
                 if self.size == 1 or not is_shared(unit):
-                    yield worker, unit, None
+                    yield worker, unit, WHOLE
                     continue
                 self.unit = unit
             self.waiting.append(worker)
@@ -61,9 +70,9 @@ class Teams(Generic[W]):
 
     def broken(self, worker: W, crew: Sequence[W]) -> None:
         """Note that `worker` has left its team: the others have a moment to notice and to write where they stand."""
-        if worker.share:
+        if worker.share.size > 1:
             for other in crew:
-                if other is not worker and other.share and other.share.meeting == worker.share.meeting and other.unit:
+                if other is not worker and other.unit and other.share.meeting == worker.share.meeting:
                     self.ends[id(other)] = (other, other.unit, time.monotonic() + PATIENCE)
 
     def overdue(self) -> list[W]:
@@ -74,13 +83,13 @@ class Teams(Generic[W]):
         self.ends = {key: end for key, end in self.ends.items() if now <= end[2]}
         return late
 
-    def _start(self) -> Iterator[tuple[W, Unit, Share | None]]:
+    def _start(self) -> Iterator[tuple[W, Unit, Share]]:
         assert self.unit
         size, meeting = len(self.waiting), self.meeting()
         team, unit = self.waiting, self.unit
         self.unit, self.waiting = None, []
         for rank, worker in enumerate(team):
-            yield worker, unit, Share(rank, size, meeting) if size > 1 else None
+            yield worker, unit, Share(rank, size, meeting) if size > 1 else WHOLE
 
 
 def is_shared(unit: Unit) -> bool:

@@ -30,7 +30,7 @@ def work(pipe: Connection, device: str, threads: int) -> None:
             context = StepContext(pickle.loads(job), device)
             while (given := pipe.recv()) is not None:
                 unit, share = given
-                tells = not share or share.rank == 0
+                tells = share.rank == 0
                 context.on_progress = (lambda *at, unit=unit: pipe.send(Advanced(unit.id, *at))) if tells else None
                 try:
                     pipe.send(perform(unit, context, share))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mossa.run.events import Event, Outcome
 from mossa.run.queue import Queue
-from mossa.steps.job import Job, Share
+from mossa.steps.job import WHOLE, Job, Share
 from mossa.units.unit import Unit
 
 MOST_FAILURES = 3  # of a worker over one unit, before the unit counts as failed
@@ -19,12 +19,12 @@ class WorkerFailures:
         self.job, self.queue, self.on_event, self.say = job, queue, on_event, say
         self.count: dict[str, int] = {}
 
-    def over(self, unit: Unit, how: str, share: Share | None = None) -> None:
+    def over(self, unit: Unit, how: str, share: Share = WHOLE) -> None:
         """Settle a unit whose worker died: it had landed already, is tried again, or has cost too many workers.
 
         Where the worker had a share of it, the first of the team tells what becomes of the unit.
         """
-        if share and share.rank:
+        if share.rank:
             self.say(f"A worker that shared {unit.title} died ({how}). It is replaced.")
             return
         run, mark = self.job.run, self.job.marks[unit.id]

@@ -115,9 +115,9 @@ class StepContext:
         return map_tensors(self.sound_folder(f"represent/{name}@{task}") / "representations.safetensors")
 
     @contextmanager
-    def sharing(self, share: Share | None) -> Iterator[None]:
+    def sharing(self, share: Share) -> Iterator[None]:
         """Do what is in the block together with the other workers that have a share of it."""
-        if share is None:
+        if share.size == 1:
             yield
             return
         try:

@@ -16,7 +16,7 @@ class Job:
     """The study, its tasks as they were planned, the folder, and the fingerprint of each unit (`marks`).
 
     The tasks travel with it, so that no worker can read other data than those the units were planned with: to processes
-    of this machine as `ShelvedTask`, which holds what it reads against the planned hashes. `rendering` is what stands
+    of this machine as `StoredTask`, which compares what it reads with the planned hashes. `rendering` is what stands
     around every prompt; without one, it is rendered anew.
     """
 
@@ -31,6 +31,9 @@ class Job:
 class Share:
     """A worker's place in a unit that `size` workers do together; they meet over a file that all of them see."""
 
-    rank: int
-    size: int
-    meeting: Path
+    rank: int = 0
+    size: int = 1
+    meeting: Path = Path()
+
+
+WHOLE = Share()  # of a unit that one worker does

@@ -158,7 +158,7 @@ def overview(unit: Unit, context: StepContext, folder: Path) -> Counts:
     templates = {
         task: [str(context.tasks[task].test[index].template) for index in stored["index"]]
         for task, stored in found.items()
-        if all(example.template is not None for example in context.tasks[task].test)
+        if context.tasks[task].templates_hash is not None
     }
     _write(folder, "separability", separability(arrays, clusters, unit.key, templates))
     if unit.key != BASE:

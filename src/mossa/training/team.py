@@ -1,7 +1,7 @@
 """Data-parallel training: each process takes a part of every batch, and the gradients are summed.
 
 The loss of a step is divided by a number of target tokens that all processes know beforehand, so the sum over processes
-is the gradient of the plain batch, however its examples are dealt. Base, adapter and optimizer stand in every process;
+is the gradient of the plain batch, however its examples are split. Every process has base, adapter and optimizer;
 only the adapter's gradient is sent.
 """
 
@@ -35,7 +35,7 @@ class Team:
         self.rank, self.size, self.device, self.store = rank, size, device, store
 
     def part(self, lengths: Sequence[int]) -> list[int]:
-        """Return the indices of this process's sequences: the longest first, each to whom has the fewest tokens."""
+        """Return this process's indices; the longest goes first, each to the process with the fewest tokens."""
         tokens = [0] * self.size
         mine: list[int] = []
         for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -105,13 +105,12 @@ class Team:
         return values
 
     def _tell(self, reason: str) -> None:
-        if self.store:
-            with suppress(RuntimeError):
-                self.store.set("reason", reason)
+        with suppress(RuntimeError):
+            self.store.set("reason", reason)
 
     def _told(self) -> str:
         with suppress(RuntimeError):
-            if self.store and self.store.check(["reason"]):
+            if self.store.check(["reason"]):
                 return self.store.get("reason").decode()
         return "it gave no reason"
 

@@ -159,7 +159,7 @@ def _on_task(
 
 def _representations(study: StudySettings) -> dict[str, Any]:
     """Return what of the study a representation depends on, apart from the base's own format."""
-    computed = {"computed_in": "float32"} if study.representations.dtype == "float32" != study.base.dtype else {}
+    computed = {"computed_in": study.represented_in} if study.represented_in != study.base.dtype else {}
     return {"last_layer": study.representations.last_layer, **computed}
 
 
@@ -167,17 +167,19 @@ def _compare(
     study: StudySettings, tasks: Sequence[Task], task: Task, controls: list[str], others: list[str], shams: list[str]
 ) -> Unit:
     names = list(dict.fromkeys([BASE, *study.experimental, *controls, *others, *shams]))
-    templates = all(example.template is not None for example in task.test)
     settings = {
         "version": VERSIONS["compare"],
         "cluster": task.cluster,
-        "similarity": {"estimators": study.similarity.chosen(templates), "shift": study.similarity.shift},
+        "similarity": {
+            "estimators": study.similarity.chosen(task.templates_hash is not None),
+            "shift": study.similarity.shift,
+        },
         "experimental": {name: task.name not in saw(study, tasks, name) for name in study.experimental},
         "controls": controls,
         "others": others,
         "templates": task.templates_hash,
     }
-    if study.similarity.shift and study.base.dtype == "bfloat16" and study.representations.dtype == "base":
+    if study.similarity.shift and study.represented_in == "bfloat16":
         settings["rounded"] = "bfloat16"  # shifts that are mostly rounding have no value
     if shams:
         settings["shams"] = shams

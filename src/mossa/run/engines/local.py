@@ -19,7 +19,7 @@ from typing import Any
 from mossa.errors import DeviceLost, MossaError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
-from mossa.run.teams import Teams
+from mossa.run.teams import Teams, Worker
 from mossa.run.worker import threads_limited, work
 from mossa.run.worker_failures import WorkerFailures
 from mossa.steps.job import Job, Share
@@ -71,7 +71,7 @@ def run_in_processes(
         while True:
             for worker, unit, share in teams.give(crew):
                 worker.give(unit, share)
-                if not share or share.rank == 0:
+                if share.rank == 0:
                     on_event(Started(unit, worker.number))
             busy = [worker for worker in crew if worker.unit is not None]
             if not busy:
@@ -128,14 +128,11 @@ def _hear(
         on_event(event)
 
 
-class _Worker:
+class _Worker(Worker):
     """A process that does one unit after the other, and the pipe to it."""
 
     def __init__(self, number: int, job: bytes, device: str, threads: int) -> None:
         self.number, self.job, self.device, self.threads = number, job, device, threads
-        self.unit: Unit | None = None
-        self.share: Share | None = None
-        self.loaded: str | None = None
         self.lost: set[str] = set()  # units over which the device failed, since the last that was done
         self.start()
 
@@ -149,7 +146,7 @@ class _Worker:
         other.close()
         with contextlib.suppress(OSError):
             self.pipe.send_bytes(self.job)
-        self.unit = self.loaded = None
+        self.forget()
 
     def replace(self) -> int | None:
         """Start another process in the place of one that died; return the exit code of that one."""
@@ -159,14 +156,9 @@ class _Worker:
         self.start()
         return code
 
-    @property
-    def idle(self) -> bool:
-        """Tell whether it has no unit."""
-        return self.unit is None
-
-    def give(self, unit: Unit, share: Share | None) -> None:
+    def give(self, unit: Unit, share: Share) -> None:
         """Send a unit; a process that died meanwhile is noticed when its answer is waited for."""
-        self.unit, self.share, self.loaded = unit, share, unit.model
+        self.take(unit, share)
         with contextlib.suppress(OSError):
             self.pipe.send((unit, share))
 

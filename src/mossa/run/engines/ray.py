@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from mossa.errors import DeviceLost, MossaError, RunFolderError
 from mossa.run.events import Advanced, Event, Outcome, Started
 from mossa.run.queue import Queue
-from mossa.run.teams import Teams, check_size
+from mossa.run.teams import Teams, Worker, check_size
 from mossa.run.worker import threads_limited
 from mossa.run.worker_failures import MOST_FAILURES, WorkerFailures
 from mossa.steps.context import StepContext
@@ -50,7 +50,7 @@ class Hand:
         run = self.job.run
         return ray.util.get_node_ip_address(), provenance()["versions"], (run.runners / run.token).is_file()
 
-    def perform(self, unit: Unit, share: Share | None) -> Outcome | RunFolderError:
+    def perform(self, unit: Unit, share: Share) -> Outcome | RunFolderError:
         """Do a unit and land it, or take a share of one."""
         from mossa.run.perform import perform
 
@@ -78,7 +78,7 @@ class Hand:
             raise SystemExit
 
 
-class _Member:
+class _Member(Worker):
     """An actor as this process sees it: starting, idle, or at work on `unit`."""
 
     def __init__(self, number: int, start: Callable[[], Any]) -> None:
@@ -91,9 +91,7 @@ class _Member:
         self.actor = self.start()
         self.answer: Any = self.actor.introduce.remote()
         self.here = False
-        self.unit: Unit | None = None
-        self.share: Share | None = None
-        self.loaded: str | None = None
+        self.forget()
         self.news: Any = None
 
     @property
@@ -101,9 +99,9 @@ class _Member:
         """Tell whether it has started and has no unit."""
         return self.here and self.unit is None
 
-    def give(self, unit: Unit, share: Share | None) -> None:
+    def give(self, unit: Unit, share: Share) -> None:
         """Send a unit."""
-        self.unit, self.share, self.loaded = unit, share, unit.model
+        self.take(unit, share)
         self.answer = self.actor.perform.remote(unit, share)
 
     def replace(self) -> Unit | None:
@@ -173,7 +171,7 @@ def _work_off(
     while teams.queue.todo or any(member.unit for member in members):
         for member, unit, share in teams.give(members):
             member.give(unit, share)
-            if not share or share.rank == 0:
+            if share.rank == 0:
                 on_event(Started(unit, member.number))
         for member in teams.overdue():
             ray.kill(member.actor)
@@ -236,7 +234,7 @@ def _check(node: str, versions: dict[str, Any], sees: bool, run: RunFolder) -> N
 
 def _ask_for_news(member: _Member, on_event: Callable[[Event], None]) -> None:
     """Hear how far the unit is, without ever waiting for an answer."""
-    if member.unit is None or (member.share and member.share.rank):
+    if member.unit is None or member.share.rank:
         return
     if member.news is None:
         member.news = member.actor.progress.options(concurrency_group="news").remote()
@@ -280,7 +278,7 @@ def _places(device: str, workers: int | None, small: bool) -> tuple[str, int, in
     total = ray.cluster_resources()
     gpus = int(total.get("GPU", 0))
     if device not in ("auto", "cpu", "cuda"):
-        raise MossaError(f"--device {device}: with --engine ray it is auto, cpu or cuda; Ray deals out the GPUs.")
+        raise MossaError(f"--device {device}: with --engine ray it is auto, cpu or cuda; Ray assigns the GPUs.")
     if device == "cuda" and not gpus:
         raise MossaError(f"--device cuda: the Ray cluster has no GPU ({_resources(total)}).")
     if gpus and device != "cpu":
