@@ -6,12 +6,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mossa.errors import ModelError
+from mossa.models.batches import border_of
 from mossa.models.blocks import blocks_of
-from mossa.representations import represent_tokens
-from mossa.representations.extract import WORTH, common_prefix
+from mossa.models.prefix import WORTH, common_prefix
+from mossa.models.prompts import Encoded, targets_of
+from mossa.representations.extract import check_alone, is_one_pass, represent_and_score, represent_tokens
+from mossa.training.loss import token_losses
 from tests.small import ARCHITECTURES, hidden_states, make_model
 
 LENGTHS = [3, 17, 5, 40, 5, 2, 29, 11]
@@ -107,6 +111,41 @@ def test_a_beginning_that_all_share_changes_nothing(architecture: str) -> None:
     expected = hidden_states(model, prompts)
     error = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
     assert error.max() < 1e-5
+
+
+@pytest.mark.parametrize("beginning", [0, 40])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_one_pass_gives_what_two_give(architecture: str, beginning: int) -> None:
+    model = make_model(architecture)
+    prompts = with_beginning(beginning)
+    examples = [
+        Encoded([*prompt, *prompt[: 1 + place % 4], 2], len(prompt), False, place)
+        for place, prompt in enumerate(prompts)
+    ]
+    assert is_one_pass(model, [Encoded(prompt, len(prompt), False, at) for at, prompt in enumerate(prompts)], examples)
+    found, scores = represent_and_score(model, examples)
+    expected = hidden_states(model, prompts)
+    assert ((found - expected).norm(dim=-1) / expected.norm(dim=-1)).max() < 1e-5
+    check_alone(model, prompts, found, behind=targets_of(examples))
+    assert token_losses(model, examples, torch.device("cpu")) == scores  # to the bit: the same batches
+    for example, loss, exact in zip(examples, *scores, strict=True):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([example.tokens])).logits[0, example.prompt_length - 1 : -1]
+        labels = torch.tensor(example.tokens[example.prompt_length :])
+        assert loss == pytest.approx(float(functional.cross_entropy(logits, labels, reduction="sum")), rel=1e-4)
+        assert exact == bool((logits.argmax(-1) == labels).all())
+
+
+def test_one_pass_needs_the_same_prompts_and_lengths_that_the_model_takes() -> None:
+    model = make_model("llama")
+    prompts = [Encoded([3] * length, length, False, at) for at, length in enumerate((5, 9))]
+    behind = [Encoded([*each.tokens, 7, 2], each.prompt_length, False, each.index) for each in prompts]
+    assert is_one_pass(model, prompts, behind)
+    assert not is_one_pass(model, prompts, behind[:1])  # one was left out
+    assert not is_one_pass(model, prompts, [behind[0], Encoded([3, 3, 7, 2], 2, True, 1)])  # one was shortened
+    longest = border_of(model, 9) - 1
+    far = [Encoded([3] * longest, longest, False, 0)]
+    assert not is_one_pass(model, far, [Encoded([*far[0].tokens, 7, 2], longest, False, 0)])
 
 
 @pytest.mark.parametrize(("architecture", "shared"), [("llama", True), ("gpt2", True), ("mistral", False)])

@@ -32,7 +32,7 @@ from mossa.models.batches import by_length
 from mossa.models.blocks import blocks_of
 from mossa.models.prompts import Encoded
 from mossa.models.shape import shape_of
-from mossa.representations import represent_tokens
+from mossa.representations.extract import represent_and_score, represent_tokens
 from mossa.run.perform import perform
 from mossa.run.run import prepare
 from mossa.steps.context import StepContext
@@ -57,7 +57,8 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     prepared.run.prepare()
     context = StepContext(Job(study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
     shape = shape_of(study.base, study.recipe.lora)
-    counter = Counter(study, prepared.tasks, Tokenized(context.format), shape, "cpu")
+    scored = {unit.after for unit in prepared.units.values()}
+    counter = Counter(study, prepared.tasks, Tokenized(context.format), shape, "cpu", scored=scored)
     for name in ("train/sft", "train/control-first-seed0", "represent/pretrained@first"):
         unit = prepared.units[name]
         ran: list[int] = []
@@ -79,13 +80,23 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     weights = [parameter for parameter in context.base.model.parameters() if parameter.dim() == 2]
     assert shape.weights == sum(parameter.numel() for parameter in context.base.model.parameters())
     assert shape.block_weights + 2 * shape.head_weights == sum(weight.numel() for weight in weights)
-    prompts = [prompt.tokens for prompt in context.encoded("first", "test", False)]
-    with FlopCounterMode(display=False) as counted, torch.no_grad():
-        represent_tokens(context.base.model, prompts)
-    products = sum(flop for op, flop in counted.get_flop_counts()["Global"].items() if "attention" not in str(op))
-    work = counter.work(prepared.units["represent/pretrained@first"])
-    assert work.tokens == sum(map(len, prompts)) <= work.padded
-    assert products == 2 * work.padded * shape.block_weights
+    prompts, examples = (context.encoded("first", "test", with_target) for with_target in (False, True))
+    unit, model = prepared.units["represent/pretrained@first"], context.base.model
+    passes = {
+        (): (prompts, lambda: represent_tokens(model, [prompt.tokens for prompt in prompts])),
+        (unit.id,): (examples, lambda: represent_and_score(model, examples)),
+    }
+    for scored, (fed, call) in passes.items():
+        with FlopCounterMode(display=False) as counted, torch.no_grad():
+            call()
+        products = sum(flop for op, flop in counted.get_flop_counts()["Global"].items() if "attention" not in str(op))
+        work = replace(counter, scored=scored).work(unit)
+        assert work.tokens == sum(len(example.tokens) for example in fed) <= work.padded
+        assert work.targets == (count_targets(examples) if scored else 0)
+        assert products == 2 * work.padded * shape.block_weights + 2 * work.targets * shape.head_weights
+    evaluation = counter.work(prepared.units["evaluate/pretrained@first"])
+    shown = examples[: prepared.units["evaluate/pretrained@first"].settings["replies"]]
+    assert evaluation.targets == count_targets(shown) < count_targets(examples)
 
 
 def test_a_gpu_does_nothing_sooner_than_it_is_sent() -> None:

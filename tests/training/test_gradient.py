@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from mossa.models.adapters import new_adapter
 from mossa.models.base import LoadedBase
-from mossa.models.prompts import Encoded
+from mossa.models.prompts import Encoded, targets_of
 from mossa.study.recipe import Lora
 from mossa.training import loss as training_loss
-from mossa.training.loss import DISPATCH, backward, micro_batches, step_groups, targets_of, token_losses
+from mossa.training.loss import DISPATCH, backward, micro_batches, step_groups, token_losses
 from tests.small import ARCHITECTURES, make_model, make_tokenizer
 
 # The attention of Gemma 2 and BLOOM and the router of Mixtral take their softmax in float32 whatever the weights are,

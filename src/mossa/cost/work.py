@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 from mossa.cost.tokenized import Tokenized
 from mossa.models.batches import by_length
-from mossa.models.prompts import Encoded
+from mossa.models.prefix import common_prefix
+from mossa.models.prompts import Encoded, targets_of
 from mossa.models.shape import Shape
 from mossa.place.graft import passes
 from mossa.representations.extract import TOKEN_BUDGET as EXTRACTION_BUDGET
-from mossa.representations.extract import common_prefix
+from mossa.representations.extract import are_same_prompts
 from mossa.similarity.products import cheaper_in_features
 from mossa.steps.steps import COMMON_PROMPTS, PROJECTED_PROMPTS
 from mossa.study.recipe import Budget, Recipe
@@ -23,7 +25,7 @@ from mossa.tasks.mixture import mix
 from mossa.tasks.task import Task
 from mossa.training.activations import LOGITS, ROOM, activation_bytes, tokens_at_least
 from mossa.training.loss import TOKEN_BUDGET as TRAINING_BUDGET
-from mossa.training.loss import micro_batches, most_targets, targets_of, token_budget
+from mossa.training.loss import micro_batches, most_targets, token_budget
 from mossa.training.schedule import batches, planned_steps
 from mossa.units.unit import Unit
 
@@ -59,7 +61,10 @@ class Work:
 
 @dataclass
 class Counter:
-    """Counts the work of the units of one study; `memory` is what the device has besides the weights, in bytes."""
+    """Counts the work of the units of one study; `memory` is what the device has besides the weights, in bytes.
+
+    `scored`: the `represent` units whose pass also gives the losses that an `evaluate` unit writes.
+    """
 
     study: StudySettings
     tasks: Sequence[Task]
@@ -67,6 +72,8 @@ class Counter:
     shape: Shape
     device: str
     memory: float = math.inf
+    scored: Collection[str | None] = ()
+    _prefixes: dict[str, int] = field(default_factory=dict[str, int], init=False)
 
     @cached_property
     def by_name(self) -> dict[str, Task]:
@@ -78,14 +85,15 @@ class Counter:
         if unit.step == "train":
             return self._train(unit)
         if unit.step in ("represent", "evaluate"):
-            name, task = unit.key.split("@")
-            return self._forward(self._examples(task, "test", unit.step == "evaluate"), unit.step, name != BASE)
+            return self._on_task(unit)
         if unit.step == "place":
             return self._place(unit)
         if unit.step == "common":
             each = max(1, COMMON_PROMPTS // len(self.tasks))
             prompts = [prompt for task in self.by_name for prompt in self._examples(task, "test", False)[:each]]
-            return self._forward(prompts, "represent", True)
+            return self._represent(
+                prompts, adapted=True, judged=False, shared=common_prefix([prompt.tokens for prompt in prompts])
+            )
         if unit.step == "compare":
             return self._compare(unit)
         if unit.step == "overview":
@@ -114,17 +122,36 @@ class Counter:
         steps = planned_steps(examples, self.budget_of(unit), recipe.batch_size, seed) if examples else 0
         return training_work(examples, steps, recipe, seed, self.shape, self.device, self.memory)
 
-    def _forward(self, examples: Sequence[Encoded], step: str, adapted: bool) -> Work:
-        judged = step == "evaluate"
-        found = forward_work(examples, self.shape, self.device, adapted=adapted, judged=judged)
+    def _on_task(self, unit: Unit) -> Work:
+        """Return the work of a pass over a test set; without its own, an evaluation has that of its replies."""
+        name, task = unit.key.split("@")
+        prompts, examples = (self._examples(task, "test", with_target) for with_target in (False, True))
+        one_pass = (unit.id in self.scored or unit.after in self.scored) and are_same_prompts(prompts, examples)
+        shared = self._prefix(task)
+        if unit.step == "represent":
+            fed = examples if one_pass else prompts
+            return self._represent(fed, adapted=name != BASE, judged=one_pass, shared=shared)
+        if one_pass:  # and a few replies
+            examples = [example for example in examples if example.index < unit.settings["replies"]]
+        return forward_work(examples, self.shape, self.device, adapted=name != BASE, judged=True, shared=shared)
+
+    def _prefix(self, task: str) -> int:
+        if task not in self._prefixes:
+            self._prefixes[task] = common_prefix([prompt.tokens for prompt in self._examples(task, "test", False)])
+        return self._prefixes[task]
+
+    def _represent(self, examples: Sequence[Encoded], **how: Any) -> Work:
         written = len(examples) * self.shape.layers * self.shape.width * BYTES[self.study.represented_in]
-        return found if judged else replace(found, bytes=written)
+        work = forward_work(examples, self.shape, self.device, **how)
+        return replace(work, bytes=written, blocks=work.blocks + self.shape.layers)  # one prompt is fed alone as well
 
     def _place(self, unit: Unit) -> Work:
         """Return the work of each block twice per model, and of the graft's models, with all layers tuned."""
         examples = self._examples(unit.key.split("@")[1], "test", True)
         changed, grafted = (examples[:count] for count in unit.settings["prompts"])
-        once, each = (self._forward(some, "evaluate", True) for some in (changed, grafted))
+        once, each = (
+            forward_work(some, self.shape, self.device, adapted=True, judged=True) for some in (changed, grafted)
+        )
         many = passes(self.shape.layers)
         return replace(
             each,
@@ -203,10 +230,14 @@ def training_work(
     )
 
 
-def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool) -> Work:
-    """Return the work of running the model over `examples` once: for the loss of its targets, else to represent."""
+def forward_work(
+    examples: Sequence[Encoded], shape: Shape, device: str, *, adapted: bool, judged: bool, shared: int = 0
+) -> Work:
+    """Return the work of running the model over `examples` once: for the loss of its targets, else to represent.
+
+    The first `shared` tokens of all of them go through it once.
+    """
     budget = (TRAINING_BUDGET if judged else EXTRACTION_BUDGET)[device]
-    shared = 0 if judged else common_prefix([example.tokens for example in examples])
     lengths = [len(example.tokens) - shared for example in examples]
     each = targets_of(examples) if judged else [0] * len(examples)
     batches = by_length(lengths, budget, targets=each, most=most_targets(shape.vocabulary))
@@ -225,7 +256,7 @@ def forward_work(examples: Sequence[Encoded], shape: Shape, device: str, *, adap
         batch_targets=max((sum(each[index] for index in group) for group in batches), default=0),
         longest=max(lengths, default=0),
         longest_targets=max(each, default=0),
-        blocks=(len(batches) + bool(shared) + (not judged)) * shape.layers,  # one prompt is represented alone as well
+        blocks=(len(batches) + bool(shared)) * shape.layers,
     )
 
 

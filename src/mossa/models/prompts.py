@@ -30,6 +30,11 @@ class Encoded:
     index: int
 
 
+def targets_of(examples: Sequence[Encoded]) -> list[int]:
+    """Return the number of target tokens of each example, its end of sequence included."""
+    return [len(example.tokens) - example.prompt_length for example in examples]
+
+
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
     """How prompts become tokens: `prefix + prompt + suffix`, where prefix and suffix are the same for every prompt.

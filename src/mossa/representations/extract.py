@@ -1,18 +1,22 @@
-"""Takes the last prompt token's hidden state after every block: no head, no generation, a common prefix only once."""
+"""Takes the last prompt token's hidden state after every block: no head, unless targets are scored in the same pass."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from mossa.errors import ModelError
 from mossa.models.adapter_config import acts_in_modules
-from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, pad_right
+from mossa.models.batches import Allowance, border_of, by_length, pad_right
 from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.placement import device_of
+from mossa.models.prefix import feed_in_batches
+from mossa.models.prompts import Encoded
+from mossa.training.loss import TOKEN_BUDGET as SCORING_BUDGET
+from mossa.training.loss import Scores, most_targets, vocabulary_of
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}  # padded tokens in one batch; more would leave a core's cache
 # How far a prompt's states may be from those of the prompt alone, as a share of their norm: far more than by rounding
@@ -21,11 +25,7 @@ COARSE = 0.5  # ... in number formats of 16 bits or fewer, where an expert or an
 
 LastLayer = Literal["normed", "raw"]
 
-WORTH = 32  # tokens; a shorter prefix saves less than attention with a mask costs
-NO_CACHE = (ValueError, TypeError, AttributeError)  # what models raise for a cache that is not their own kind
 
-
-@torch.no_grad()
 def represent_tokens(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -38,61 +38,117 @@ def represent_tokens(
 
     Layer L is after the final norm (`normed`) or the last block's own output (`raw`). Prompts are grouped by length and
     right-padded without a mask, which is exact in a causal model; a hook on each block keeps one row per prompt, so
-    memory does not grow with layers x tokens. A long prefix that all prompts share goes through the model once; prompts
-    beyond the model's `border_of` share no prefix, and batches only with each other. A model with an adapter of a kind
-    that we do not know is run whole, one prompt at a time. Where memory runs out, batches are halved, which `allowance`
-    counts. Raises `ModelError` for an architecture whose blocks give something else than one state per token.
+    memory does not grow with layers x tokens. A long prefix that all prompts share goes through the model once. A model
+    with an adapter of a kind that we do not know is run whole, one prompt at a time. Where memory runs out, batches are
+    halved, which `allowance` counts. Raises `ModelError` for an architecture whose blocks give something else than one
+    state per token.
     """
-    device, decoder = device_of(model), decoder_of(model)
-    border = border_of(model, max(map(len, prompts), default=0))
-    budget = token_budget or TOKEN_BUDGET[device.type]
-    whole = not acts_in_modules(model)
-    if whole:
-        border, budget = 0, 1
-    representations = torch.empty(len(prompts), len(blocks_of(model)), _width(model))
+    examples = [Encoded(tokens, len(tokens), False, index) for index, tokens in enumerate(prompts)]
+    budget = token_budget or TOKEN_BUDGET[device_of(model).type]
+    return _represent(model, examples, last_layer, budget, on_prompts, allowance, None)
+
+
+def represent_and_score(
+    model: Any,
+    examples: Sequence[Encoded],
+    last_layer: LastLayer = "normed",
+    on_examples: Callable[[int, int], None] | None = None,
+    allowance: Allowance | None = None,
+) -> tuple[torch.Tensor, Scores]:
+    """Return what `represent_tokens` gives for the prompts, and `token_losses` for the targets, from one pass.
+
+    In a causal model no target is seen from the last token of its prompt. `is_one_pass` tells where this holds.
+    """
+    scores = Scores.of(len(examples))
+    budget = SCORING_BUDGET[device_of(model).type]
+    return _represent(model, examples, last_layer, budget, on_examples, allowance, scores), scores
+
+
+def is_one_pass(model: Any, prompts: Sequence[Encoded], examples: Sequence[Encoded]) -> bool:
+    """Tell whether one pass over `examples` represents the `prompts` too, to rounding.
+
+    It does if `examples` are these prompts with a target behind each, none of them shortened or left out to make room
+    for it, and no example is so long that the model becomes another function.
+    """
+    return (
+        are_same_prompts(prompts, examples)
+        and acts_in_modules(model)
+        and (longest := max((len(example.tokens) for example in examples), default=0)) <= border_of(model, longest)
+    )
+
+
+def are_same_prompts(prompts: Sequence[Encoded], examples: Sequence[Encoded]) -> bool:
+    """Tell whether the same texts, encoded without and with a target, have the same prompts: as many, of equal length.
+
+    One of another length has been shortened to make room for its target.
+    """
+    return [(each.index, each.prompt_length) for each in prompts] == [
+        (each.index, each.prompt_length) for each in examples
+    ]
+
+
+@torch.no_grad()
+def _represent(
+    model: Any,
+    examples: Sequence[Encoded],
+    last_layer: LastLayer,
+    token_budget: int,
+    on_examples: Callable[[int, int], None] | None,
+    allowance: Allowance | None,
+    scores: Scores | None,
+) -> torch.Tensor:
+    """Return the states `[n, L, d]` at the last token of every prompt, and fill in the `scores` of the targets."""
+    device, known = device_of(model), acts_in_modules(model)
+    representations = torch.empty(len(examples), len(blocks_of(model)), _width(model))
     done = 0
 
-    def represent_part(places: list[int]) -> None:
-        part = [prompts[place] for place in places]
-        shared = common_prefix(part) if part and max(map(len, part)) <= border else 0
-        cache = prefix_cache(decoder, part[0][:shared], device) if shared else None
-        given = {"past_key_values": cache, "use_cache": True} if cache else {"use_cache": False}
-        own = [tokens[shared if cache else 0 :] for tokens in part]
+    def feed(places: list[int], batch: list[Encoded], given: dict[str, Any]) -> None:
+        nonlocal done
 
-        def represent(group: list[int]) -> None:
-            nonlocal done
-            rows = taps.take(model if whole else decoder, [own[index] for index in group], **given)
-            representations[[places[index] for index in group]] = rows
-            done += len(group)
-            if on_prompts:
-                on_prompts(done, len(prompts))
+        def run() -> None:
+            if scores is None:
+                ids = pad_right([example.tokens for example in batch], device)
+                (decoder_of(model) if known else model)(input_ids=ids, **given)
+            else:
+                scores.add(places, batch, model, device, given)
 
-        with _Taps(model, last_layer) as taps:
-            for_each_batch(list(map(len, own)), budget, allowance or Allowance(), represent, border)
+        with _Taps(model, last_layer, logits=scores is not None) as taps:  # not while the prefix runs
+            representations[places] = taps.take([example.prompt_length for example in batch], run)
+        done += len(places)
+        if on_examples:
+            on_examples(done, len(examples))
 
-    represent_part([place for place, tokens in enumerate(prompts) if len(tokens) <= border])
-    represent_part([place for place, tokens in enumerate(prompts) if len(tokens) > border])
+    most = sys.maxsize if scores is None else most_targets(vocabulary_of(model))
+    feed_in_batches(model, examples, token_budget if known else 1, feed, allowance, most)
     return representations
 
 
 @torch.no_grad()
 def check_alone(
-    model: Any, prompts: Sequence[Sequence[int]], found: torch.Tensor, last_layer: LastLayer = "normed"
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    found: torch.Tensor,
+    last_layer: LastLayer = "normed",
+    behind: Sequence[int] | None = None,
 ) -> None:
     """Raise `ModelError` unless one prompt, fed alone to the whole model, gives the row that was `found` for it.
 
-    `found`: `[n, L, d]` of `represent_tokens`. The prompt is the one that was padded most, or shared a prefix. This
-    detects models whose output depends on the whole batch although no setting says so, and adapters that do more than
-    change modules, so that the decoder alone is not the model.
+    `found`: `[n, L, d]` of `represent_tokens`, or of `represent_and_score` with so many target tokens `behind` the
+    prompts. The prompt is the one that most tokens stood behind, or that shared a prefix. This detects models whose
+    output depends on the whole batch although no setting says so, and adapters that do more than change modules, so
+    that the decoder alone is not the model.
     """
     if not prompts:
         return
-    lengths = list(map(len, prompts))
-    groups = by_length(lengths, TOKEN_BUDGET[device_of(model).type], border_of(model, max(lengths)))
-    padded = {index: lengths[group[0]] - lengths[index] for group in groups for index in group}
+    device, lengths = device_of(model), list(map(len, prompts))
+    fed = [length + more for length, more in zip(lengths, behind or [0] * len(lengths), strict=True)]
+    budget = TOKEN_BUDGET[device.type] if behind is None else SCORING_BUDGET[device.type]
+    groups = by_length(fed, budget, border_of(model, max(fed)))
+    padded = {index: fed[group[0]] - lengths[index] for group in groups for index in group}
     place = max(range(len(prompts)), key=lambda index: padded[index])
     with _Taps(model, last_layer) as taps:
-        alone = taps.take(model, [prompts[place]], use_cache=False)[0]
+        ids = pad_right([prompts[place]], device)
+        alone = taps.take([lengths[place]], lambda: model(input_ids=ids, use_cache=False))[0]
     far = float(((found[place] - alone).norm(dim=-1) / alone.norm(dim=-1)).max())
     if far > tolerance(model):
         raise ModelError(
@@ -110,13 +166,14 @@ def tolerance(model: Any) -> float:
 class _Taps:
     """Hooks that keep one row per sequence from the output of every block and of the decoder; removed on exit."""
 
-    def __init__(self, model: Any, last_layer: LastLayer) -> None:
-        self.model, self.normed = model, last_layer == "normed"
+    def __init__(self, model: Any, last_layer: LastLayer, logits: bool = False) -> None:
+        self.model, self.normed, self.logits = model, last_layer == "normed", logits
 
     def __enter__(self) -> _Taps:
         blocks = blocks_of(self.model)
         self.hooks = [block.register_forward_hook(self._keep) for block in blocks]
-        if head := self.model.get_output_embeddings():  # of the whole model, which needs no logits here
+        head = self.model.get_output_embeddings()
+        if head and not self.logits:  # the whole model may run, for its states alone
             self.hooks.append(head.register_forward_pre_hook(lambda _head, given: (given[0][:, -1:], *given[1:])))
         if self.normed:
             self.hooks.append(decoder_of(self.model).register_forward_hook(self._keep_final))
@@ -126,12 +183,11 @@ class _Taps:
         for hook in self.hooks:
             hook.remove()
 
-    def take(self, run: Any, sequences: Sequence[Sequence[int]], **given: Any) -> torch.Tensor:
-        """Return `[b, L, d]` float32 on the CPU: the last token of each sequence after each block that `run` runs."""
-        device = device_of(self.model)
+    def take(self, lengths: Sequence[int], run: Callable[[], Any]) -> torch.Tensor:
+        """Return `[b, L, d]` float32 on the CPU: what `run` gives after each block, at the last of so many tokens."""
         self.kept: list[torch.Tensor] = []
-        self.last = torch.tensor([len(tokens) - 1 for tokens in sequences], device=device)
-        run(input_ids=pad_right(sequences, device), **given)
+        self.last = torch.tensor(lengths, device=device_of(self.model)) - 1
+        run()
         return torch.stack([rows.to("cpu", torch.float32) for rows in self.kept], dim=1)
 
     def _keep(self, block: Any, _inputs: Any, output: Any) -> None:
@@ -161,54 +217,3 @@ class _Taps:
 
 def _width(model: Any) -> int:
     return model.config.get_text_config().hidden_size
-
-
-class _PrefixLayer(DynamicLayer):
-    """Keys and values `[1, heads, tokens, d / heads]` of the prefix, for batches of any size; never changed."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the keys and values of the prefix and, after them, those of a batch."""
-        size = (key_states.shape[0], -1, -1, -1)
-        keys: Any = self.keys
-        values: Any = self.values
-        return (
-            torch.cat([keys.expand(size), key_states], dim=-2),
-            torch.cat([values.expand(size), value_states], dim=-2),
-        )
-
-
-def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """Return the length of the prefix that all prompts share, shorter than each of them; 0 if it is not worth it."""
-    if len(prompts) < 2:
-        return 0
-    first, last = (
-        min(map(list, prompts)),
-        max(map(list, prompts)),
-    )  # in lexical order: all share what these two do
-    longest = min(map(len, prompts)) - 1
-    same = next((place for place in range(longest) if first[place] != last[place]), longest)
-    return same if same >= WORTH else 0
-
-
-def prefix_cache(decoder: Any, tokens: Sequence[int], device: torch.device) -> Cache | None:
-    """Return the cache that follows `tokens`, to be used for any number of batches.
-
-    None for architectures that do not keep all keys and values of all tokens (a sliding window), or that accept only
-    their own kind of cache.
-    """
-    cache = DynamicCache(config=decoder.config)
-    try:
-        decoder(input_ids=torch.tensor([list(tokens)], device=device), past_key_values=cache, use_cache=True)
-    except NO_CACHE:
-        return None
-    layers: list[Any] = cache.layers
-    if not layers or any(type(layer) is not DynamicLayer or layer.get_seq_length() != len(tokens) for layer in layers):
-        return None
-    copied: list[Any] = []
-    for layer in layers:
-        copied.append(_PrefixLayer())
-        copied[-1].lazy_initialization(layer.keys, layer.values)
-        copied[-1].keys, copied[-1].values = layer.keys, layer.values
-    return Cache(layers=copied)

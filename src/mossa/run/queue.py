@@ -18,7 +18,7 @@ def needed(units: dict[str, Unit], wanting: set[str]) -> list[str]:
 
 
 class Queue:
-    """The units still to do, in the plan's order; one is ready when none of its inputs is still to do."""
+    """The units still to do, in the plan's order; one is ready when nothing that it is done after is still to do."""
 
     pause: ClassVar[float | None] = (
         None  # seconds after which to ask again when nothing is ready; None if only an outcome helps
@@ -70,4 +70,5 @@ class Queue:
         return blocked
 
     def _ready(self, name: str) -> bool:
-        return name not in self.running and not any(source in self.todo for source in self.units[name].inputs)
+        unit = self.units[name]
+        return name not in self.running and not any(source in self.todo for source in (*unit.inputs, unit.after))

@@ -107,8 +107,9 @@ def _check_alone(model: Any, prompts: list[list[int]], longest: int, study: Stud
     """Raise `ModelError` if a prompt has other states beside another, or after a beginning they share, than alone."""
     import torch
 
+    from mossa.models.prefix import WORTH, common_prefix
     from mossa.representations import represent_tokens
-    from mossa.representations.extract import COARSE, WORTH, common_prefix, tolerance
+    from mossa.representations.extract import COARSE, tolerance
 
     shared = common_prefix(prompts)
     apart = [prompt[shared:] for prompt in prompts]

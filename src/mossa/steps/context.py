@@ -18,6 +18,7 @@ from mossa.steps.job import Job, Share
 from mossa.store.tensors import map_tensors
 from mossa.study.schema import BASE, Kind
 from mossa.tasks.task import Example
+from mossa.training.loss import Scores
 from mossa.training.team import ALONE, joined
 from mossa.units.models import existing_models
 
@@ -41,6 +42,7 @@ class StepContext:
         self.tasks = {task.name: task for task in job.tasks}
         self.on_progress: Callable[..., None] | None = None  # hears (done, total), and the loss of a training
         self.team = ALONE  # the processes that share the unit under way
+        self.scores: tuple[str, Scores] | None = None  # of the targets behind the prompts represented last, by unit
         self._allowances: dict[str, Allowance] = {}
         prepare_gpu(device)
         self.begin()

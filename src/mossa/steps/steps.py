@@ -12,8 +12,8 @@ import pandas as pd
 
 from mossa.analysis import affinity, dendrogram, layer_map, projection, readability, separability
 from mossa.models.placement import device_of, in_float32
-from mossa.models.prompts import Encoded, tokenize
-from mossa.representations import check_alone, represent_tokens
+from mossa.models.prompts import Encoded, targets_of, tokenize
+from mossa.representations.extract import check_alone, is_one_pass, represent_and_score, represent_tokens
 from mossa.steps.compare import compare_task
 from mossa.steps.context import StepContext
 from mossa.steps.place import place_task
@@ -21,7 +21,8 @@ from mossa.store.tensors import map_tensors, save_tensors
 from mossa.study.recipe import Budget
 from mossa.study.schema import BASE
 from mossa.tasks.mixture import mix, shuffle_answers
-from mossa.training.evaluate import evaluate
+from mossa.training.evaluate import judged
+from mossa.training.loss import token_losses
 from mossa.training.replies import greedy_replies
 from mossa.training.train import train_adapter
 from mossa.units.models import role
@@ -77,10 +78,10 @@ def _steps_of(context: StepContext, identifier: str) -> int:
 
 
 def represent(unit: Unit, context: StepContext, folder: Path) -> Counts:
-    """Take one model's representations of one task's test prompts."""
+    """Take one model's representations of one task's test prompts; the losses of their targets wait for `evaluate`."""
     name, task = unit.key.split("@")
     prompts = context.encoded(task, "test", False)
-    tensor = _represent(context, name, [prompt.tokens for prompt in prompts])
+    tensor = _represent(context, name, prompts, task)
     index = np.array([prompt.index for prompt in prompts], dtype=np.int64)
     save_tensors({"representations": tensor, "index": index}, folder / "representations.safetensors")
     finite = np.isfinite(tensor).all(axis=(1, 2))
@@ -93,7 +94,10 @@ def evaluate_model(unit: Unit, context: StepContext, folder: Path) -> Counts:
     name, task = unit.key.split("@")
     examples = context.encoded(task, "test", True)
     model = context.model(name)
-    found = evaluate(model, examples, device_of(model), context.allowance, context.on_progress)
+    unit_scored, scores = context.scores or ("", None)
+    if unit_scored != unit.id or scores is None:
+        scores = token_losses(model, examples, device_of(model), context.allowance, context.on_progress)
+    found = judged(examples, scores)
     skipped = len(context.tasks[task].test) - found.n
     row = {"model": name, "role": role(context.study, name), "task": task, "cluster": context.tasks[task].cluster}
     _write(folder, "evaluation", [{**row, **found.as_dict(), "skipped": skipped}])
@@ -173,7 +177,7 @@ def overview(unit: Unit, context: StepContext, folder: Path) -> Counts:
 def common(unit: Unit, context: StepContext, folder: Path) -> Counts:
     """Take one control's representations of prompts common to all controls: a few from every task."""
     each = max(1, COMMON_PROMPTS // len(context.tasks))
-    prompts = [prompt.tokens for task in context.tasks for prompt in context.encoded(task, "test", False)[:each]]
+    prompts = [prompt for task in context.tasks for prompt in context.encoded(task, "test", False)[:each]]
     save_tensors({"representations": _represent(context, unit.key, prompts)}, folder / "representations.safetensors")
     return {"prompts": len(prompts)}
 
@@ -206,13 +210,26 @@ STEPS: dict[str, Callable[[Unit, StepContext, Path], Counts]] = {
 }
 
 
-def _represent(context: StepContext, name: str, prompts: list[Sequence[int]]) -> np.ndarray[Any, Any]:
+def _represent(
+    context: StepContext, name: str, prompts: Sequence[Encoded], task: str | None = None
+) -> np.ndarray[Any, Any]:
+    """Return the states `[n, L, d]` of the prompts; those of a whole `task` in one pass with the losses, if evaluated.
+
+    Whether there is one pass follows from the study alone, so that the numbers do too.
+    """
     asked, model = context.study.representations, context.model(name)
+    tokens, evaluated = [prompt.tokens for prompt in prompts], f"evaluate/{name}@{task}"
+    examples = context.encoded(task, "test", True) if task else []
+    if context.study.one_pass and evaluated in context.marks and is_one_pass(model, prompts, examples):
+        found, scores = represent_and_score(model, examples, asked.last_layer, context.on_progress, context.allowance)
+        check_alone(model, tokens, found, asked.last_layer, targets_of(examples))
+        context.scores = evaluated, scores
+        return found.numpy()
     with in_float32(model) if asked.dtype == "float32" else nullcontext():
         found = represent_tokens(
-            model, prompts, asked.last_layer, on_prompts=context.on_progress, allowance=context.allowance
+            model, tokens, asked.last_layer, on_prompts=context.on_progress, allowance=context.allowance
         )
-        check_alone(model, prompts, found, asked.last_layer)
+        check_alone(model, tokens, found, asked.last_layer)
     return found.numpy()
 
 

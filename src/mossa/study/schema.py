@@ -246,6 +246,11 @@ class StudySettings(Settings):
         """Return the number format in which representations are computed."""
         return self.base.dtype if self.representations.dtype == "base" else self.representations.dtype
 
+    @property
+    def one_pass(self) -> bool:
+        """Tell whether models are represented as they answer, so that one pass over the test set serves both."""
+        return self.represented_in == self.base.dtype
+
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, data: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from mossa.models.batches import Allowance
 from mossa.models.prompts import Encoded
-from mossa.training.loss import count_targets, token_losses
+from mossa.training.loss import Scores, count_targets, token_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,15 @@ def evaluate(
 
     Without examples, or where a loss is not finite, the loss is None and the reason is given.
     """
+    return judged(examples, token_losses(model, examples, device, allowance, on_examples))
+
+
+def judged(examples: Sequence[Encoded], scores: Scores) -> Evaluation:
+    """Return what the scores of `examples` say of the model that they are of."""
     if not examples:
         return Evaluation(None, None, 0, 0, "no example fits the model")
-    losses, exact = token_losses(model, examples, device, allowance, on_examples)
-    tokens = count_targets(examples)
-    accuracy = sum(exact) / len(exact)
-    lost = sum(not math.isfinite(loss) for loss in losses)
+    n, tokens, accuracy = len(examples), count_targets(examples), sum(scores.exact) / len(examples)
+    lost = sum(not math.isfinite(loss) for loss in scores.losses)
     if lost:
-        return Evaluation(None, accuracy, len(examples), tokens, f"the loss of {lost} of {len(examples)} is not finite")
-    return Evaluation(sum(losses) / tokens, accuracy, len(examples), tokens)
+        return Evaluation(None, accuracy, n, tokens, f"the loss of {lost} of {n} is not finite")
+    return Evaluation(sum(scores.losses) / tokens, accuracy, n, tokens)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mossa.models.batches import Allowance, border_of, by_length, for_each_batch, least_filled, pad_right
+from mossa.models.batches import Allowance, border_of, by_length, least_filled, pad_right
 from mossa.models.kernels import unplanned_attention
-from mossa.models.prompts import Encoded
+from mossa.models.prefix import feed_in_batches
+from mossa.models.prompts import Encoded, targets_of
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}  # padded tokens in one micro-batch
 LARGE = 100_000_000  # weights from which on a CPU filling costs more than what each micro-batch costs beside its tokens
@@ -24,17 +25,13 @@ DISPATCH = 3.4e12
 # Numbers in the logits of one micro-batch, which take 4.3 GB with their gradients. Over 128,256 words that is 2,092
 # target tokens. Over 262,144 it is as many as a CPU takes tokens at once, so on a CPU it changes nothing.
 LOGITS_AT_ONCE = 2**28
+WITHOUT_CACHE = {"use_cache": False}
 SHORT = 512  # tokens up to which plain attention may keep the square of a sequence
 
 
 def count_targets(examples: Sequence[Encoded]) -> int:
     """Return the number of target tokens, ends of sequence included."""
     return sum(targets_of(examples))
-
-
-def targets_of(examples: Sequence[Encoded]) -> list[int]:
-    """Return the number of target tokens of each example."""
-    return [len(example.tokens) - example.prompt_length for example in examples]
 
 
 def token_budget(device: str, weights: int) -> int:
@@ -72,7 +69,7 @@ def micro_batches(
 
 
 def micro_batch(
-    examples: Sequence[Encoded], group: list[int], device: torch.device
+    examples: Sequence[Encoded], group: Sequence[int], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (input ids `[b, s]`, rows, labels) of a group: row k of the flattened `[b·s]` output predicts label k.
 
@@ -89,10 +86,15 @@ def micro_batch(
     return ids, index, ids.flatten()[index + 1]
 
 
-def target_logits(model: Any, ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Return the logits `[m, vocabulary]` at `rows` of the flattened output; the head sees no other position."""
+def target_logits(
+    model: Any, ids: torch.Tensor, rows: torch.Tensor, given: Mapping[str, Any] = WITHOUT_CACHE
+) -> torch.Tensor:
+    """Return the logits `[m, vocabulary]` at `rows` of the flattened output; the head sees no other position.
+
+    `given`: what the model takes besides `ids`.
+    """
     with _only_rows(model.get_output_embeddings(), rows):
-        return model(input_ids=ids, use_cache=False).logits[0]
+        return model(input_ids=ids, **given).logits[0]
 
 
 def backward(
@@ -120,6 +122,36 @@ def backward(
     return sum(map(float, losses))  # after the last one: looking at a number waits for the GPU
 
 
+class Scores(NamedTuple):
+    """For each example the sum of its target tokens' losses (nats), and whether every one is the argmax."""
+
+    losses: list[float]
+    exact: list[bool]
+
+    @classmethod
+    def of(cls, n: int) -> Scores:
+        """Return the scores of `n` examples, to be filled in."""
+        return cls([0.0] * n, [False] * n)
+
+    def add(
+        self,
+        places: Sequence[int],
+        batch: Sequence[Encoded],
+        model: Any,
+        device: torch.device,
+        given: Mapping[str, Any],
+    ) -> None:
+        """Run `model` over a batch, whose examples stand at `places`; `given` is what it takes besides their tokens."""
+        ids, rows, labels = micro_batch(batch, range(len(batch)), device)
+        logits = _upcast(target_logits(model, ids, rows, given))
+        labels = labels.to(logits.device)
+        losses = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
+        right = (logits.argmax(-1) == labels).cpu()
+        counts = targets_of(batch)
+        for place, loss, hit in zip(places, losses.split(counts), right.split(counts), strict=True):
+            self.losses[place], self.exact[place] = float(loss.sum()), bool(hit.all())
+
+
 @torch.no_grad()
 def token_losses(
     model: Any,
@@ -127,37 +159,23 @@ def token_losses(
     device: torch.device,
     allowance: Allowance | None = None,
     on_examples: Callable[[int, int], None] | None = None,
-) -> tuple[list[float], list[bool]]:
-    """Return for each example the sum of its target tokens' losses (nats), and whether every one is the argmax.
+) -> Scores:
+    """Return the scores of `examples`; `on_examples` hears of examples done, and of how many.
 
-    `on_examples` hears of examples done, and of how many. Where memory runs out, batches are halved, which `allowance`
-    counts.
+    Where memory runs out, batches are halved, which `allowance` counts.
     """
-    sums = [0.0] * len(examples)
-    exact = [False] * len(examples)
+    scores = Scores.of(len(examples))
     done = 0
 
-    def score(group: list[int]) -> None:
+    def feed(places: list[int], batch: list[Encoded], given: dict[str, Any]) -> None:
         nonlocal done
-        ids, rows, labels = micro_batch(examples, group, device)
-        logits = _upcast(target_logits(model, ids, rows))
-        labels = labels.to(logits.device)
-        losses = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
-        right = (logits.argmax(-1) == labels).cpu()
-        counts = targets_of([examples[index] for index in group])
-        for index, loss, hit in zip(group, losses.split(counts), right.split(counts), strict=True):
-            sums[index], exact[index] = float(loss.sum()), bool(hit.all())
-        done += len(group)
+        scores.add(places, batch, model, device, given)
+        done += len(places)
         if on_examples:
             on_examples(done, len(examples))
 
-    sizes = [len(example.tokens) for example in examples]
-    border = border_of(model, max(sizes, default=0))
-    most = most_targets(vocabulary_of(model))
-    for_each_batch(
-        sizes, TOKEN_BUDGET[device.type], allowance or Allowance(), score, border, targets_of(examples), most
-    )
-    return sums, exact
+    feed_in_batches(model, examples, TOKEN_BUDGET[device.type], feed, allowance, most_targets(vocabulary_of(model)))
+    return scores
 
 
 def step_groups(

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from mossa.models.batches import Allowance, border_of, for_each_batch
-from mossa.models.prompts import Encoded
-from mossa.training.loss import TOKEN_BUDGET, micro_batch, most_targets, target_logits, targets_of, vocabulary_of
+from mossa.models.batches import Allowance
+from mossa.models.prefix import feed_in_batches
+from mossa.models.prompts import Encoded, targets_of
+from mossa.training.loss import TOKEN_BUDGET, micro_batch, most_targets, target_logits, vocabulary_of
 
 MOST = 32
 """Tokens from which a wrong answer is not continued."""
@@ -60,15 +61,11 @@ def _predicted(
     """Return the likeliest token at every target position of each example, given the tokens before it."""
     found: list[list[int]] = [[] for _ in examples]
 
-    def predict(group: list[int]) -> None:
-        ids, rows, _ = micro_batch(examples, group, device)
-        likeliest = target_logits(model, ids, rows).argmax(-1).cpu()
-        counts = targets_of([examples[index] for index in group])
-        for index, tokens in zip(group, likeliest.split(counts), strict=True):
-            found[index] = tokens.tolist()
+    def predict(places: list[int], batch: list[Encoded], given: dict[str, Any]) -> None:
+        ids, rows, _ = micro_batch(batch, range(len(batch)), device)
+        likeliest = target_logits(model, ids, rows, given).argmax(-1).cpu()
+        for place, tokens in zip(places, likeliest.split(targets_of(batch)), strict=True):
+            found[place] = tokens.tolist()
 
-    sizes = [len(example.tokens) for example in examples]
-    border = border_of(model, max(sizes, default=0))
-    targets, most = targets_of(examples), most_targets(vocabulary_of(model))
-    for_each_batch(sizes, TOKEN_BUDGET[device.type], allowance or Allowance(), predict, border, targets, most)
+    feed_in_batches(model, examples, TOKEN_BUDGET[device.type], predict, allowance, most_targets(vocabulary_of(model)))
     return found

@@ -196,8 +196,8 @@ def _reached(
     mine = [validation[index] for index in team.part([len(each.tokens) for each in validation])]
 
     def score() -> tuple[float, float]:
-        losses, exact = token_losses(adapted, mine, device, allowance)
-        return sum(losses), sum(exact)
+        scores = token_losses(adapted, mine, device, allowance)
+        return sum(scores.losses), sum(scores.exact)
 
     adapted.eval()
     loss, right = team.summed(score)

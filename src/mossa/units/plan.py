@@ -153,8 +153,9 @@ def _on_task(
         settings |= {"cluster": task.cluster, "replies": SHOWN_PROMPTS}
     if step == "represent":
         settings |= _representations(study)
-    inputs = () if name in existing else (f"train/{name}",)
-    return Unit(step, f"{name}@{task.name}", settings, inputs, model=name)
+    inputs, key = () if name in existing else (f"train/{name}",), f"{name}@{task.name}"
+    after = f"represent/{key}" if step == "evaluate" and study.one_pass else None
+    return Unit(step, key, settings, inputs, model=name, after=after)
 
 
 def _representations(study: StudySettings) -> dict[str, Any]:

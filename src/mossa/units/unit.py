@@ -14,6 +14,8 @@ class Unit:
 
     `settings` holds everything that could change its result, as plain values, and nothing else: never a path, a time or
     the number of workers. `inputs` are the ids of the units whose results it reads. `model` is what it needs in memory.
+    `after` is the id of a unit that leaves something for it in the memory of the worker that did it: no input, for it
+    can be done without.
     """
 
     step: str
@@ -21,6 +23,7 @@ class Unit:
     settings: dict[str, Any]
     inputs: tuple[str, ...] = ()
     model: str | None = None
+    after: str | None = None
 
     @property
     def id(self) -> str:
