@@ -72,11 +72,20 @@ def table(
 
 
 @app.command()
-def real_grafts(run: Path, experimental: str = "sft", windows: Path | None = None) -> None:
+def real_curves(run: Path, experimental: str = "sft") -> None:
+    """Measure what first and last layers and windows of a model tuned in all layers are worth; goes on if stopped."""
+    from experiments.place.grafts import compute_curves
+
+    for task in compute_curves(run, experimental):
+        typer.echo(task)
+
+
+@app.command()
+def real_grafts(run: Path, experimental: str = "sft") -> None:
     """Print how readings of a model tuned in all layers rank them, against what the layers are worth."""
     from experiments.place.grafts import against_grafts
 
-    typer.echo(against_grafts(run, experimental, windows))
+    typer.echo(against_grafts(run, experimental))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,34 +11,81 @@ from numpy.typing import NDArray
 
 from experiments.place.bootstrap import group_mean_words
 from experiments.place.verdict import rank_correlation
+from mossa.study.schema import StudySettings
+from mossa.tasks.task import Task
 
 TRUTHS = ("shapley", "first-k", "last-k", "leave-one-out", "add-one-in", "leave-window-out", "add-window-in")
 READINGS = ("one-layer-change", "relative-change", "answer-gain-increment", "paper", "paper-increment", "early")
 ESTIMATOR = "cka-linear-debiased"
+READ, GRAFTED, WINDOW = 48, 12, 3  # prompts of a task that are read, and grafted; layers of a window
 
 
-def against_grafts(run: Path, experimental: str = "sft", windows: Path | None = None) -> str:
-    """Return a Markdown table of every reading against every truth, for one model of a study with `place`.
+def compute_curves(run: Path, experimental: str = "sft") -> Iterator[str]:
+    """Read one model of a finished study on every task, without Shapley values; yield the names of tasks done now.
 
-    `windows`: a table of `mossa locate --window 3` on the same tasks, for windows left out and added.
+    Each task leaves a table in `curves/` of the run folder and is not done again. The first task of each cluster comes
+    first, so that what is there at any time is of as many clusters as it can be.
     """
-    place = pd.read_parquet(run / "results" / "place.parquet")
+    from mossa.models.adapters import loaded_adapter
+    from mossa.models.base import load_base
+    from mossa.models.prompts import make_format
+    from mossa.place import Stack, locate_update
+    from mossa.representations.represent import evaluation_mode
+    from mossa.study import load_study
+    from mossa.tasks.collections import load_tasks
+
+    study: StudySettings = load_study(run / "study.yaml")
+    study = study.model_copy(update={"base": study.base.model_copy(update={"dtype": "float32"})})
+    folder = run / "curves"
+    folder.mkdir(exist_ok=True)
+    base = load_base(study.base)
+    form = make_format(base.tokenizer, study.prompt, base.longest)
+    adapter = run / "units" / "train" / experimental / "adapter"
+    with loaded_adapter(base, adapter) as model, evaluation_mode(model):
+        stack = Stack(None, model)
+        for task in _clusters_first(load_tasks(study.tasks)):
+            path = folder / f"{task.name}.parquet"
+            if path.exists():
+                continue
+            examples = form.encode(task.test, task.name, with_target=True)
+            templates = [task.test[each.index].template for each in examples[:READ]]
+            named = None if None in templates else templates
+            read = locate_update(stack, examples[:READ], named, ["one-layer-change", "answer-gain"])
+            curves = locate_update(stack, examples[:GRAFTED], readings=["curves"], window=WINDOW)
+            table = pd.concat([read.table, curves.table], ignore_index=True)
+            table = table.assign(experimental=experimental, task=task.name, cluster=task.cluster)
+            table.to_parquet(path.with_suffix(".part"))
+            path.with_suffix(".part").rename(path)
+            yield task.name
+
+
+def _clusters_first(tasks: list[Task]) -> list[Task]:
+    """Return the first task of every cluster, then the others."""
+    first = {task.cluster: task for task in reversed(tasks)}
+    return sorted(tasks, key=lambda task: first[task.cluster] is not task)
+
+
+def against_grafts(run: Path, experimental: str = "sft") -> str:
+    """Return a Markdown table of every reading against every truth, for one model of a study.
+
+    What its layers are worth is in `curves/` of the run folder, or in the results of a study with `place`.
+    """
+    curves, results = sorted((run / "curves").glob("*.parquet")), run / "results"
+    place = pd.concat(map(pd.read_parquet, curves)) if curves else pd.read_parquet(results / "place.parquet")
     place = place[place["experimental"] == experimental]
-    if windows:
-        wide = pd.read_parquet(windows)
-        place = pd.concat([place, wide[wide["reading"].str.contains("window")]])
-    similarity = pd.read_parquet(run / "results" / "similarity.parquet")
+    similarity = pd.read_parquet(results / "similarity.parquet")
     rows = [_of_task(task, place, similarity, experimental) for task in sorted(place["task"].unique())]
     rows = [row for row in rows if row]
     clusters = place.dropna(subset="cluster").set_index("task")["cluster"].to_dict()
+    truths = [truth for truth in TRUTHS if truth in set(place["reading"])]
     lines = [
-        f"{len(rows)} tasks with a gain.",
+        f"{len(rows)} of {place['task'].nunique()} tasks have a gain.",
         "",
-        f"| reading | {' | '.join(TRUTHS)} |",
-        f"|{' --- |' * (len(TRUTHS) + 1)}",
+        f"| reading | {' | '.join(truths)} |",
+        f"|{' --- |' * (len(truths) + 1)}",
     ]
     for reading in READINGS:
-        cells = [_mean([(clusters[row["task"]], row.get((reading, truth))) for row in rows]) for truth in TRUTHS]
+        cells = [_mean([(clusters[row["task"]], row.get((reading, truth))) for row in rows]) for truth in truths]
         lines.append(f"| {reading} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -46,12 +94,12 @@ def _of_task(task: str, place: pd.DataFrame, similarity: pd.DataFrame, experimen
     """Return Spearman's correlation by (reading, truth) for one task; nothing where the graft has no values."""
     here = place[(place["task"] == task) & (place["layer"] > 0)]
     values = {str(name): _by_layer(part) for name, part in here.groupby("reading")}
-    if "shapley" not in values or not np.isfinite(values["shapley"]).all():
+    if "first-k" not in values or not np.isfinite(values["first-k"]).all():
         return {}
     own = similarity[(similarity["task"] == task) & (similarity["estimator"] == ESTIMATOR)]
     values["paper"] = _to_controls(own, experimental) - _to_controls(own, "pretrained")
     values["paper-increment"] = np.diff(values["paper"], prepend=0.0)
-    values["early"] = -np.arange(len(values["shapley"]), dtype=float)
+    values["early"] = -np.arange(len(values["first-k"]), dtype=float)
     found: dict[object, object] = {"task": task}
     for reading in READINGS:
         for truth in TRUTHS:

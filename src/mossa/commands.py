@@ -80,7 +80,8 @@ def locate(
     tuned: Annotated[str, typer.Option(help="adapter or checkpoint tuned from it: hub id or folder")],
     tasks: Annotated[Path, typer.Option(help="file of examples (`inputs` and `targets` each), or a folder of such")],
     reading: Annotated[
-        list[str] | None, typer.Option(help="one-layer-change, answer-gain or graft; default: all")
+        list[str] | None,
+        typer.Option(help="one-layer-change, answer-gain, graft, or curves: a graft without its costly half"),
     ] = None,
     examples: Annotated[int, typer.Option(min=4, help="of each task, spread evenly over its file")] = 64,
     window: Annotated[int, typer.Option(min=1, help="also graft windows of this odd number of layers")] = 1,
@@ -123,7 +124,10 @@ def locate(
     medians = over_tasks(rows.assign(experimental=tuned, held_out=False)).pivot(
         index="layer", columns="reading", values="value"
     )
-    shown = [name for name in ("one-layer-change", "answer-gain-increment", "shapley") if name in medians]
+    columns = ("one-layer-change", "answer-gain-increment", "shapley")
+    if "shapley" not in medians:
+        columns += ("first-k", "last-k")
+    shown = [name for name in columns if name in medians]
     console.print(f"Median over {len(places)} task{'s' if len(places) > 1 else ''}:", highlight=False)
     console.print(medians[shown].to_string(float_format="{:.3f}".format, na_rep="none"), highlight=False, markup=False)
     _write_output(console, rows, output)

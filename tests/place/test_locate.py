@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -58,6 +59,18 @@ def test_the_model_that_the_adapter_was_put_on_serves_as_base(adapted: Any) -> N
         for given in (None, adapted.get_base_model())
     )
     assert one.equals(other)
+
+
+def test_curves_are_a_graft_without_its_costly_half(adapted: Any) -> None:
+    whole, curves = (
+        mossa.locate(None, adapted, make_tokenizer(), PROMPTS, TARGETS, readings=[kind], window=3)
+        for kind in ("graft", "curves")
+    )
+    costly = whole.table["reading"] == "shapley"
+    assert costly.any() and whole.gain == pytest.approx(curves.gain)
+    rest = whole.table[~costly].reset_index(drop=True)
+    pd.testing.assert_frame_equal(curves.table, rest, check_exact=False, rtol=1e-5)
+    assert curves.sufficient is None and len(curves.plot().axes) >= 1 and "Layer 3" in str(curves)
 
 
 def test_without_targets_there_is_the_change_alone(adapted: Any) -> None:

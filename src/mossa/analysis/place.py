@@ -38,7 +38,10 @@ def say_place(
 ) -> str:
     """Return where an update acts: which layer leads by each reading, and which windows suffice and are needed."""
     said: list[str] = []
-    for reading, what in ((CHANGE, "changes most on the same input"), (GRAFT, "is worth most (Shapley value)")):
+    worth = {GRAFT: "is worth most (Shapley value)", "add-one-in": "alone is worth most to the base"}
+    if GRAFT in set(table["reading"]):
+        del worth["add-one-in"]
+    for reading, what in {CHANGE: "changes most on the same input", **worth}.items():
         rows = table[table["reading"].eq(reading)]
         defined = rows.dropna(subset=["value"])
         if len(defined) and defined["value"].max() > 0:

@@ -78,10 +78,11 @@ def locate(
     """Return where the update that makes `tuned` of `base` acts, by readings that take the layers apart.
 
     `tuned`: a model with an adapter of PEFT on it (then `base` may be None, or the model it was put on), or a whole
-    model tuned from `base`. Neither is changed. `readings`: of `one-layer-change`, `answer-gain` and `graft`; default:
-    all, or the first alone without `targets`. `templates`: one label per prompt, to compare within templates. `parts`,
-    `window`, `null`: see docs/explanation/place.md, others as in `represent`. Raises `ModelError` for models of
-    different architectures, `DataError` for prompts and readings that cannot be used.
+    model tuned from `base`. Neither is changed. `readings`: of `one-layer-change`, `answer-gain`, `graft` and `curves`
+    (a graft without Shapley values, for deep models); default: the first three, or one without `targets`. `templates`:
+    one label per prompt, to compare within templates. `parts`, `window`, `null`: see docs/explanation/place.md, others
+    as in `represent`. Raises `ModelError` for models of different architectures, `DataError` for prompts and readings
+    that cannot be used.
     """
     from mossa.place import Stack, locate_update
     from mossa.representations.represent import encode_examples, evaluation_mode

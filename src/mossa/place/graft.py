@@ -41,7 +41,12 @@ class Grafted:
 
 
 def graft(
-    stack: Stack, examples: Sequence[Encoded], window: int = 1, variant: Variant = "tuned", null: bool = False
+    stack: Stack,
+    examples: Sequence[Encoded],
+    window: int = 1,
+    variant: Variant = "tuned",
+    null: bool = False,
+    curves_only: bool = False,
 ) -> Grafted:
     """Return what each layer's update is worth, in nats per target token; a larger value means a larger contribution.
 
@@ -50,12 +55,14 @@ def graft(
     exact for up to 10 layers with an update, else over antithetic pairs of permutations. `window`: an odd width;
     more than 1 gives `leave-window-out` and `add-window-in` of the layers around each. `null`: `add-one-in-null` is
     what a random update of the same size is worth. `variant`: the part of the update that is exchanged.
+    `curves_only`: no Shapley values and no smallest windows, which are most of the work in a deep model.
     """
     layers = range(1, stack.layers + 1)
     players = [layer for layer in range(stack.layers + 1) if stack.changed[layer]]
     suffix = "" if variant == "tuned" else f", {variant}"
-    contrasts = {f"{name}{suffix}": by_layer for name, by_layer in _contrasts(players, window, null).items()}
-    spans = _spans(players) if variant == "tuned" else {}
+    named = _contrasts(players, window, null, shapley=not curves_only)
+    contrasts = {f"{name}{suffix}": by_layer for name, by_layer in named.items()}
+    spans = _spans(players) if variant == "tuned" and not curves_only else {}
     titles, n = list(contrasts), len(examples)
     if n < FEWEST:
         return Grafted(undefined(layers, titles, n, f"only {n} prompts; {FEWEST} are needed"), None)
@@ -141,7 +148,9 @@ class _Game:
         return self.gains[:, places] @ np.array(list(contrast.values()))
 
 
-def _contrasts(players: Sequence[int], window: int, null: bool = False) -> dict[str, dict[int, Sequence[Contrast]]]:
+def _contrasts(
+    players: Sequence[int], window: int, null: bool = False, shapley: bool = True
+) -> dict[str, dict[int, Sequence[Contrast]]]:
     """Return by reading and layer the gains that are added up, one contrast or several whose mean is taken.
 
     A layer with a minus sign means a random update of it.
@@ -154,13 +163,14 @@ def _contrasts(players: Sequence[int], window: int, null: bool = False) -> dict[
     def step(player: int, before: Set) -> Contrast:
         return {before | {player}: 1.0, before: -1.0}
 
-    found = {
+    found: dict[str, dict[int, Sequence[Contrast]]] = {
         "leave-one-out": each(lambda p: step(p, everyone - {p})),
         "add-one-in": each(lambda p: step(p, nobody)),
         "first-k": each(lambda p: step(p, frozenset(q for q in players if q < p))),
         "last-k": each(lambda p: step(p, frozenset(q for q in players if q > p))),
-        "shapley": _exact(players) if len(players) <= EXACT else _sampled(players),
     }
+    if shapley:
+        found["shapley"] = _exact(players) if len(players) <= EXACT else _sampled(players)
     if window > 1:
         around = {p: frozenset(q for q in players if abs(q - p) <= window // 2) for p in players}
         found["leave-window-out"] = each(lambda p: {everyone: 1.0, everyone - around[p]: -1.0})
