@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from mossa.errors import ModelError
 from mossa.models.batches import border_of
-from mossa.models.blocks import blocks_of
+from mossa.models.blocks import blocks_of, decoder_of
 from mossa.models.prefix import WORTH, common_prefix
 from mossa.models.prompts import Encoded, targets_of
 from mossa.representations.extract import check_alone, is_one_pass, represent_and_score, represent_tokens
@@ -56,6 +56,8 @@ def test_raw_last_layer_is_the_last_block_and_normed_is_after_the_norm(architect
     torch.testing.assert_close(raw[:, -1], torch.stack(expected), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(raw[:, :-1], normed[:, :-1], rtol=0, atol=0)
     assert (raw[:, -1] - normed[:, -1]).abs().max() > 1e-2
+    if architecture == "llama":  # so the one can be made from the other
+        torch.testing.assert_close(decoder_of(model).norm(raw[:, -1]), normed[:, -1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
