@@ -49,7 +49,8 @@ class LayerAdvice:
         `StudyError` if there is no advice, or fewer than three tasks were held out.
         """
         from experiments.advice.trial import judge_trial, prepare_trial, write_outcome
-        from mossa.run.run import RunOptions, run_study
+        from mossa.run.options import RunOptions
+        from mossa.run.run import run_study
 
         means, runs = RunOptions(device, workers), self.record.run.path.parent
         trial = prepare_trial(self.record.study, self.found, self.tables, runs)

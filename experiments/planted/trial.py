@@ -11,8 +11,9 @@ import pandas as pd
 
 from experiments.planted.studies import LAYERS, judge_trial, prepare_trial
 from experiments.planted.text import sentences, write_trial
+from mossa.run.options import RunOptions
 from mossa.run.progress import run_shown
-from mossa.run.run import Finished, Prepared, RunOptions, run_study
+from mossa.run.run import Finished, Prepared, run_study
 
 BASES = ("a", "b", "all", "random")
 

@@ -105,8 +105,8 @@ def run(
     rehearsal: Rehearsal = True,
 ) -> None:
     """Train, extract, compare and report; do only what is missing or changed."""
+    from mossa.run.options import RunOptions
     from mossa.run.progress import run_shown
-    from mossa.run.run import RunOptions
     from mossa.terminal import open_console, stoppable, write_report
 
     options = RunOptions(device, workers, _shard(shard), engine, address, rehearsal, data_parallel)

@@ -24,7 +24,8 @@ from mossa.models.converted import cache_folder, readable
 from mossa.models.files import base_fingerprint
 from mossa.models.gguf import gguf_parts
 from mossa.models.prompts import make_format
-from mossa.run.run import Prepared, RunOptions, prepare, run_study
+from mossa.run.options import RunOptions
+from mossa.run.run import Prepared, prepare, run_study
 from mossa.study import read_settings
 from mossa.study.paths import resolve
 from mossa.study.recipe import Lora

@@ -20,7 +20,8 @@ from mossa.models.base import LoadedBase, load_base
 from mossa.models.placement import places_of
 from mossa.representations import represent_tokens
 from mossa.run.devices import find_device
-from mossa.run.run import RunOptions, prepare, run_study
+from mossa.run.options import RunOptions
+from mossa.run.run import prepare, run_study
 from mossa.study.recipe import Budget, Lora, Recipe
 from mossa.study.schema import Base, StudySettings
 from mossa.training.evaluate import evaluate

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mossa.run.run import RunOptions, prepare, run_study
+from mossa.run.options import RunOptions
+from mossa.run.run import prepare, run_study
 from mossa.study import load_study
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import mossa.run.perform
 from mossa.models.adapters import new_adapter
 from mossa.models.base import load_base
-from mossa.run.run import RunOptions, prepare, run_study
+from mossa.run.options import RunOptions
+from mossa.run.run import prepare, run_study
 from mossa.study import load_study
 
 MEAN = 0.5  # seconds of processor time from one kill to the next; a whole run takes some ten

@@ -9,25 +9,33 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mossa.errors import RunFolderError
 from mossa.run.engines import runners
-from mossa.run.engines.runners import Observer, Runner, at_work
-from mossa.run.engines.shards import SharedQueue, falls_to
+from mossa.run.engines.runners import Runner, at_work
+from mossa.run.engines.shards import SharedQueue
+from mossa.run.options import RunOptions
 from mossa.run.queue import Queue
+from mossa.run.run import Prepared
 from mossa.store.folder import RunFolder
 from mossa.units.unit import Unit, fingerprints
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from mossa.run.engines.runners import at_work
+from mossa.run.engines import runners
 from mossa.store.folder import RunFolder
+where = sys.argv[2]
+if where != "here":  # as on another machine
+    runners.BEAT, runners._this_machine, runners.socket.gethostname = 0.1, lambda: where, lambda: where
 run = RunFolder(Path(sys.argv[1]))
-with at_work(run, "plan", False, print) as runner:
+with runners.at_work(run, print, "plan") as runner:
     assert runner.take("unit")
     (run.work / f"train-abc-{run.token}-half").mkdir()
     print("held", flush=True)
@@ -39,39 +47,68 @@ def said(line: str) -> None:
     raise AssertionError(f"nothing is to be said, but: {line}")
 
 
+def shard(path: Path, plan: str = "plan") -> AbstractContextManager[Runner]:
+    return at_work(RunFolder(path), said, plan)
+
+
+@contextmanager
+def holder(path: Path, where: str = "here") -> Iterator[subprocess.Popen[str]]:
+    """Start a shard in a process of its own, which holds `unit` and is half way through it."""
+    command = [sys.executable, "-c", HOLD, str(path), where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
 def foreign(path: Path) -> Path:
-    """Make a runner's file look as if its process ran on another machine; it is still there."""
-    beat, _, content = path.read_text().partition("\n")
-    path.write_text(f"{beat}\n" + json.dumps({**json.loads(content), "host": "elsewhere"}))
+    """Make a runner's card look as if its process ran on another machine."""
+    card = {**json.loads(path.read_text()), "host": "elsewhere", "locked": "elsewhere"}
+    path.write_text(json.dumps(card))
     return path
 
 
 def test_one_is_alone_or_shards_share(tmp_path: Path) -> None:
-    def shard(plan: str = "plan"):
-        return at_work(RunFolder(tmp_path), plan, False, said)
-
-    def alone():
-        return at_work(RunFolder(tmp_path), "plan", True, said)
+    def alone() -> AbstractContextManager[Runner]:
+        return at_work(RunFolder(tmp_path), said)
 
     with alone():
-        for other in (alone(), shard()):
+        for other in (alone(), shard(tmp_path)):
             with pytest.raises(RunFolderError, match=rf"in use by another run \(process {os.getpid()} on"), other:
                 pass
-    with shard(), shard():
+    with shard(tmp_path), shard(tmp_path):
         with pytest.raises(RunFolderError, match="in use by shards of a run"), alone():
             pass
-        with pytest.raises(RunFolderError, match="one unchanged study"), shard("another"):
+        with pytest.raises(RunFolderError, match="one unchanged study"), shard(tmp_path, "another"):
             pass
     with alone():
         pass
     assert not list((tmp_path / ".runners").iterdir()) and not (tmp_path / ".claims").exists()
 
 
+@pytest.mark.parametrize("_attempt", range(3))
+def test_of_those_that_come_alone_at_the_same_moment_one_stays(tmp_path: Path, _attempt: int) -> None:
+    together, inside, refused = threading.Barrier(4), list[int](), list[str]()
+
+    def come(number: int) -> None:
+        together.wait()
+        try:
+            with at_work(RunFolder(tmp_path), said):
+                inside.append(number)
+                time.sleep(2.5)
+        except RunFolderError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=come, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(inside) == 1 and len(refused) == 3
+
+
 def test_who_has_a_claim_has_it_alone_until_it_is_let_go(tmp_path: Path) -> None:
-    with (
-        at_work(RunFolder(tmp_path), "plan", False, said) as one,
-        at_work(RunFolder(tmp_path), "plan", False, said) as other,
-    ):
+    with shard(tmp_path) as one, shard(tmp_path) as other:
         assert one.take("unit") and not other.take("unit") and other.take("another")
         one.release("unit")
         assert other.take("unit") and not one.take("unit")
@@ -80,21 +117,36 @@ def test_who_has_a_claim_has_it_alone_until_it_is_let_go(tmp_path: Path) -> None
 
 
 def test_who_leaves_lets_go_of_everything(tmp_path: Path) -> None:
-    with at_work(RunFolder(tmp_path), "plan", False, said) as stays:
-        with at_work(RunFolder(tmp_path), "plan", False, said) as goes:
+    with shard(tmp_path) as stays:
+        with shard(tmp_path) as goes:
             assert goes.take("unit")
         assert stays.take("unit")
 
 
 def test_the_claim_of_a_killed_process_is_free_at_once_and_its_litter_goes(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
-    with at_work(RunFolder(tmp_path), "plan", False, said) as runner:
+    with holder(tmp_path) as process, shard(tmp_path) as runner:
         assert not runner.take("unit")
         process.kill()
         process.wait()
-        process.stdout.close()
         assert runner.take("unit")
+        assert not list(runner.run.work.iterdir())
+
+
+def test_the_claim_of_a_process_killed_elsewhere_is_free_after_the_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "LEASE", 2.0)
+    with holder(tmp_path, "elsewhere") as process, shard(tmp_path) as runner:
+        start = time.monotonic()
+        while time.monotonic() - start < 4:  # it gives signs of life
+            assert not runner.take("unit")
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        killed = time.monotonic()
+        while not runner.take("unit"):
+            time.sleep(0.1)
+        assert 1.5 < time.monotonic() - killed < 10
         assert not list(runner.run.work.iterdir())
 
 
@@ -103,52 +155,63 @@ def test_a_runner_elsewhere_is_lost_when_it_has_been_silent_for_long_by_our_cloc
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    file = tmp_path / "runner"
-    runner = Runner(RunFolder(tmp_path), "plan", False)
-    (tmp_path / ".runners").mkdir()
-    runner.arrive()
-    runner.path.rename(file)
-    observer = Observer()
-    assert observer.look(foreign(file))[1] is None
+    other, observer = Runner(RunFolder(tmp_path), "plan"), Runner(RunFolder(tmp_path), "plan")
+    card = foreign(other.path)
+    assert observer.look(card)[1] is None
     for step in range(1, 4):  # a sign of life now and then, from a machine whose clock jumps to and fro
         now += runners.LEASE - 1
-        assert observer.look(file)[1] is None
-        beat, _, content = file.read_text().partition("\n")
-        file.write_text(f"{int(beat) + step:016}\n{content}")
-        os.utime(file, (4e9 * (step % 2), 4e9 * (step % 2)))
-        assert observer.look(file)[1] is True
+        assert observer.look(card)[1] is None
+        os.utime(card, (4e9 * (step % 2), 4e9 * (step % 2)))
+        assert observer.look(card)[1] is True
     now += runners.LEASE - 1
-    assert observer.look(file)[1] is None
+    assert observer.look(card)[1] is None
     now += 2
-    assert observer.look(file)[1] is False
-    assert Observer().look(file)[1] is None  # who has only just come cannot know
-    runner.leave()
+    assert observer.look(card)[1] is False
+    newcomer = Runner(RunFolder(tmp_path), "plan")
+    assert newcomer.look(card)[1] is None  # who has only just come cannot know
+    for runner in (other, observer, newcomer):
+        runner.leave()
 
 
 def test_who_comes_alone_waits_until_it_is_sure_that_a_runner_elsewhere_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "LEASE", 0.5)
-    with at_work(RunFolder(tmp_path), "plan", False, said) as runner:
+    monkeypatch.setattr(runners, "LEASE", 1.5)
+    with shard(tmp_path) as runner:
         gone = foreign(runner.path).read_text()
     (tmp_path / ".runners" / "lost").write_text(gone)
     lines: list[str] = []
-    with at_work(RunFolder(tmp_path), "plan", True, lines.append):
+    with at_work(RunFolder(tmp_path), lines.append):
         assert len(lines) == 1 and "on elsewhere is still at work" in lines[0]
+        assert not (tmp_path / ".runners" / "lost").exists()
     (tmp_path / ".runners" / "damaged").write_bytes(b"\xff\n{")
-    with at_work(RunFolder(tmp_path), "plan", True, lines.append):
+    with at_work(RunFolder(tmp_path), lines.append):
         assert "a damaged file" in lines[1]
+
+
+def test_a_damaged_claim_is_taken_over_after_the_lease_and_harms_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "LEASE", 0.5)
+    with shard(tmp_path) as runner, shard(tmp_path) as other:
+        scratch = other.run.scratch()
+        scratch.touch()
+        (tmp_path / ".claims").mkdir()
+        (tmp_path / ".claims/unit").write_bytes(b"")
+        assert not runner.take("unit")
+        time.sleep(1)
+        assert runner.take("unit") and scratch.exists()
 
 
 def test_a_living_runner_elsewhere_refuses_who_comes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the file system's locks do not reach from one machine to the other."""
     monkeypatch.setattr(runners, "BEAT", 0.1)
-    with at_work(RunFolder(tmp_path), "plan", False, said) as runner:
-        monkeypatch.setattr(runners, "_lock", lambda *_: None)
+    with shard(tmp_path) as runner:
+        monkeypatch.setattr(runners, "_lock", lambda *_: False)
         foreign(runner.path)
         with (
             pytest.raises(RunFolderError, match=r"in use by shards of a run .* on elsewhere"),
-            at_work(RunFolder(tmp_path), "plan", True, lambda _: None),
+            at_work(RunFolder(tmp_path), lambda _: None),
         ):
             pass
 
@@ -161,7 +224,7 @@ def test_many_at_once_never_have_the_same(tmp_path: Path) -> None:
     def work(number: int) -> None:
         chance = random.Random(number)
         for _ in range(3):  # comes, works, leaves with claims in its hands
-            with at_work(RunFolder(tmp_path), "plan", False, said) as runner:
+            with shard(tmp_path) as runner:
                 for name in chance.sample(names, len(names)):
                     if not runner.take(name):
                         continue
@@ -189,22 +252,26 @@ def some_units() -> dict[str, Unit]:
     return {unit.id: unit for unit in units}
 
 
+def queue_of(
+    runner: Runner, units: dict[str, Unit], say: Callable[[str], None] = said, number: int = 1, shards: int = 2
+) -> SharedQueue:
+    marks = fingerprints(units)
+    status = {name: runner.run.status(unit, marks[name]) for name, unit in units.items()}
+    unused: Any = None
+    prepared = Prepared(unused, [], runner.run, units, marks, status, unused)
+    return SharedQueue(prepared, RunOptions(shard=(number, shards)), runner, say)
+
+
 def land(run: RunFolder, unit: Unit, mark: str) -> None:
     with run.landing(unit, mark, {}) as folder:
         (folder / "x.txt").write_text(unit.id)
 
 
 def test_shards_do_every_unit_once_and_see_what_the_others_landed_and_failed(tmp_path: Path) -> None:
-    units, failed = some_units(), []
+    units, lines = some_units(), list[str]()
     marks = fingerprints(units)
-    with (
-        at_work(RunFolder(tmp_path), "plan", False, said) as one,
-        at_work(RunFolder(tmp_path), "plan", False, said) as other,
-    ):
-        queues = [
-            SharedQueue(units, units, marks, runner, number, lambda name, why: failed.append((name, why)))
-            for number, runner in enumerate((one, other), 1)
-        ]
+    with shard(tmp_path) as one, shard(tmp_path) as other:
+        queues = [queue_of(runner, units, lines.append, number) for number, runner in enumerate((one, other), 1)]
         first, second = queues[0].next(), queues[1].next()
         assert first is not None and second is not None and (first.id, second.id) == ("train/a", "train/b")
         third = queues[0].next()
@@ -215,7 +282,8 @@ def test_shards_do_every_unit_once_and_see_what_the_others_landed_and_failed(tmp
         assert fourth is not None and fourth.id == "represent/a@t"
         other.run.record_failure(second, marks[second.id], "it diverged")
         assert queues[1].fail(second.id, "it diverged") == ["represent/b@t", "compare/t"]
-        assert queues[0].next() is None and failed == [("train/b", "it diverged")]
+        assert queues[0].next() is None
+        assert lines == ["train b failed in another shard or an earlier run: it diverged"]
         assert set(queues[0].failed) == {"train/b", "represent/b@t", "compare/t"}
         # an input is damaged: whoever claims it does it again, and one is enough
         land(one.run, third, marks[third.id])
@@ -239,16 +307,46 @@ def test_shards_do_every_unit_once_and_see_what_the_others_landed_and_failed(tmp
 
 def test_a_failed_unit_is_tried_once_more_by_one_shard(tmp_path: Path) -> None:
     units = some_units()
-    marks = fingerprints(units)
-    with at_work(RunFolder(tmp_path), "plan", False, said) as runner:
-        runner.run.record_failure(units["train/a"], marks["train/a"], "it diverged")
+    with shard(tmp_path) as runner:
+        runner.run.record_failure(units["train/a"], fingerprints(units)["train/a"], "it diverged")
         for shards in (1, 3, 64):
-            mine = [shard for shard in range(1, shards + 1) if falls_to("train/a", shard, shards)]
-            assert len(mine) == 1
-        queue = SharedQueue(units, units, marks, runner, 1, lambda *_: None)
-        queue.retried.add("train/a")
-        unit = queue.next()
+            queues = [queue_of(runner, units, number=number, shards=shards) for number in range(1, shards + 1)]
+            assert ["train/a" in queue.retried for queue in queues].count(True) == 1
+        unit = queues[0].next()
         assert unit is not None and unit.id == "train/a"
+        runner.release(unit.id)
+        lines: list[str] = []
+        other = queue_of(runner, units, lines.append, 2).next()
+        assert other is not None and other.id == "train/b"
+        assert lines == ["train a failed in another shard or an earlier run: it diverged"]
+
+
+def test_every_shard_prefers_the_model_that_it_has_loaded(tmp_path: Path) -> None:
+    units = some_units()
+    marks = fingerprints(units)
+    with shard(tmp_path) as runner:
+        for name in ("train/a", "train/b", "train/c"):
+            land(runner.run, units[name], marks[name])
+        for number in (1, 2):
+            unit = queue_of(runner, units, said, number).next(loaded="c")
+            assert unit is not None and unit.id == "represent/c@t"
+            runner.release(unit.id)
+
+
+def test_damage_is_found_by_one_shard_and_done_again_once(tmp_path: Path) -> None:
+    units = some_units()
+    marks = fingerprints(units)
+    with shard(tmp_path) as one, shard(tmp_path) as other:
+        for unit in units.values():
+            land(one.run, unit, marks[unit.id])
+        (one.run.folder("train/b") / "x.txt").write_text("train/B")
+        queues = [queue_of(runner, units, said, number) for number, runner in enumerate((one, other), 1)]
+        assert [queue.todo for queue in queues] == [set(), {"train/b"}]
+        again = queues[1].next()
+        assert again is not None and again.id == "train/b"
+        land(other.run, again, marks[again.id])
+        queues[1].done(again.id)
+        assert not queues[1].todo and one.run.damage("train/b") is None
 
 
 def test_a_plain_queue_waits_for_nobody() -> None:

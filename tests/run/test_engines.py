@@ -142,6 +142,7 @@ def _parent(process: int) -> int:
         (["--workers", "0"], "give 1 or more"),
         (["--address", "here:1"], "add --engine ray"),
         (["--engine", "ray", "--shard", "1/2"], "give one of them"),
+        (["--engine", "shards"], "such as --shard 3/64"),
     ],
 )
 def test_means_that_do_not_go_together_are_a_sentence(folder: Path, words: list[str], sentence: str) -> None:
@@ -151,7 +152,7 @@ def test_means_that_do_not_go_together_are_a_sentence(folder: Path, words: list[
 
 def test_without_ray_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     from mossa.errors import StudyError
-    from mossa.run.run import RunOptions
+    from mossa.run.options import RunOptions
 
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(StudyError, match=r"pip install 'mossa\[ray\]'"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+from mossa.run.engines.runners import at_work
 from mossa.store.folder import RunFolder
 from tests.run.command import arguments, assert_same, environment, mossa, run_again, tables
 
@@ -269,10 +269,10 @@ def test_a_checkpoint_whose_unit_has_landed_is_removed(folder: Path) -> None:
 
 
 def test_two_runs_in_one_folder_do_not_meet(folder: Path) -> None:
-    with (folder / "runs/small/.lock").open("a+") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        ran = mossa(folder, "run", "small.yaml")
-    assert ran.code == 2 and "in use by another run" in ran.output
+    with at_work(RunFolder(folder / "runs/small"), print):
+        for words in (("run",), ("run", "--shard", "1/2"), ("report",)):
+            ran = mossa(folder, words[0], "small.yaml", *words[1:])
+            assert ran.code == 2 and f"in use by another run (process {os.getpid()} on" in ran.output
     assert mossa(folder, "run", "small.yaml").code == 0
 
 

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from mossa.errors import StudyError
 from mossa.models.rendering import render
 from mossa.run.check import check_study
+from mossa.run.options import RunOptions
 from mossa.run.rehearsal import rehearse
-from mossa.run.run import Prepared, RunOptions, prepare, run_study
+from mossa.run.run import Prepared, prepare, run_study
 from mossa.store.record import read_record
 from mossa.study.loading import ReadStudy
 from mossa.study.schema import StudySettings

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from mossa.run.run import RunOptions, prepare, run_study
+from mossa.run.options import RunOptions
+from mossa.run.run import prepare, run_study
 from mossa.study.schema import StudySettings
 from mossa.tasks.mixture import shuffle_answers
 from mossa.tasks.task import Example

@@ -98,3 +98,12 @@ def test_the_queue_gives_inputs_first_and_prefers_the_model_that_is_loaded() -> 
         left.add(unit.id)
         queue.done(unit.id)
     assert left == {"evaluate/a@t", "describe/t", "train/b"} and queue.running == {"represent/b@t"}
+
+
+def test_what_has_failed_is_not_put_back_with_a_damaged_input() -> None:
+    both = Unit("compare", "both", {}, ("train/a", "train/b"))
+    units = some_units() | {"train/b": Unit("train", "b", {}), both.id: both}
+    queue = Queue(units, ["train/b", "represent/a@t", "compare/both"])
+    assert queue.fail("train/b", "it diverged") == ["compare/both"]
+    queue.again("represent/a@t", "train/a")
+    assert queue.todo == {"train/a", "represent/a@t", "evaluate/a@t", "compare/t"}

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from mossa.run import progress
 from mossa.run.events import Advanced, Outcome, Started
+from mossa.run.options import RunOptions
 from mossa.run.progress import Display, run_shown
 from mossa.run.queue import Queue
-from mossa.run.run import RunOptions, prepare
+from mossa.run.run import prepare
 from mossa.study.schema import StudySettings
 from mossa.units.unit import Unit
 

@@ -113,9 +113,10 @@ class Study:
         first, once per folder. `data_parallel`: so many workers share each training of a mixture, and the adapter is
         the same to rounding. Units that fail are in `failed` of the results.
         """
+        from mossa.run.options import RunOptions
         from mossa.run.progress import run_shown
         from mossa.run.publish import is_current, publish
-        from mossa.run.run import RunOptions, run_study
+        from mossa.run.run import run_study
 
         options = RunOptions(device, workers, shard, engine, address, rehearsal, data_parallel)
         prepared = self._prepared()

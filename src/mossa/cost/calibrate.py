@@ -47,7 +47,7 @@ def calibrate(prepared: Prepared, estimate: CostEstimate, say: Callable[[str], N
             say(f"{estimate.units[event.identifier].title}: {event.seconds:,.1f} s")
 
     job = Job(prepared.study, prepared.tasks, prepared.run, prepared.fingerprints, prepared.rendering)
-    with at_work(prepared.run, prepared.plan, True, say):
+    with at_work(prepared.run, say):
         write_record(prepared.record)  # what was rendered for this training is what the run goes on with
         queue = Queue(prepared.units, chosen)
         devices, threads = choose_devices(prepared.study, "auto", 1)

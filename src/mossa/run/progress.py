@@ -23,8 +23,9 @@ from rich.progress import (
 )
 
 from mossa.run.events import Advanced, Event, Outcome, Started
+from mossa.run.options import RunOptions
 from mossa.run.queue import Queue
-from mossa.run.run import Finished, Prepared, RunOptions, run_study
+from mossa.run.run import Finished, Prepared, run_study
 from mossa.units.unit import Unit
 
 EVERY = 60.0  # seconds between two lines of a log about one unit

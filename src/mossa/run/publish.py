@@ -66,7 +66,7 @@ def write_again(
     record = prepared.record
     if not record.run.units.is_dir():
         raise RunFolderError(f"{record.run.path} has no results yet. Run the study first: {how_to_run}")
-    with at_work(record.run, prepared.plan, True, say):
+    with at_work(record.run, say):
         tables = gather(record.run, record.units, record.fingerprints)
         write_tables(tables, record.run.path / "results", record.run)
         return publish(record, tables, form, against, for_paper)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+from mossa.run.events import Outcome
 from mossa.units.unit import Unit
 
 
@@ -55,7 +57,7 @@ class Queue:
     def again(self, name: str, damaged: str | None = None) -> None:
         """Put a unit back; after `damaged`, an input that must be done again, with all that was made from it."""
         self.running.discard(name)
-        self.todo |= {name, *(needed(self.units, {damaged}) if damaged else ())}
+        self.todo |= {name, *(needed(self.units, {damaged}) if damaged else ())} - self.failed.keys()
 
     def fail(self, name: str, reason: str) -> list[str]:
         """Mark a unit as failed, and with it all that would be made from it; return the ids of those."""
@@ -68,6 +70,20 @@ class Queue:
                 self.failed[other] = f"not done, because {self.units[name].title} failed"
                 blocked.append(other)
         return blocked
+
+    def settle(self, outcome: Outcome, say: Callable[[str], None]) -> None:
+        """Take in how a unit ended, and say what went wrong."""
+        name = outcome.identifier
+        if outcome.state == "done":
+            self.done(name)
+        elif outcome.state == "damaged":
+            say(f"{self.units[outcome.damaged].title} is damaged and will be done again: {outcome.reason}")
+            self.again(name, outcome.damaged)
+        else:
+            blocked = Counter(self.units[other].step for other in self.fail(name, outcome.reason))
+            after = ", ".join(f"{count} x {step}" for step, count in blocked.items())
+            after = f" (so these are left out: {after})" if after else ""
+            say(f"{self.units[name].title} failed: {outcome.reason}{after}")
 
     def _ready(self, name: str) -> bool:
         unit = self.units[name]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -59,12 +60,12 @@ class RunFolder:
             else:
                 self.write(layout, as_json({"layout": LAYOUT}))
 
-    def clear(self) -> None:
-        """Remove what other runners left half done; for one that is alone in the folder."""
+    def clear(self, cards: Iterable[Path]) -> None:
+        """Remove what other runners left half done, and their `cards`; for one that is alone in the folder."""
         with self.writing():
             shutil.rmtree(self.claims, ignore_errors=True)
-            for path in (*self.work.glob("*"), *self.runners.glob("*")):
-                if not path.name.startswith(("checkpoint-", self.token, f".{self.token}")):
+            for path in (*cards, *self.work.glob("*"), *self.runners.glob(".*")):
+                if not path.name.startswith(("checkpoint-", f".{self.token}")):
                     remove(path)
 
     def clear_unit(self, unit: Unit, fingerprint: str) -> None:
@@ -119,13 +120,18 @@ class RunFolder:
         sound = isinstance(files, dict) and all(_is_file_entry(name, entry) for name, entry in files.items())
         return manifest if sound and isinstance(manifest.get("fingerprint"), str) else None
 
-    def damage(self, identifier: str, fingerprint: str | None = None) -> str | None:
-        """Return what is wrong with a landed unit, by its files' checksums and (if given) its fingerprint, or None."""
+    def damage(self, identifier: str, fingerprint: str | None = None, most: float = math.inf) -> str | None:
+        """Return what is wrong with a landed unit, by its files' checksums and (if given) its fingerprint, or None.
+
+        The checksums of a unit of more than `most` bytes are not looked at.
+        """
         manifest = self.manifest(identifier)
         if manifest is None:
             return "its manifest is missing or damaged"
         if fingerprint not in (None, manifest["fingerprint"]):
             return "it was made for another version of the study"
+        if sum(size for size, _ in manifest["files"].values()) > most:
+            return None
         for name, (_, written) in manifest["files"].items():
             path = self.folder(identifier) / name
             try:

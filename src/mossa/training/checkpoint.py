@@ -99,7 +99,8 @@ class Keeper:
         temporary = self.folder / "checkpoint.partial"
         metadata = {"progress": json.dumps(asdict(self.progress)), "fingerprint": self.fingerprint}
         save_file(tensors, temporary, metadata={**metadata, "checksum": _checksum(tensors)})
-        temporary.replace(self.folder / "checkpoint.safetensors")
+        with suppress(FileNotFoundError):  # another shard does this training too, and has moved it or has landed
+            temporary.replace(self.folder / "checkpoint.safetensors")
         self.written, self.since = self.progress.step, time.monotonic()
         self.cost = self.since - start
 

@@ -1,23 +1,27 @@
-"""Where the units of a run are done: on this machine, on a Ray cluster, or by an engine of your own."""
+"""Where the units of a run are done: on this machine, on a Ray cluster, by shards, or by an engine of your own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mossa.errors import StudyError
 from mossa.models.converted import readable, waits_for_conversion
 from mossa.run.devices import find_device
+from mossa.run.engines.runners import Runner
+from mossa.run.engines.shards import SharedQueue
 from mossa.run.events import Event
-from mossa.run.queue import Queue
+from mossa.run.queue import Queue, needed
 from mossa.run.teams import check_size
 from mossa.similarity.registry import SHIPPED
 from mossa.study.schema import StudySettings
 
 if TYPE_CHECKING:
-    from mossa.run.run import RunOptions
+    from mossa.run.options import RunOptions
+    from mossa.run.run import Prepared
     from mossa.steps.job import Job
 
 SMALL_BASE = 400_000_000  # bytes of weights below which one thread per process is fastest
@@ -45,10 +49,10 @@ def local(
 
 
 def import_for_workers(study: StudySettings, units: int, options: RunOptions) -> None:
-    """Begin to import, beside this process, what the workers of the local engine need, if there will be several."""
+    """Begin to import, beside this process, what workers on this machine need, if there will be several."""
     from mossa.run.engines.local import fresh_context
 
-    if options.engine == "local" and min(units, options.workers or (2 if _is_small(study) else 1)) > 1:
+    if min(units, options.workers or (2 if _is_small(study) else 1)) > 1:
         fresh_context()
 
 
@@ -64,11 +68,33 @@ def ray(
     )
 
 
-# An engine takes units from the queue until none is left, does each with `perform`, and tells `on_event` of it, which
-# settles the queue.
-ENGINES: dict[str, Callable[[Job, Queue, RunOptions, Callable[[Event], None], Callable[[str], None]], None]] = {
-    "local": local,
-    "ray": ray,
+def own_queue(prepared: Prepared, _options: RunOptions, _runner: Runner, say: Callable[[str], None]) -> Queue:
+    """Return what is to do for a run alone: all that is not done, or is damaged, or is made from that."""
+    damaged = prepared.damaged(prepared.units)
+    for name, what in damaged.items():
+        say(f"{prepared.units[name].title} is damaged and will be done again: {what}")
+    return Queue(prepared.units, needed(prepared.units, {*prepared.todo, *damaged}))
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How the units of a run are done.
+
+    `work` takes units from a queue until none is left, does each with `perform`, and tells `on_event` of it, which
+    settles the queue; `queue` makes that queue. `here`: on this machine, so what may be wrong with it is tried before
+    anything is written. `shares`: other runs of the same plan may work in the folder.
+    """
+
+    work: Callable[[Job, Queue, RunOptions, Callable[[Event], None], Callable[[str], None]], None]
+    queue: Callable[[Prepared, RunOptions, Runner, Callable[[str], None]], Queue] = own_queue
+    here: bool = False
+    shares: bool = False
+
+
+ENGINES = {
+    "local": Engine(local, here=True),
+    "ray": Engine(ray),
+    "shards": Engine(local, SharedQueue, here=True, shares=True),
 }
 
 

@@ -1,57 +1,51 @@
-"""The queue of one shard: several runners, each with a queue of its own, do the units of one folder between them."""
+"""The queue of one shard: several runs, each with a queue of its own, do the units of one folder between them."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterable
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
 
 from mossa.run.engines.runners import Runner
 from mossa.run.queue import Queue
 from mossa.units.unit import Unit
 
+if TYPE_CHECKING:
+    from mossa.run.options import RunOptions
+    from mossa.run.run import Prepared
+
 PAUSE = 0.5  # seconds between two looks at the folder when there is nothing to do
 
 
 class SharedQueue(Queue):
-    """Gives only units that this shard has claimed, and learns from the folder what the others did.
+    """Gives only units that this shard has claimed, and learns what the others did when it has claimed one of theirs.
 
-    `damaged` are units to do although they have landed, if they are damaged indeed; `retried` those to do although they
-    have failed before. `on_failure` hears of each unit that failed in another shard.
+    Each shard looks for damage in its part of the plan, and tries once more what has failed there.
     """
 
     pause: ClassVar[float | None] = PAUSE
 
-    def __init__(
-        self,
-        units: dict[str, Unit],
-        todo: Iterable[str],
-        marks: dict[str, str],
-        runner: Runner,
-        shard: int,
-        on_failure: Callable[[str, str], None],
-    ) -> None:
-        super().__init__(units, todo)
-        self.marks, self.runner, self.shard, self.on_failure = marks, runner, shard, on_failure
-        self.run = runner.run
-        self.damaged: set[str] = set()
-        self.retried: set[str] = set()
+    def __init__(self, prepared: Prepared, options: RunOptions, runner: Runner, say: Callable[[str], None]) -> None:
+        assert options.shard
+        shard, shards = options.shard
+        mine = list(prepared.units)[shard - 1 :: shards]
+        self.damaged = set(prepared.damaged(mine))
+        self.retried = {name for name in mine if prepared.status[name].state == "failed"}
+        todo = {name for name, status in prepared.status.items() if status.state != "done"}
+        super().__init__(prepared.units, todo | self.damaged)
+        self.run, self.marks, self.runner, self.say = prepared.run, prepared.fingerprints, runner, say
 
     def next(self, loaded: str | None = None) -> Unit | None:
         """Take the next ready unit that nobody has and that has not been done meanwhile."""
         found = True
         while found:  # what others did makes more units ready
-            found = self._learn()
-            ready = self.ready(loaded)
-            start = (self.shard - 1) % len(ready) if ready and not self.running else 0
-            for unit in ready[start:] + ready[:start]:  # shards that start together reach for different units
+            found = False
+            for unit in self.ready(loaded):
                 if not self.runner.take(unit.id):
                     continue
-                if not self._settled(unit.id, mine=True):  # looked at again, now that nobody else can change it
+                if not self._settled(unit):
                     self.running.add(unit.id)
                     return unit
-                self.runner.release(unit.id)
                 found = True
         return None
 
@@ -63,43 +57,25 @@ class SharedQueue(Queue):
 
     def done(self, name: str) -> None:
         """Take a finished unit off the queue, and let go of it."""
-        self._let_go(name)
-        self.damaged.discard(name)
         super().done(name)
+        self.damaged.discard(name)
+        self.runner.release(name)
 
     def again(self, name: str, damaged: str | None = None) -> None:
-        """Put a unit back; after `damaged`, an input that must be done again by the first run to claim it."""
-        self._let_go(name)
-        self.running.discard(name)
-        self.todo.add(name)
+        """Put a unit back; after `damaged`, what was made from that input is not done again where it has landed."""
+        super().again(name, damaged)
         if damaged:
-            self.todo.add(damaged)
             self.damaged.add(damaged)
+        self.runner.release(name)
 
-    def _let_go(self, name: str) -> None:
-        if name in self.running:
-            self.runner.release(name)
-
-    def _learn(self) -> bool:
-        """Take units off the queue that others have done; tell whether there were any."""
-        return bool([unit for unit in self.ready() if self._settled(unit.id)])
-
-    def _settled(self, name: str, mine: bool = False) -> bool:
-        """Look in the folder; take the unit off the queue if there is nothing left to do about it."""
-        status = self.run.status(self.units[name], self.marks[name])
-        if name in self.damaged:
-            if not mine or self.run.damage(name) is not None:
-                return False
-        elif status.state == "failed" and name not in self.retried:
-            self.on_failure(name, status.why)
-            self.fail(name, status.why)
+    def _settled(self, unit: Unit) -> bool:
+        """Look in the folder, while nobody else can do the unit, and take it off the queue if others have."""
+        status = self.run.status(unit, self.marks[unit.id])
+        if status.state == "failed" and unit.id not in self.retried:
+            self.say(f"{unit.title} failed in another shard or an earlier run: {status.why}")
+            self.fail(unit.id, status.why)
             return True
-        elif status.state != "done":
+        if status.state != "done" or (unit.id in self.damaged and self.run.damage(unit.id) is not None):
             return False
-        self.done(name)
+        self.done(unit.id)
         return True
-
-
-def falls_to(name: str, shard: int, shards: int) -> bool:
-    """Tell whether it falls to shard `shard` of `shards` to look after this unit, where each needs exactly one."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % shards == shard - 1
