@@ -84,13 +84,14 @@ def locate(
     different architectures, `DataError` for prompts and readings that cannot be used.
     """
     from mossa.place import Stack, locate_update
-    from mossa.representations.represent import encode_examples, evaluation_mode
+    from mossa.representations.represent import encode_examples, evaluation_mode, uncompiled
 
     if not prompts:
         raise DataError("prompts is empty; give some texts.")
     for name, given in (("targets", targets), ("templates", templates)):
         if given is not None and (isinstance(given, str) or len(given) != len(prompts)):
             raise DataError(f"{name}: give a list with one text for each of the {len(prompts)} prompts.")
+    base, tuned = uncompiled(base), uncompiled(tuned)
     with ExitStack() as still:
         for model in (base, tuned):
             if model is not None:
