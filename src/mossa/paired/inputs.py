@@ -100,7 +100,8 @@ class TaskExamples:
 def task_examples(tasks: Sequence[Task], form: PromptFormat, count: int) -> Iterator[TaskExamples]:
     """Yield of each task `count` of its test examples, spread evenly over them."""
     for task in tasks:
-        chosen = task.test[:: max(1, len(task.test) // count)][:count]
+        there = len(task.test)
+        chosen = [task.test[place * there // min(count, there)] for place in range(min(count, there))]
         encoded = form.encode(chosen, f"task {task.name!r}", with_target=True)
         labels = [chosen[each.index].template for each in encoded]
         known = [label for label in labels if label is not None]
