@@ -167,6 +167,17 @@ def test_every_text_file_may_be_packed(ending: str, packing: str, tmp_path: Path
     assert read_examples(path) == [Example("a\nb", "c")]
 
 
+def test_files_that_are_called_as_splits_of_one_task_are_noted(tmp_path: Path) -> None:
+    rows = as_lines([ROWS["TRL"](*pair) for pair in PAIRS])
+    for name in ("train", "test", "trainers"):
+        (tmp_path / f"{name}.jsonl").write_bytes(rows)
+    (task, *_) = load_folder(tmp_path, LIMITS, 0)
+    assert any(note.startswith("test, train: called as splits") for note in task.notes)
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").unlink()
+    assert load_folder(tmp_path, LIMITS, 0)[0].notes == ()
+
+
 def test_a_value_that_is_there_twice_is_refused_by_every_reader(tmp_path: Path) -> None:
     twice = '{"prompt": "a", "prompt": "b", "completion": "c"}'
     (tmp_path / "a.jsonl").write_text(twice)

@@ -77,8 +77,8 @@ def write_again(
                     f"{prepared.status[left_out[0]].why}). Run the study: {how_to_run}"
                 )
             say(
-                f"{len(left_out)} of {len(record.units)} units are not done or not as they would be made now; what they "
-                f"hold is in no table and not in the report. Next: {how_to_run}"
+                f"{len(left_out)} of {len(record.units)} units are not done or not as they would be made now; what "
+                f"they hold is in no table and not in the report. Next: {how_to_run}"
             )
         write_tables(tables, record.run.path / "results", record.run)
         return publish(record, tables, form, against, for_paper)
