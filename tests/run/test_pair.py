@@ -83,6 +83,8 @@ def test_a_change_that_bfloat16_rounds_away_has_no_value(
         for dtype in ("float32", "bfloat16")
     }
     assert found["float32"]["experimental"].notna().all()
+    assert found["float32"]["base"].isna().all() and found["float32"]["difference"].isna().all()
+    assert set(found["float32"]["reason"]) == {"pretrained: nothing changed from the origin"}
     assert found["bfloat16"]["experimental"].isna().all()
     assert found["bfloat16"]["reason"].str.contains("within bfloat16's rounding here; take float32 as dtype").all()
 

@@ -174,7 +174,11 @@ def _each_once(encoded: Sequence[Encoded], prompts: Sequence[Example]) -> list[E
 def _side_by_side(similarity: list[dict[str, Any]], difference: list[dict[str, Any]]) -> pd.DataFrame:
     keys = ["layer", "estimator"]
     table = pd.DataFrame(similarity)
-    counts = table[table["model"] == EXPERIMENTAL][[*keys, "n", "d", "non_finite", "reason"]]
+    counts = table[table["model"] == EXPERIMENTAL][[*keys, "n", "d", "non_finite", "reason"]].copy()
+    # where the experimental model has a number, the base and so the difference may have none
+    why = {(row["layer"], row["estimator"]): row["reason"] for row in difference}
+    others = pd.Series([why[key] for key in zip(counts["layer"], counts["estimator"], strict=True)], counts.index)
+    counts["reason"] = counts["reason"].where(counts["reason"].notna(), others)
     parts = [(table[table["model"] == model], name, "value") for model, name in ((BASE, "base"), (EXPERIMENTAL,) * 2)]
     parts.append((pd.DataFrame(difference), "difference", "difference"))
     joined = counts[keys]
