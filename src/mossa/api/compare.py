@@ -88,6 +88,7 @@ def compare(
             f"base is a {type(base).__name__}; mossa.compare takes names or folders of models. For arrays of "
             "representations use mossa.similarity.compare(models, control)."
         )
+    from mossa.models.dtype import settled
     from mossa.models.loader import ModelLoader, kind_of
     from mossa.run.devices import find_device
     from mossa.similarity import compare as compare_arrays
@@ -95,7 +96,7 @@ def compare(
     from mossa.steps.rounding import rounded_layers, without_rounded
 
     examples = read_prompts(Path(prompts)) if isinstance(prompts, str | Path) else prompts_of(prompts)
-    settings = checked(Base, model=resolve(str(base), Path()), dtype=dtype, quantise=quantise)
+    settings, _ = settled(checked(Base, model=resolve(str(base), Path()), dtype=dtype, quantise=quantise))
     form = checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long)
     place = find_device(device)
     if isinstance(estimators, str):

@@ -132,6 +132,8 @@ def locate_files(
     from mossa.tasks.folder import load_parts, open_source
 
     tell = say or (lambda _line: None)
+    if examples < 1:
+        raise DataError(f"examples is {examples}; give how many of each task are used, such as 64.")
     if not Path(tasks).exists():
         raise DataError(
             f"--tasks {tasks}: there is no such file or folder. Give a file of examples, or a folder of such files."
