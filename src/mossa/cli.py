@@ -133,7 +133,7 @@ def status(study: StudyFile, overrides: Overrides = None, runs: Runs = Path("run
     page = status.folder / "report" / "index.html"
     typer.echo(f"Report: {page}" if page.is_file() else "There is no report yet.")
     if status.todo:
-        typer.echo(f"Next: {run_command(study, overrides)}")
+        typer.echo(f"Next: {run_command(study, overrides, runs)}")
 
 
 @app.command(rich_help_panel=READ)
@@ -152,7 +152,7 @@ def report(
     from mossa.terminal import open_console, say_headline
 
     console = open_console()
-    prepared, how_to_run = _prepared(study, overrides, runs), run_command(study, overrides)
+    prepared, how_to_run = _prepared(study, overrides, runs), run_command(study, overrides, runs)
     if against and format == "md":
         raise StudyError("--against draws on the page: leave out --format md.")
     written = write_again(

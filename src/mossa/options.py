@@ -10,6 +10,7 @@ import typer
 
 from mossa.errors import StudyError
 
+RUNS = Path("runs")  # where run folders are if nothing else is said
 EXIT_PROBLEM, EXIT_PARTIAL, EXIT_LOST = 2, 3, 4
 
 StudyFile = Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)]
@@ -26,9 +27,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0, or several f
 Runs = Annotated[Path, typer.Option(help="folder that holds the run folders")]
 
 
-def run_command(study: Path, overrides: list[str] | None) -> str:
-    """Return the command that runs this study with these overrides."""
-    return shlex.join(["mossa", "run", str(study), *(word for each in overrides or () for word in ("-s", each))])
+def run_command(study: Path, overrides: list[str] | None, runs: Path = RUNS) -> str:
+    """Return the command that runs this study with these overrides, in this folder of runs."""
+    given = [word for each in overrides or () for word in ("-s", each)]
+    return shlex.join(["mossa", "run", str(study), *given, *(() if runs == RUNS else ("--runs", str(runs)))])
 
 
 def keyed(given: list[str] | None, option: str) -> dict[str, str] | None:

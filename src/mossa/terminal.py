@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mossa.names import count
+
 SHOWN = ("cka-linear-debiased", "cka-linear-calibrated", "one-layer-change", "answer-gain-increment", "norm-ratio")
 COLOURS = {"lost": "red", "won": "green", "not decidable": "yellow"}
 
@@ -84,7 +86,7 @@ def print_diff(console: Console, found: Diff) -> None:
     console.print(table)  # a narrow terminal breaks its lines, and nothing is cut
     medians = found.medians[found.medians["model"].eq(found.about["models"][-1])]
     layers = medians.pivot(index="layer", columns="reading", values="value").reindex(columns=list(SHOWN))
-    console.print(f"Median over {len(found.final)} tasks:", highlight=False)
+    console.print(f"Median over {count(len(found.final), 'task')}:", highlight=False)
     console.print(layers.to_string(float_format="{:.3f}".format, na_rep="none"), highlight=False, markup=False)
     if len(found.about["models"]) > 1 and len(found.forgotten):
         console.print("\nLost since:", highlight=False)

@@ -30,6 +30,20 @@ def test_rows_are_the_hidden_states_of_the_last_token(architecture: str) -> None
     torch.testing.assert_close(found, hidden_states(model, tokens), rtol=1e-4, atol=1e-5)
 
 
+def test_a_compiled_model_is_the_model_inside() -> None:
+    model, tokenizer = make_model("llama"), make_tokenizer()
+    compiled = torch.compile(model, backend="eager")
+    found = mossa.represent(compiled, tokenizer, PROMPTS)
+    torch.testing.assert_close(found, mossa.represent(model, tokenizer, PROMPTS), rtol=0, atol=0)
+    tuned = copy.deepcopy(model)
+    with torch.no_grad():
+        tuned.get_decoder().layers[1].mlp.up_proj.weight.mul_(1.5)
+    place, same = (
+        mossa.locate(base, torch.compile(tuned, backend="eager"), tokenizer, PROMPTS) for base in (compiled, model)
+    )
+    assert place.table.equals(same.table)
+
+
 def test_rows_are_those_of_a_study(finished, settings: dict) -> None:
     units = finished[0] / "runs/small/units"
     stored = load_file(units / "represent/control-first-seed0@first/representations.safetensors")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
+from mossa.models.prompts import Encoded
+from mossa.paired.inputs import task_examples
 from mossa.paired.reading import layer_rows, read
 from mossa.place import Stack, locate_update
 from mossa.representations import represent_tokens
+from mossa.tasks.task import Example, Task
 from mossa.training.loss import token_losses
 from tests.place.worlds import make_adapted, make_base, make_checkpoint, make_data
 
@@ -62,3 +66,21 @@ def test_too_few_examples_have_rows_with_the_reason(stack: Stack) -> None:
     reasons = {str(row["reason"]) for row in rows if row["value"] is None}
     assert reasons == {"only 3 prompts; 4 are needed", "only 3 finite prompts; 4 are needed"}
     assert all(row["value"] is None or row["reason"] == "no update at this layer" for row in rows)
+
+
+class _AsNumbered:
+    """A format of prompts that everything fits and that keeps the places."""
+
+    def encode(self, examples: Sequence[Example], _what: str, with_target: bool) -> list[Encoded]:
+        return [Encoded([1, int(each.prompt)], 1, not with_target, place) for place, each in enumerate(examples)]
+
+
+@pytest.mark.parametrize("has", [0, 1, 7, 10, 11, 19, 20, 29, 1000])
+def test_examples_are_spread_over_the_whole_task(has: int) -> None:
+    """Neither the first ones of a file that holds fewer than twice as many, nor never those at its end."""
+    task = Task("a", "b", (), (), tuple(Example(str(place), "x") for place in range(has)))
+    (found,) = task_examples([task], cast(Any, _AsNumbered()), 10)
+    places = [each.tokens[1] for each in found.encoded]
+    assert len(places) == found.chosen == min(has, 10) and places == sorted(set(places))
+    gaps = np.diff([*places, has]) if places else np.array([1])
+    assert gaps.max() - gaps.min() <= 1 and places[:1] == [0][: min(has, 1)]

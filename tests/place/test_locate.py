@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 import mossa
+from mossa.api.locate import locate_files
 from mossa.errors import DataError, ModelError
 from mossa.place.estimates import COLUMNS
 from tests.place.worlds import make_adapted, make_base, make_checkpoint, make_data
@@ -168,3 +171,17 @@ def test_embeddings_and_head_are_layer_0_of_a_graft(base: Any) -> None:
     assert rows["layer"].tolist() == [0, 1, 2, 3, 4]
     assert rows["value"].astype(float).sum() == pytest.approx(found.gain, abs=1e-9)
     assert rows["reason"].iloc[0] == "embeddings, final norm and head"
+
+
+def test_what_is_asked_for_in_python_may_be_one_thing_or_the_format_auto(
+    base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = str(base_folder("llama"))
+    (tmp_path / "first.jsonl").write_text("\n".join(map(json.dumps, examples("first", 8))))
+    options: Any = {"readings": "one-layer-change", "dtype": "auto", "examples": 5, "device": "cpu"}
+    (place,) = locate_files(base, base, tmp_path / "first.jsonl", **options).values()
+    assert "one-layer-change" in set(place.table["reading"])
+    same = mossa.compare(base, base, base, tmp_path / "first.jsonl", dtype=options["dtype"], device="cpu")
+    assert (same.table["base"] > 0.999).all()
+    with pytest.raises(DataError, match="examples is 0; give how many"):
+        locate_files(base, base, tmp_path / "first.jsonl", examples=0)

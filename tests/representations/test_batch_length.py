@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -27,6 +29,9 @@ from transformers import (
 from mossa.errors import ModelError
 from mossa.models.batches import border_of, by_length, least_filled
 from mossa.models.prompts import Encoded
+from mossa.paired.reading import read
+from mossa.place import Stack
+from mossa.place.exchange import Choice, exchanged_losses
 from mossa.representations import check_alone, represent_tokens
 from mossa.training.loss import backward, token_losses
 from tests.small import hidden_states, make_model
@@ -97,6 +102,31 @@ def test_losses_and_gradients_do_not_cross_the_border_either() -> None:
         loss = functional.cross_entropy(model(input_ids=ids).logits[0, -4:-1], ids[0, -3:], reduction="sum") / 12
         loss.backward()
     torch.testing.assert_close(together, weight.grad, rtol=1e-6, atol=1e-9)
+
+
+def test_blocks_are_taken_apart_on_the_same_side_of_the_border_as_alone() -> None:
+    base = phi3()
+    tuned = copy.deepcopy(base)
+    with torch.no_grad():
+        for layer in tuned.model.layers:
+            layer.mlp.down_proj.weight.mul_(1.3)
+    stack = Stack(base, tuned)
+    sequences = prompts([40, 48, 49, 70, 70])
+    given = [Encoded(tokens, len(tokens) - 3, False, place) for place, tokens in enumerate(sequences)]
+    choices: list[Choice] = [("base", "base", "base"), ("base", "tuned", "base")]
+    together, alone = (
+        np.concatenate([exchanged_losses(stack, part, choices) for part in parts])
+        for parts in ([given], [[each] for each in given])
+    )
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    found, single = read(stack, given), [read(stack, [each]) for each in given]
+    for column in ("loss_before", "loss_after"):
+        assert list(found.answers[column]) == pytest.approx([float(one.answers[column][0]) for one in single], rel=1e-5)
+    for own, others in (
+        (found.seen.own["tuned"][:, 1:], [one.seen.own["tuned"][:, 1:] for one in single]),
+        (found.seen.other["tuned", "base"], [one.seen.other["tuned", "base"] for one in single]),
+    ):
+        assert error(own, torch.cat(others)) < 1e-5
 
 
 @given(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from mossa.tasks.split import Limits
@@ -51,6 +53,40 @@ def test_a_pair_has_the_numbers_of_the_study(finished, settings: dict, prompts: 
         assert (found["difference"] - rows["difference"]).abs().max() < 2 * tolerance
         shown = re.findall(r"^ +1 +(\S+) \[", ran.output, re.M)
         assert [float(value) for value in shown] == found.loc[1, "base"].round(3).tolist()
+
+
+def test_a_change_that_bfloat16_rounds_away_has_no_value(
+    finished, settings: dict, prompts: Path, tmp_path: Path
+) -> None:
+    """As in a study. In float32 the same models have one, which shows that only rounding takes it away."""
+    from mossa.api.compare import compare
+
+    small = {}
+    for name in ("sft", "control-first-seed0"):
+        small[name] = tmp_path / name
+        shutil.copytree(finished[0] / "runs/small/units/train" / name / "adapter", small[name])
+        weights = load_file(small[name] / "adapter_model.safetensors")
+        for key in weights:
+            if "lora_B" in key:
+                weights[key] *= 1e-3 / weights[key].norm()
+        save_file(weights, small[name] / "adapter_model.safetensors")
+    found = {
+        dtype: compare(
+            settings["base"]["model"],
+            small["sft"],
+            small["control-first-seed0"],
+            prompts,
+            dtype=dtype,  # pyright: ignore[reportArgumentType]
+            estimators="shift-cka-linear",
+            device="cpu",
+        ).table
+        for dtype in ("float32", "bfloat16")
+    }
+    assert found["float32"]["experimental"].notna().all()
+    assert found["float32"]["base"].isna().all() and found["float32"]["difference"].isna().all()
+    assert set(found["float32"]["reason"]) == {"pretrained: nothing changed from the origin"}
+    assert found["bfloat16"]["experimental"].isna().all()
+    assert found["bfloat16"]["reason"].str.contains("within bfloat16's rounding here; take float32 as dtype").all()
 
 
 @pytest.mark.parametrize(

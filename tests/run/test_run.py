@@ -230,6 +230,21 @@ def test_report_writes_again_what_is_there(folder: Path) -> None:
     assert empty.code == 2 and "no results yet" in empty.output and not (folder / "elsewhere").exists()
 
 
+def test_report_of_a_study_that_has_changed_says_so_and_leaves_the_tables(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in (folder / "runs/small/results").iterdir()}
+    changed = mossa(folder, "report", "small.yaml", "-s", "experimental.sft.seed=7")
+    assert changed.code == 2
+    assert "Nothing that was compared is as the study says now" in changed.output
+    assert "Run the study: mossa run small.yaml -s experimental.sft.seed=7" in changed.output
+    assert {path.name: path.read_bytes() for path in (folder / "runs/small/results").iterdir()} == before
+    shutil.rmtree(folder / "runs/small/units/compare/first")
+    shutil.move(folder / "runs", folder / "others")
+    part = mossa(folder, "report", "small.yaml", "--runs", "others")
+    assert part.code == 0 and re.search(r"1 of \d+ units are not done or not as they would be made", part.output)
+    for said in (part, mossa(folder, "status", "small.yaml", "--runs", "others")):
+        assert "Next: mossa run small.yaml --runs others" in " ".join(said.output.split())
+
+
 def test_existing_adapters_and_checkpoints_are_experimental_models(folder: Path, settings: dict) -> None:
     units = folder / "runs/small/units"
     mine = folder / "mine"

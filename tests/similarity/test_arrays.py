@@ -67,6 +67,7 @@ def test_what_holds_no_real_numbers_is_a_sentence(given: Any, sentence: str) -> 
     [
         ([float("nan")] * 2 + [1.0] * 38, r"the label of row 0 is nan \(2 of 40 are missing\)"),
         (np.array([0.0] * 39 + [np.nan]), r"the label of row 39 is nan \(1 of 40"),
+        ([None] * 3 + ["a"] * 37, r"the label of row 0 is None \(3 of 40 are missing\)"),
         ([pd.NA] + ["a"] * 39, "holds what cannot be a label"),
         (pd.Series([None, *[1.0] * 39]), "the label of row 0 is nan"),
         ([["a"]] * 40, "holds what cannot be a label"),

@@ -38,6 +38,13 @@ def test_rows_are_tidy_and_complete(world):
     assert len(found.difference) == 6
 
 
+def test_one_estimator_may_stand_for_a_list_of_it(world):
+    C, B, E = world
+    assert compare({"pretrained": B, "sft": E}, C, "cka-linear").similarity == (
+        compare({"pretrained": B, "sft": E}, C, ["cka-linear"]).similarity
+    )
+
+
 @pytest.mark.parametrize("id", ["cka-linear", "cka-linear-debiased"])
 def test_values_are_those_of_cka_and_differences_are_paired(world, id):
     C, B, E = world

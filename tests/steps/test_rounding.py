@@ -17,7 +17,7 @@ from mossa.models.placement import in_float32
 from mossa.representations import represent_tokens
 from mossa.run.run import prepare
 from mossa.similarity import compare
-from mossa.steps.rounding import MOST, NOISE, REASON, rounded_layers, without_rounded
+from mossa.steps.rounding import MOST, NOISE, REASON, REMEDY, rounded_layers, without_rounded
 from mossa.study import read_settings
 from mossa.study.schema import Base
 
@@ -74,7 +74,7 @@ def test_shifts_that_are_rounding_lose_their_value_and_nothing_else_does() -> No
     kept = without_rounded(rows, "control", rounded_layers(base, {"control": control, "sft": sft}))
     for row, before in zip(kept, rows, strict=True):
         drowned = row["estimator"] == "shift-cka-linear" and row["model"] == "sft"
-        assert (row["value"] is None) == drowned and row["reason"] == (REASON if drowned else None)
+        assert (row["value"] is None) == drowned and row["reason"] == (REASON + REMEDY if drowned else None)
         assert drowned or row == before
     all_of_them = without_rounded(rows, "control", {"control": {1, 2, 3}})
     assert all((row["value"] is None) == row["estimator"].startswith("shift-") for row in all_of_them)

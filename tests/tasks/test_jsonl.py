@@ -102,6 +102,13 @@ def test_a_bad_clusters_file_is_a_sentence(tmp_path: Path, content: str) -> None
         load_folder(tmp_path, LIMITS, 0)
 
 
+def test_a_task_in_two_clusters_is_refused(tmp_path: Path) -> None:
+    save_tasks(tmp_path)
+    (tmp_path / "tasks.json").write_text('{"clusters": {"one": ["first"], "other": ["first"]}}')
+    with pytest.raises(DataError, match="task 'first' is in the clusters 'one' and 'other'; take one"):
+        load_folder(tmp_path, LIMITS, 0)
+
+
 def test_an_unknown_collection_lists_the_choices() -> None:
     with pytest.raises(DataError, match=r"neither a folder, a file nor a collection.*tinyflan"):
         load_tasks(Tasks(source="tinyflam"))

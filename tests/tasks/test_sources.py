@@ -22,7 +22,9 @@ from mossa.errors import DataError
 from mossa.study.schema import Fields, Tasks
 from mossa.tasks.collections import COLLECTIONS, load_tasks, remarks
 from mossa.tasks.folder import read_prompts
+from mossa.tasks.formats import Found, read_table
 from mossa.tasks.listing import found_mapping, list_collections, list_source, show_task
+from mossa.tasks.rows import read_rows
 from mossa.tasks.split import Limits, split_by_input
 from mossa.tasks.task import Example, Task
 from tests.small import examples
@@ -140,6 +142,72 @@ def test_numbers_and_names_of_classes_are_answers(tmp_path: Path) -> None:
         _read(Part(path, (tmp_path / f"{path}.parquet",)), settings, 0, found)
         assert [one.target for one in found.examples[path]] == expected
         assert found.left_out[path]["empty"] == 4 - len(expected)
+
+
+@pytest.mark.parametrize("beside", [[{"_type": "Value"}], {"names": None, "_type": "ClassLabel"}, None])
+def test_what_is_told_of_other_columns_does_not_hide_the_names_of_classes(beside: Any, tmp_path: Path) -> None:
+    features = {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}, "others": beside}
+    table = pa.table({"text": ["a", "b"], "label": [1, 0], "others": [["x"], []]})
+    described = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(described, tmp_path / "first.parquet")
+    assert [row["label"] for _, row in read_rows(tmp_path / "first.parquet")] == ["yes", "no"]
+
+
+@pytest.mark.parametrize("packing", ["", *PACKINGS])
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json"])
+def test_every_text_file_may_be_packed(ending: str, packing: str, tmp_path: Path) -> None:
+    separator = "\t" if ending == "tsv" else ";"
+    lines = {
+        "jsonl": as_lines([{"prompt": "a\nb", "completion": "c"}]),
+        "json": json.dumps([{"prompt": "a\nb", "completion": "c"}]).encode(),
+    }
+    data = lines.get(ending) or f'\ufeffprompt{separator}completion\r\n"a\nb"{separator}c\r\n'.encode()
+    path = tmp_path / f"first.{ending}{packing}"
+    path.write_bytes(PACKINGS[packing](data) if packing else data)
+    assert read_examples(path) == [Example("a\nb", "c")]
+
+
+def test_files_that_are_called_as_splits_of_one_task_are_noted(tmp_path: Path) -> None:
+    rows = as_lines([ROWS["TRL"](*pair) for pair in PAIRS])
+    for name in ("train", "test", "trainers"):
+        (tmp_path / f"{name}.jsonl").write_bytes(rows)
+    (task, *_) = load_folder(tmp_path, LIMITS, 0)
+    assert any(note.startswith("test, train: called as splits") for note in task.notes)
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").unlink()
+    assert load_folder(tmp_path, LIMITS, 0)[0].notes == ()
+
+
+def test_a_value_that_is_there_twice_is_refused_by_every_reader(tmp_path: Path) -> None:
+    twice = '{"prompt": "a", "prompt": "b", "completion": "c"}'
+    (tmp_path / "a.jsonl").write_text(twice)
+    (tmp_path / "b.json").write_text(f"[{twice}]")
+    (tmp_path / "c.csv").write_text("prompt,prompt,completion\na,b,c\n")
+    columns = [pa.array([text]) for text in "abc"]
+    pq.write_table(pa.Table.from_arrays(columns, ["prompt", "prompt", "completion"]), tmp_path / "d.parquet")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(DataError, match=r"'prompt'( twice|; rename one)"):
+            list(read_rows(path))
+
+
+def test_a_label_that_is_missing_is_missing_in_every_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(
+            f'{{"prompt": "{k}", "completion": "c", "template": {label}}}'
+            for k, label in enumerate(['"t"', "null", "NaN", '""'])
+        )
+    )
+    (tmp_path / "b.csv").write_text("prompt,completion,template\n0,c,t\n1,c,\n2,c,\n3,c, \n")
+    table = pa.table({"prompt": list("0123"), "completion": list("cccc"), "template": ["t", None, "", None]})
+    pq.write_table(table, tmp_path / "c.parquet")
+    settings = Fields(prompt="prompt", target="completion", template="template")
+    for path in sorted(tmp_path.iterdir()):
+        found = Found()
+        read_table(read_rows(path), "x", found, settings)
+        assert [one.template for one in found.examples["x"]] == ["t", None, None, None], path
+    (tmp_path / "d.jsonl").write_text('{"prompt": "a", "completion": "c", "kind": NaN}')
+    with pytest.raises(DataError, match=r"'kind' names no task or cluster \(here: nan\)"):
+        read_table(read_rows(tmp_path / "d.jsonl"), "x", Found(), Fields(task="kind"))
 
 
 def conversation(*turns: str, system: str | None = None) -> dict[str, Any]:

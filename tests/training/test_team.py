@@ -165,6 +165,17 @@ def test_when_a_process_is_killed_the_training_goes_on_from_the_last_step(
             assert torch.equal(again[rank][1][0][name], tensor)
 
 
+@pytest.mark.parametrize("seed", [0, 20261126133000, 2**63 - 1])
+def test_every_seed_that_a_study_may_have_draws_its_own_numbers_for_each_process_and_step(seed: int) -> None:
+    drawn: set[float] = set()
+    with torch.random.fork_rng([]):
+        for rank in (1, 2):
+            for step in (0, 1):
+                Team(rank, 3).seed(seed, step)
+                drawn.add(float(torch.rand(())))
+    assert len(drawn) == 4
+
+
 def test_what_fails_in_one_process_fails_in_all_with_its_reason(tmp_path: Path) -> None:
     def work(team: Team) -> Any:
         def compute() -> tuple[float, float]:

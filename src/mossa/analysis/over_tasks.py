@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from mossa.names import count
+
 Floats = NDArray[np.float64]
 
 FEWEST = 6  # the smallest sample in which the range of the values holds the median with 95 %
@@ -78,7 +80,7 @@ def shift(ours: Floats, others: Floats) -> tuple[float, Interval, float]:
 def wilcoxon(differences: Floats) -> tuple[float, str | None]:
     """Return the two-sided p value of Wilcoxon's signed-rank test over tasks, or NaN and the reason."""
     if len(differences) < FEWEST:
-        return float("nan"), f"{len(differences)} tasks; the signed-rank test needs {FEWEST} to reach p < .05"
+        return float("nan"), f"{count(len(differences), 'task')}; the signed-rank test needs {FEWEST} to reach p < .05"
     if not differences.any():
         return float("nan"), "every difference is zero"
     return float(np.asarray(stats.wilcoxon(differences))[1]), None

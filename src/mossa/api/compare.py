@@ -70,7 +70,7 @@ def compare(
     too_long: TooLong = "skip",
     dtype: Literal["float32", "bfloat16"] = "float32",
     quantise: Literal["4-bit", "8-bit"] | None = None,
-    estimators: Sequence[str] = ESTIMATORS,
+    estimators: Sequence[str] | str = ESTIMATORS,
     device: str = "auto",
     say: Callable[[str], None] | None = None,
 ) -> Pair:
@@ -78,8 +78,9 @@ def compare(
 
     Models are hub ids or folders; `experimental` and `control` are adapters of the base or whole checkpoints.
     `prompts`: texts or lists of messages, or a file of data in any format; each prompt is kept once. `template`,
-    `system`, `cutoff` and `too_long` are as under `prompt` in a study, `dtype` and `quantise` as under `base`. `say` is
-    called with a line for each model that is loaded. For arrays of representations use `mossa.similarity.compare`.
+    `system`, `cutoff` and `too_long` are as under `prompt` in a study, `dtype` and `quantise` as under `base`. A shift
+    estimator has no value where bfloat16 rounds most of a change away. `say` is called with a line for each model that
+    is loaded. For arrays of representations use `mossa.similarity.compare`.
     Raises `MossaError` for a model that cannot be used, an unknown estimator and too few prompts.
     """
     if not isinstance(base, str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -87,15 +88,19 @@ def compare(
             f"base is a {type(base).__name__}; mossa.compare takes names or folders of models. For arrays of "
             "representations use mossa.similarity.compare(models, control)."
         )
+    from mossa.models.dtype import settled
     from mossa.models.loader import ModelLoader, kind_of
     from mossa.run.devices import find_device
     from mossa.similarity import compare as compare_arrays
     from mossa.similarity.registry import estimator as find_estimator
+    from mossa.steps.rounding import rounded_layers, without_rounded
 
     examples = read_prompts(Path(prompts)) if isinstance(prompts, str | Path) else prompts_of(prompts)
-    settings = checked(Base, model=resolve(str(base), Path()), dtype=dtype, quantise=quantise)
+    settings, _ = settled(checked(Base, model=resolve(str(base), Path()), dtype=dtype, quantise=quantise))
     form = checked(Prompt, template=template, system=system, cutoff=cutoff, too_long=too_long)
     place = find_device(device)
+    if isinstance(estimators, str):
+        estimators = [estimators]
     for identifier in estimators:
         find_estimator(identifier)
     tuned = {EXPERIMENTAL: _resolved(str(experimental)), "control": _resolved(str(control))}
@@ -121,7 +126,11 @@ def compare(
         baseline=BASE,
         non_finite="drop",
     )
-    rows = _side_by_side(found.similarity, found.difference)
+    similarity = found.similarity
+    if settings.dtype == "bfloat16":  # as in a study, a shift that is mostly rounding has no value
+        rounded = rounded_layers(arrays[BASE].numpy(), {name: array.numpy() for name, array in arrays.items()})
+        similarity = without_rounded(similarity, "control", rounded, "take float32 as dtype")
+    rows = _side_by_side(similarity, found.difference)
     shortened = sum(example.shortened for example in encoded)
     repeated, skipped = len(fitting) - len(encoded), len(examples) - len(fitting)
     return Pair(rows, len(encoded), repeated, skipped, shortened)
@@ -166,7 +175,11 @@ def _each_once(encoded: Sequence[Encoded], prompts: Sequence[Example]) -> list[E
 def _side_by_side(similarity: list[dict[str, Any]], difference: list[dict[str, Any]]) -> pd.DataFrame:
     keys = ["layer", "estimator"]
     table = pd.DataFrame(similarity)
-    counts = table[table["model"] == EXPERIMENTAL][[*keys, "n", "d", "non_finite", "reason"]]
+    counts = table[table["model"] == EXPERIMENTAL][[*keys, "n", "d", "non_finite", "reason"]].copy()
+    # where the experimental model has a number, the base and so the difference may have none
+    why = {(row["layer"], row["estimator"]): row["reason"] for row in difference}
+    others = pd.Series([why[key] for key in zip(counts["layer"], counts["estimator"], strict=True)], counts.index)
+    counts["reason"] = counts["reason"].where(counts["reason"].notna(), others)
     parts = [(table[table["model"] == model], name, "value") for model, name in ((BASE, "base"), (EXPERIMENTAL,) * 2)]
     parts.append((pd.DataFrame(difference), "difference", "difference"))
     joined = counts[keys]

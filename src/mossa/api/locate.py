@@ -85,13 +85,14 @@ def locate(
     that cannot be used.
     """
     from mossa.place import Stack, locate_update
-    from mossa.representations.represent import encode_examples, evaluation_mode
+    from mossa.representations.represent import encode_examples, evaluation_mode, uncompiled
 
     if not prompts:
         raise DataError("prompts is empty; give some texts.")
     for name, given in (("targets", targets), ("templates", templates)):
         if given is not None and (isinstance(given, str) or len(given) != len(prompts)):
             raise DataError(f"{name}: give a list with one text for each of the {len(prompts)} prompts.")
+    base, tuned = uncompiled(base), uncompiled(tuned)
     with ExitStack() as still:
         for model in (base, tuned):
             if model is not None:
@@ -132,6 +133,8 @@ def locate_files(
     from mossa.tasks.folder import load_parts, open_source
 
     tell = say or (lambda _line: None)
+    if examples < 1:
+        raise DataError(f"examples is {examples}; give how many of each task are used, such as 64.")
     if not Path(tasks).exists():
         raise DataError(
             f"--tasks {tasks}: there is no such file or folder. Give a file of examples, or a folder of such files."

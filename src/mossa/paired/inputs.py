@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mossa.errors import ModelError
 from mossa.models.adapter_config import named_base
 from mossa.models.base import load_checkpoint, load_config, load_tokenizer
+from mossa.models.dtype import settled
 from mossa.models.gguf import gguf_parts
 from mossa.models.hub import adapter_folder, stored
 from mossa.models.load_report import note
@@ -32,7 +33,7 @@ class PairLoader:
         place = resolve(base, Path())
         self.adapter = place if kind_of(place, what) == "adapter" else None
         root = named_base(adapter_folder(place), base) if self.adapter else place
-        self.settings = checked(Base, model=resolve(root, Path()), dtype=dtype)
+        self.settings, _ = settled(checked(Base, model=resolve(root, Path()), dtype=dtype))
         self.loader = ModelLoader(self.settings, device)
         self._second: ModelLoader | None = None  # for a tuned adapter if the base is an adapter too
 
@@ -100,7 +101,8 @@ class TaskExamples:
 def task_examples(tasks: Sequence[Task], form: PromptFormat, count: int) -> Iterator[TaskExamples]:
     """Yield of each task `count` of its test examples, spread evenly over them."""
     for task in tasks:
-        chosen = task.test[:: max(1, len(task.test) // count)][:count]
+        there = len(task.test)
+        chosen = [task.test[place * there // min(count, there)] for place in range(min(count, there))]
         encoded = form.encode(chosen, f"task {task.name!r}", with_target=True)
         labels = [chosen[each.index].template for each in encoded]
         known = [label for label in labels if label is not None]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mossa.models.batches import Allowance, for_each_batch
+from mossa.models.batches import Allowance, border_of, for_each_batch
 from mossa.place.estimates import FEWEST, Floats, PlaceValue, norm_ratio, nothing, ratio, row, undefined
 from mossa.place.stack import Side, Stack, Trace, Variant
 from mossa.similarity import compare
@@ -74,7 +74,9 @@ def see(
         if on_batch:
             on_batch(group, traces)
 
-    for_each_batch(list(map(len, sequences)), TOKEN_BUDGET[stack.device.type], Allowance(), one)
+    sizes = list(map(len, sequences))
+    border = border_of(stack.models["base"], max(sizes, default=0))
+    for_each_batch(sizes, TOKEN_BUDGET[stack.device.type], Allowance(), one, border)
     return seen
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from mossa.models.batches import Allowance, for_each_batch
+from mossa.models.batches import Allowance, border_of, for_each_batch
 from mossa.models.prompts import Encoded
 from mossa.place.blocks import ENDS
 from mossa.place.change import TOKEN_BUDGET
@@ -56,7 +56,8 @@ def exchanged_losses(stack: Stack, examples: Sequence[Encoded], choices: Sequenc
             walk(1, start.states[0], those, base)
 
     lengths = [len(example.tokens) for example in examples]
-    for_each_batch(lengths, TOKEN_BUDGET[stack.device.type], Allowance(), one)
+    border = border_of(stack.models["base"], max(lengths, default=0))
+    for_each_batch(lengths, TOKEN_BUDGET[stack.device.type], Allowance(), one, border)
     return found
 
 

@@ -77,6 +77,7 @@ def locate_update(
 
 
 def _wanted(readings: Sequence[str] | None, answered: bool) -> list[str]:
+    readings = [readings] if isinstance(readings, str) else readings  # one alone stands for a list of it
     for reading in readings or ():
         if reading not in READINGS:
             raise DataError(f"there is no reading {reading!r}. {choices(reading, READINGS)}")

@@ -38,6 +38,7 @@ def represent(
     prompt is left out: one that does not fit is refused, or shortened if `too_long` says so. Raises `ModelError` for a
     model or tokenizer that cannot be used, `DataError` for a prompt that cannot.
     """
+    model = uncompiled(model)
     tokens = encode_prompts(model, tokenizer, prompts, template, system, cutoff, too_long)
     if repeated := len(tokens) - len(set(map(tuple, tokens))):
         warnings.warn(
@@ -93,6 +94,11 @@ def encode_examples(
         missing = next(index for index in range(len(examples)) if index not in there)
         raise DataError(f"prompts, example {missing + 1}: nothing of it fits; raise cutoff or choose another template.")
     return encoded
+
+
+def uncompiled(model: Any) -> Any:
+    """Return the model inside what `torch.compile` gives, which computes the same and can be listened to."""
+    return getattr(model, "_orig_mod", model)
 
 
 @contextmanager

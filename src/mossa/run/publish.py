@@ -59,17 +59,35 @@ def write_again(
     against: Path | None = None,
     for_paper: bool = False,
 ) -> Published:
-    """Write tables and report of what is done into the run folder again.
+    """Write tables and report of what is done into the run folder again; `say` hears of how much is not.
 
-    Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared.
+    Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared;
+    where that is so because the study has changed since, the tables of the run stay.
     """
     record = prepared.record
     if not record.run.units.is_dir():
         raise RunFolderError(f"{record.run.path} has no results yet. Run the study first: {how_to_run}")
     with at_work(record.run, say):
         tables = gather(record.run, record.units, record.fingerprints)
+        if left_out := _left_out(prepared):
+            if "similarity" not in tables and any(name.startswith("compare/") for name in left_out):
+                raise DataError(
+                    f"Nothing that was compared is as the study says now: {len(left_out)} of {len(record.units)} units "
+                    f"are not done or not as they would be made now (for example {left_out[0]}: "
+                    f"{prepared.status[left_out[0]].why}). Run the study: {how_to_run}"
+                )
+            say(
+                f"{len(left_out)} of {len(record.units)} units are not done or not as they would be made now; what "
+                f"they hold is in no table and not in the report. Next: {how_to_run}"
+            )
         write_tables(tables, record.run.path / "results", record.run)
         return publish(record, tables, form, against, for_paper)
+
+
+def _left_out(prepared: Prepared) -> list[str]:
+    """Return the ids of the units that give nothing to the report, those that were compared first."""
+    names = [name for name, status in prepared.status.items() if status.state != "done"]
+    return sorted(names, key=lambda name: not name.startswith("compare/"))
 
 
 def draw_report(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def compare(
     models: Mapping[str, arrays.Array],
     control: arrays.Array,
-    estimators: Sequence[str | Estimator] = ("cka-linear", "cka-linear-debiased"),
+    estimators: Sequence[str | Estimator] | str | Estimator = ("cka-linear", "cka-linear-debiased"),
     *,
     groups: Sequence[Hashable] | None = None,
     origin: arrays.Array | None = None,
@@ -68,8 +68,10 @@ def compare(
     )[0]
 
 
-def _wanted(estimators: Sequence[str | Estimator]) -> list[Estimator]:
-    """Return each estimator once, in the order asked for."""
+def _wanted(estimators: Sequence[str | Estimator] | str | Estimator) -> list[Estimator]:
+    """Return each estimator once, in the order asked for; one alone may stand for a list of it."""
+    if isinstance(estimators, str | Estimator):
+        estimators = [estimators]
     return list({e.id: e for e in (estimator(e) if isinstance(e, str) else e for e in estimators)}.values())
 
 

@@ -32,7 +32,7 @@ class Groups:
         given: Any = labels  # an array or a tensor gives its values, not objects of its own
         values: list[Any] = given.tolist() if hasattr(given, "tolist") else list(given)
         try:
-            missing = [row for row, label in enumerate(values) if label != label]  # NaN alone is not itself
+            missing = [row for row, label in enumerate(values) if label is None or label != label]  # NaN is not itself
             number = {label: i for i, label in enumerate(dict.fromkeys(values))}
         except (TypeError, ValueError) as error:  # a list, an array, pandas.NA
             raise SimilarityError(f"`groups` holds what cannot be a label ({error}); give texts or numbers.") from error

@@ -12,7 +12,8 @@ Array = np.ndarray[Any, Any]
 # 1.65 to 2.6 times bfloat16's spacing of 2⁻⁸ halved (docs/performance.md).
 NOISE = 2.1 * 2.0**-9
 MOST = 1 / 3  # of a change that may be rounding; where it was more, shift-CKA was off by .03 to .57
-REASON = "a change from the base is within bfloat16's rounding here; set representations.dtype: float32"
+REMEDY = "set representations.dtype: float32"
+REASON = "a change from the base is within bfloat16's rounding here; "
 
 
 def rounded_layers(base: Array, models: Mapping[str, Array]) -> dict[str, set[int]]:
@@ -41,9 +42,11 @@ def finite_in_all(arrays: Sequence[Array]) -> np.ndarray[Any, np.dtype[np.bool_]
     return np.logical_and.reduce(list(layers))
 
 
-def without_rounded(rows: list[dict[str, Any]], control: str, layers: Mapping[str, set[int]]) -> list[dict[str, Any]]:
+def without_rounded(
+    rows: list[dict[str, Any]], control: str, layers: Mapping[str, set[int]], remedy: str = REMEDY
+) -> list[dict[str, Any]]:
     """Return the rows of a comparison with `control`; those of shifts that are rounding have no value, but a reason."""
-    empty = {"value": None, "standard_error": None, "low": None, "high": None, "reason": REASON}
+    empty = {"value": None, "standard_error": None, "low": None, "high": None, "reason": REASON + remedy}
     return [
         {**row, **empty}
         if row["estimator"].startswith("shift-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -21,6 +22,7 @@ from mossa.tasks.turns import USUAL, Tags
 
 CLUSTERS_FILE = "tasks.json"
 ONE_CLUSTER = "all"
+A_PART_OF_ONE = re.compile(r"(train|test|val|valid|validation|dev|eval)|.*-\d{5}-of-\d{5}", re.IGNORECASE)
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}  # and all whose names begin with a dot or "~$"
 
 
@@ -115,6 +117,11 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
         )
     system = [path.name for path in sorted(folder.iterdir()) if _is_system(path)]
     notes = [f"ignored {len(system)} system files: {', '.join(system[:3])}"] if system else []
+    if looks := [part.name for part in parts if A_PART_OF_ONE.fullmatch(part.name)]:
+        notes.append(
+            f"{', '.join(looks[:3])}: called as splits or parts of one set are, but each file is a task of its own; "
+            "put the rows of one task into one file, whose splits are drawn from it"
+        )
     if clusters is None and (place / CLUSTERS_FILE).is_file():
         clusters = _read_clusters(place / CLUSTERS_FILE)
     return TaskSource(place, _by_name(folder, parts), by_task(clusters, place), notes)
@@ -203,7 +210,13 @@ def by_task(clusters: Mapping[str, list[str]] | None, place: Path | str) -> dict
     """Return the cluster of each task, None if none are given; raises `DataError` for a name that cannot be one."""
     if clusters is None:
         return None
-    return {name: check_name(cluster, "cluster", str(place)) for cluster, names in clusters.items() for name in names}
+    found: dict[str, str] = {}
+    for cluster, names in clusters.items():
+        check_name(cluster, "cluster", str(place))
+        for name in names:
+            if found.setdefault(name, cluster) != cluster:
+                raise DataError(f"{place}: task {name!r} is in the clusters {found[name]!r} and {cluster!r}; take one.")
+    return found
 
 
 def _inside(place: Path) -> tuple[Path, ...]:

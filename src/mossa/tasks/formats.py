@@ -106,7 +106,7 @@ def example(row: Mapping[str, Any], fields: Fields, where: str, tags: Tags = USU
             raise Unusable(reason)
     system = _text(row, fields.system, where) if fields.system else ""
     template = row.get(fields.template) if fields.template else None
-    worded = None if template is None else str(template)
+    worded = None if _is_missing(template) else str(template)
     return from_turns(_messages(row, fields, where, answered), where, worded, tags, system, answered)
 
 
@@ -174,12 +174,17 @@ def _text(row: Mapping[str, Any], column: str, where: str, number: bool = False)
     return checked_text(value, f"{where}: {column!r}")
 
 
+def _is_missing(label: Any) -> bool:
+    """Tell whether a label is not there: null, or what stands for it in a table (an empty cell) or in pandas (NaN)."""
+    return label is None or label != label or (isinstance(label, str) and not label.strip())
+
+
 def _name(row: Mapping[str, Any], column: str, where: str) -> str:
     """Return the name of a task or a cluster in a column, with `_` for characters that names cannot have."""
     value = row.get(column)
     name = "".join(one if one.isascii() and (one.isalnum() or one in "-+.") else "_" for one in str(value).strip())
     name = name.strip("_.+-")
-    if value is None or not name:
+    if _is_missing(value) or not name:
         raise DataError(f"{where}: {column!r} names no task or cluster (here: {_shown(value)}).")
     return name.replace("..", "_")
 

@@ -12,6 +12,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +31,10 @@ CUT = " The file ends in the middle of this record, so it was not downloaded who
 
 class SeveralValues(DataError):
     """A file holds more than one JSON value, as lines do."""
+
+
+class TwiceNamed(ValueError):
+    """A JSON object has two values of one name."""
 
 
 Row = tuple[str, Any]  # its place, and what is there
@@ -62,7 +67,9 @@ def read_lines(path: Path) -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                yield where, json.loads(line)
+                yield where, json.loads(line, object_pairs_hook=_object)
+            except TwiceNamed as error:
+                raise DataError(f"{where}: {error}") from error
             except (ValueError, RecursionError) as error:
                 cut = "" if line.endswith("\n") else CUT
                 raise DataError(f"{where}: this is not JSON ({error}): {line.strip()[:60]!r}{cut}") from error
@@ -78,7 +85,9 @@ def read_json(path: Path) -> Any:
             "Write it as *.jsonl, one object per line."
         )
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
+    except TwiceNamed as error:
+        raise DataError(f"{path}: {error}") from error
     except json.JSONDecodeError as error:
         if error.msg.startswith("Extra data"):
             raise SeveralValues(f"{path}, line {error.lineno}: there is more after the first value.") from error
@@ -86,6 +95,16 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}, line {error.lineno}: this is not JSON ({error.msg}).{cut}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON ({error}).") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; Python would take the last of two values of one name, and other readers the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TwiceNamed(f"an object has {twice!r} twice. Take one out, or rename it.")
+    return found
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
@@ -116,9 +135,9 @@ def _table(path: Path) -> Iterator[Row]:
     with _text(path, newline="") as file:
         header = file.readline(LONGEST_LINE)
         separator = "\t" if kind_of(path) == ".tsv" else max(",;\t", key=header.count)
-        file.seek(0)
         try:
-            reader = csv.reader(file, delimiter=separator, strict=True)
+            # the line is put back in front, for not every packed file can be read from its start again
+            reader = csv.reader(chain([header], file), delimiter=separator, strict=True)
             columns = next(reader, [])
             if twice := [name for name in columns if columns.count(name) > 1]:
                 raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one.")
@@ -199,6 +218,8 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[d
     try:
         table = parquet.ParquetFile(file)
         there = table.schema_arrow.names
+        if twice := [name for name in there if there.count(name) > 1]:
+            raise DataError(f"{file}: two columns are called {twice[0]!r}; rename one.")
         missing = [column for column in columns or () if column not in there]
         if missing:
             raise DataError(
@@ -219,9 +240,16 @@ def _names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
     """Return the names of the classes of each column for which the `datasets` library has written them down."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        return {column: kind["names"] for column, kind in features.items() if kind.get("_type") == "ClassLabel"}
-    except (ValueError, AttributeError, KeyError):
+        columns: list[tuple[str, Any]] = list(features.items())
+    except (ValueError, AttributeError):
         return {}
+    # of lists, older versions of `datasets` write [what they hold]; only classes are looked for
+    described = [(column, kind) for column, kind in columns if isinstance(kind, dict)]
+    return {
+        column: kind["names"]
+        for column, kind in described
+        if kind.get("_type") == "ClassLabel" and isinstance(kind.get("names"), list)
+    }
 
 
 def _named(value: Any, names: list[str]) -> Any:

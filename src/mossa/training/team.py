@@ -83,7 +83,7 @@ class Team:
     def seed(self, seed: int, step: int) -> None:
         """Give processes after the first random numbers of their own for this step; the first goes on with its own."""
         if self.rank:
-            torch.manual_seed((seed * self.size + self.rank) * 1_000_003 + step)
+            torch.manual_seed(((seed * self.size + self.rank) * 1_000_003 + step) % 2**63)  # as far as seeds may go
 
     def _sum_gradients(self, weights: Sequence[torch.Tensor]) -> None:
         """Sum all gradients in one message; a process whose part did not reach a weight adds zero."""
