@@ -7,6 +7,7 @@ representations of a run with `last_layer: raw`.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,9 @@ def normed(run: Path) -> pd.DataFrame:
     """Return the mean similarity to a task's controls by task, model, estimator and kind of last layer."""
     study = load_study(run / "study.yaml")
     base = load_base(study.base)
-    norm = decoder_of(base.model).norm.float()
-    rows: list[dict[str, object]] = []
+    norm: Any = decoder_of(base.model).norm
+    norm.float()
+    rows: list[dict[str, Any]] = []
 
     def last(model: str, task: str) -> dict[str, torch.Tensor]:
         stored = map_tensors(run / "units" / "represent" / f"{model}@{task}" / "representations.safetensors")
