@@ -18,9 +18,16 @@ READING_COLUMNS = [
 ]  # fmt: skip
 
 
-def dose(
-    similarity: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame, controls: pd.DataFrame, baseline: str
-) -> pd.DataFrame:
+def with_dose(controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame) -> pd.DataFrame:
+    """Return the controls with what is recorded of their training, and their mean `distance` from the base."""
+    recorded = adapters.drop(columns=["role", "task", "seed", "stopped_because"]).rename(
+        columns={"adapter": "reference"}
+    )
+    distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
+    return controls.merge(recorded, how="left", on="reference").merge(distance, how="left", on=["reference", "task"])
+
+
+def dose(similarity: pd.DataFrame, dosed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (control, estimator), its dose and the base's similarity to it; see `COLUMNS`.
 
     `distance` (from the base, on its own task's prompts) and `base_similarity` are means over layers; `update_norm` is
@@ -28,14 +35,7 @@ def dose(
     """
     base = similarity[(similarity["experimental"] == baseline) & (similarity["relation"] == "control")]
     value = base.groupby(["reference", "task", "estimator"], sort=False)["value"].mean().rename("base_similarity")
-    distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
-    recorded = adapters.drop(columns=["role", "task", "seed", "stopped_because"])
-    table = (
-        controls.merge(recorded, left_on="reference", right_on="adapter", how="left")
-        .merge(distance, on=["reference", "task"], how="left")
-        .merge(value.reset_index(), on=["reference", "task"], how="left")
-    )
-    return table.reindex(columns=COLUMNS)
+    return dosed.merge(value.reset_index(), on=["reference", "task"], how="left").reindex(columns=COLUMNS)
 
 
 def dose_readings(

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from mossa.analysis.controls import failed
-from mossa.analysis.over_tasks import adjust, interval
+from mossa.analysis.over_tasks import adjusted, interval
 from mossa.similarity.agreement import share_of_agreement
 
 DRAWS = 2000
@@ -71,16 +71,14 @@ def _read(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def encoded(
-    layers: pd.DataFrame, controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame
-) -> pd.DataFrame:
+def encoded(layers: pd.DataFrame, dosed: pd.DataFrame) -> pd.DataFrame:
     """Return, per (task, estimator), the mean over layers of `encoded_layers`, ranked; see `COLUMNS`.
 
     Rank 1 is the task with the highest `value`. Standard errors are means over layers: an upper bound, whatever the
     correlation between layers. `rank_low` and `rank_high` hold the rank in 95 % of normal draws. `p_value` asks whether
     the share of the agreement is 1 (two-sided); `q_value` is Benjamini-Hochberg over tasks. `base_loss`, `loss_drop`,
-    `steps` and `distance` (control from base) are the simple rivals of this reading. Only layers where the value, and
-    the agreement if the task has any, are defined enter the means.
+    `steps` and `distance` (control from base), means over controls, are the simple rivals of this reading. Only layers
+    where the value, and the agreement if the task has any, are defined enter the means.
     """
     rows: list[dict[str, object]] = []
     for (task, cluster, estimator), group in layers.groupby(["task", "cluster", "estimator"], sort=False):
@@ -93,20 +91,11 @@ def encoded(
     table = _read(pd.DataFrame(rows, columns=["task", "cluster", "estimator", "layers", *MEASURES, "reason"]))
     z = (table["share"] - 1).abs() / table["share_error"].where(table["share_error"] > 0)
     table["p_value"] = 2 * stats.norm.sf(z.to_numpy(float))
-    table = table.merge(_rivals(controls, adapters, spectrum), on="task", how="left")
+    rivals = dosed[~failed(dosed)].groupby("task")[RIVALS].mean().reset_index()
+    table = adjusted(table.merge(rivals, on="task", how="left"), ["estimator"], "q_value")
     if len(table):
-        table["q_value"] = table.groupby("estimator")["p_value"].transform(adjust)
         table = pd.concat([_ranked(group) for _, group in table.groupby("estimator", sort=False)], ignore_index=True)
     return table.reindex(columns=COLUMNS)
-
-
-def _rivals(controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame) -> pd.DataFrame:
-    """Return, per task, the base's loss and the mean drop in loss, steps and distance from the base of its controls."""
-    usable = controls[~failed(controls)]
-    distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
-    steps = adapters.rename(columns={"adapter": "reference"})[["reference", "steps"]]
-    joined = usable.merge(steps, on="reference", how="left").merge(distance, on=["reference", "task"], how="left")
-    return joined.groupby("task")[RIVALS].mean().reset_index()
 
 
 def _ranked(group: pd.DataFrame) -> pd.DataFrame:

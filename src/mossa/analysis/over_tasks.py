@@ -93,8 +93,8 @@ def adjust(p_values: pd.Series, method: str = "fdr_bh") -> pd.Series:
     return q
 
 
-def adjusted(table: pd.DataFrame, p_column: str, q_column: str, by: list[str]) -> pd.DataFrame:
-    """Fill `q_column` from `p_column`, one family of tests per group."""
-    if len(table):
-        table[q_column] = table.groupby(by)[p_column].transform(adjust)
+def adjusted(table: pd.DataFrame, family: list[str], *columns: str) -> pd.DataFrame:
+    """Fill each of `columns`, such as `q_value`, from its p values, one family of tests per group."""
+    for column in columns if len(table) else ():
+        table[column] = table.groupby(family)[column.replace("q_value", "p_value")].transform(adjust)
     return table
