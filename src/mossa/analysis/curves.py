@@ -91,19 +91,9 @@ def describe(values: pd.Series) -> dict[str, object]:
         return row | {"reason": "no task has a defined value here"}
     q1, median, q3 = np.quantile(found, [0.25, 0.5, 0.75])
     inside = found[(found >= q1 - 1.5 * (q3 - q1)) & (found <= q3 + 1.5 * (q3 - q1))]
-    low, high = interval(found)
-    return row | {
-        "median": median,
-        "low": low,
-        "high": high,
-        "q1": q1,
-        "q3": q3,
-        "whisker_low": inside[0],
-        "whisker_high": inside[-1],
-        "minimum": found[0],
-        "maximum": found[-1],
-        "mean": found.mean(),
-    }
+    row |= {"median": median, "q1": q1, "q3": q3, "whisker_low": inside[0], "whisker_high": inside[-1]}
+    row |= {"minimum": found[0], "maximum": found[-1], "mean": found.mean()}
+    return row | interval(found)._asdict()
 
 
 def distribution(curves: pd.DataFrame) -> pd.DataFrame:
@@ -112,20 +102,20 @@ def distribution(curves: pd.DataFrame) -> pd.DataFrame:
     `population` is `all` tasks, and for every model `split_by` that held tasks out also its `seen` and `held_out`
     tasks, for all models on the same tasks, so that figure 7 can compare the base with it.
     """
-    tables = [_boxes(curves, ["experimental", "relation", "layer", "estimator"]).assign(population="all")]
+    by = ["experimental", "relation", "layer", "estimator"]
+    tables = [_boxes(curves, by).assign(population="all")]
     for experimental in curves["experimental"].unique():
         for population, tasks in populations(curves, experimental).items():
             if population != "all":
-                part = _boxes(curves[curves["task"].isin(tasks)], ["experimental", "relation", "layer", "estimator"])
+                part = _boxes(curves[curves["task"].isin(tasks)], by)
                 tables.append(part.assign(population=population, split_by=experimental))
     return pd.concat(tables, ignore_index=True).reindex(columns=BOX_COLUMNS)
 
 
 def cluster_distribution(curves: pd.DataFrame) -> pd.DataFrame:
     """Return one box per (experimental, relation, cluster, layer, estimator); see `CLUSTER_COLUMNS`."""
-    return _boxes(curves, ["experimental", "relation", "cluster", "layer", "estimator"]).reindex(
-        columns=CLUSTER_COLUMNS
-    )
+    by = ["experimental", "relation", "cluster", "layer", "estimator"]
+    return _boxes(curves, by).reindex(columns=CLUSTER_COLUMNS)
 
 
 def _boxes(curves: pd.DataFrame, by: list[str]) -> pd.DataFrame:
