@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
+from mossa.analysis.answers import gain_words
 from mossa.analysis.change import TUNED
 from mossa.analysis.change_words import change_title, of_estimator
 from mossa.analysis.headline import checks
@@ -83,12 +84,8 @@ def performance(findings: Findings) -> str:
     table = findings.performance_summary.dropna(subset=["gain"])
     if table.empty:
         return "Loss per task, from base to tuned model"
-    told = [
-        f"{row['experimental']} {number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
-        f"{count(int(row['tasks']), ('held-out' if row['held_out'] else 'tuned') + ' task')}"
-        for row in table.sort_values("held_out", kind="stable").to_dict("records")
-    ]
-    return f"Exact match: {listed(told)}"
+    rows = table.sort_values("held_out", kind="stable").to_dict("records")
+    return "Exact match: " + listed(f"{row['experimental']} {gain_words(row)}" for row in rows)
 
 
 def encoded(rows: pd.DataFrame, taught: frozenset[str]) -> str:
