@@ -13,7 +13,7 @@ from mossa.analysis.curves import describe
 from mossa.analysis.wording import brackets, count, extreme, number, short, signed
 from mossa.errors import DataError
 from mossa.report.colours import model_styles
-from mossa.report.page.chart import NULL, Chart, ChartView, Panel, layer_axis, line
+from mossa.report.page.chart import DIFFERENCE, NULL, Chart, ChartView, Panel, line, over_layers
 
 LONGEST = 60
 """Characters shown of a setting."""
@@ -91,15 +91,14 @@ def against_chart(findings: Findings, against: Against) -> Chart:
     """Draw the change by tuning in both runs, one panel per tuned model they share."""
     table = compared(findings, against.findings)
     styles = model_styles(findings.curves["experimental"])
-    y = {"title": {"text": "difference from the base"}, "zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~f"}
     panels: list[Panel] = []
     told: list[str] = []
     for model, rows in table.groupby("model", sort=False):
         parts = {name: part.dropna(subset=["median"]) for name, part in rows.groupby("run")}
         data = [*line(parts["this"], "median", f"{model}, this run", styles[str(model)], ("tasks",)),
                 *line(parts["other"], "median", against.name, NULL, ("tasks",))]  # fmt: skip
-        layout = {"height": 300, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": y}
-        panels.append(Panel(f"{model}, {count(int(rows['tasks'].max()), 'task')} in both runs", data, layout))
+        title = f"{model}, {count(int(rows['tasks'].max()), 'task')} in both runs"
+        panels.append(over_layers(title, rows, data, "difference from the base", 300, **DIFFERENCE))
         told.append(f"{model} {_largest(parts['difference'])}")
     how = (
         "Similarity to the specialists, tuned model minus base, in both runs: medians over the tasks that both have, "
