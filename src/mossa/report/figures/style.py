@@ -154,34 +154,18 @@ def legend_columns(labels: list[str], width: float) -> int:
 def legend_below(axes: Axes, note: str = "") -> None:
     """Put the legend under the axes, where it hides no data, and `note` under it."""
     handles, labels = axes.get_legend_handles_labels()
-    lines = 0
+    inches, lines = root(axes).get_figwidth(), 0
     if labels:
         below = offset_copy(axes.transAxes, root(axes), y=-30, units="points")
-        inches = root(axes).get_figwidth() - 0.5
-        labels = [textwrap.fill(label, int((inches - 0.8) / 0.055)) for label in labels]
-        columns = legend_columns(labels, inches)
-        place: dict[str, Any] = {
-            "loc": "upper left",
-            "bbox_to_anchor": (0, 0),
-            "bbox_transform": below,
-            "borderaxespad": 0,
-        }
-        axes.legend(handles, labels, ncols=columns, **place)
+        labels = [textwrap.fill(label, int((inches - 1.3) / 0.055)) for label in labels]
+        columns = legend_columns(labels, inches - 0.5)
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
+        axes.legend(handles, labels, ncols=columns, borderaxespad=0, **place)
         lines = -(-sum(label.count("\n") + 1 for label in labels) // columns)
-    write_note(axes, note, 33 + 12 * lines)
-
-
-def write_note(axes: Axes, note: str, points: int) -> None:
-    """Write a small line of text `points` under the axes."""
     if note:
-        place = ((0, 0), (0, -points), "axes fraction", "offset points")
-        axes.annotate(
-            textwrap.fill(note, int((root(axes).get_figwidth() - 0.8) * 20)),
-            *place,
-            fontsize=6,
-            va="top",
-            annotation_clip=False,
-        )
+        place = {"xytext": (0, -33 - 12 * lines), "xycoords": "axes fraction", "textcoords": "offset points"}
+        wrapped = textwrap.fill(note, int((inches - 0.8) * 20))
+        axes.annotate(wrapped, (0, 0), fontsize=6, va="top", annotation_clip=False, **place)
 
 
 def root(axes: Axes) -> Figure:
@@ -213,19 +197,17 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[P
     return paths
 
 
-def need(table: pd.DataFrame, *columns: str) -> None:
-    """Raise `DataError` naming the first column that a figure needs and the table lacks."""
-    for column in columns:
+def need(table: pd.DataFrame, key: Sequence[str], *columns: str) -> None:
+    """Raise `DataError` naming the first column that a figure needs and the table lacks, or two rows that share a key.
+
+    Such rows would be points from two estimators or controls in one line. Without a key, rows may repeat.
+    """
+    for column in (*key, *columns):
         if column not in table.columns:
             there = ", ".join(map(str, table.columns)) or "(none)"
             raise DataError(f"The figure needs a column {column!r}; the table has {there}.")
-
-
-def once(table: pd.DataFrame, *key: str) -> None:
-    """Raise `DataError` if two rows share a key, so no point is drawn from two estimators or controls at once."""
-    twice = table.duplicated(list(key))
-    if twice.any():
-        row = table.loc[twice].iloc[0]
+    if key and table.duplicated(list(key)).any():
+        row = table.loc[table.duplicated(list(key))].iloc[0]
         values = ", ".join(f"{column} = {row[column]!r}" for column in key)
         raise DataError(
             f"The figure needs one row per ({', '.join(key)}); there are two for {values}. "
@@ -234,8 +216,9 @@ def once(table: pd.DataFrame, *key: str) -> None:
         )
 
 
-def blank_because(axes: Axes, reason: str) -> Axes:
-    """Say in the middle of `axes` why nothing is drawn."""
+def blank_because(axes: Axes | None, reason: str) -> Axes:
+    """Say in the middle of `axes`, or of a new figure, why nothing is drawn."""
+    axes = axes or blank(1.5)[0]
     axes.set_axis_off()
     axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, wrap=True, fontsize=8)
     return axes
