@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mossa.analysis.wording import short
 from mossa.report.colours import BLUE, GREY, VERMILLION, Marks, cluster_marks
-from mossa.report.figures.style import blank, blank_because, layer_ticks, legend_below, need, short, styled
+from mossa.report.figures.labels import layer_ticks, legend_below
+from mossa.report.figures.style import blank, blank_because, need, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,24 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mossa.analysis.wording import count, short
 from mossa.report import select, titles
 from mossa.report.colours import CEILING, Colours, Style, in_order, styles_of
-from mossa.report.figures.style import (
-    across,
-    blank,
-    blank_because,
-    count,
-    entitle,
-    headline,
-    layer_ticks,
-    legend_below,
-    need,
-    panels,
-    root,
-    same_height,
-    short,
-    styled,
-)
+from mossa.report.figures.labels import entitle, headline, layer_ticks, legend_below
+from mossa.report.figures.style import across, blank, blank_because, need, panels, root, same_height, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,22 +8,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mossa.analysis.change_words import change_title
+from mossa.analysis.wording import count, short
 from mossa.report import titles
 from mossa.report.colours import BLUE, CEILING, GREY, Colours, Style, in_order, styles_of
-from mossa.report.figures.style import (
-    blank,
-    blank_because,
-    count,
-    entitle,
-    headline,
-    layer_ticks,
-    legend_below,
-    need,
-    panels,
-    same_height,
-    short,
-    styled,
-)
+from mossa.report.figures.labels import entitle, headline, layer_ticks, legend_below
+from mossa.report.figures.style import blank, blank_because, need, panels, same_height, styled
 from mossa.report.select import group_words
 
 if TYPE_CHECKING:

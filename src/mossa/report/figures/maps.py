@@ -10,19 +10,11 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.collections import QuadMesh
 
+from mossa.analysis.wording import short
 from mossa.report import titles
 from mossa.report.colours import CEILING, in_order
-from mossa.report.figures.style import (
-    blank,
-    blank_because,
-    entitle,
-    headline,
-    label_width,
-    layer_ticks,
-    need,
-    short,
-    styled,
-)
+from mossa.report.figures.labels import entitle, headline, label_width, layer_ticks
+from mossa.report.figures.style import blank, blank_because, need, styled
 from mossa.report.select import grids
 
 if TYPE_CHECKING:

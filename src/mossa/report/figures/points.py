@@ -8,24 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.wording import number
+from mossa.analysis.wording import count, number, short
 from mossa.report import titles
 from mossa.report.colours import BASE, GREY, Colours, Marks, cluster_marks, in_order, model_colours, styles_of
-from mossa.report.figures.style import (
-    COLUMN_WIDTH,
-    blank,
-    blank_because,
-    count,
-    entitle,
-    label_width,
-    legend_below,
-    legend_columns,
-    need,
-    panels,
-    root,
-    short,
-    styled,
-)
+from mossa.report.figures.labels import entitle, label_width, legend_below, legend_columns
+from mossa.report.figures.style import COLUMN_WIDTH, blank, blank_because, need, panels, root, styled
 from mossa.report.select import by_gain
 
 if TYPE_CHECKING:

@@ -1,8 +1,7 @@
-"""How all figures look, without pyplot: blank panels, titles, legends; PDF, SVG and PNG that repeat to the byte."""
+"""How all figures look, without pyplot: style, blank panels, and PDF, SVG and PNG that repeat to the byte."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,10 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.transforms import offset_copy
 
-from mossa.analysis.wording import count as count
-from mossa.analysis.wording import short as short
 from mossa.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,7 +95,7 @@ def across(panels: int, most: int = 3, least: float = 2.3) -> int:
 
 
 def same_height(axes: Sequence[Axes]) -> None:
-    """Give panels one range of y, which holds all that is drawn in any of them."""
+    """Give all panels the same range of y, wide enough for everything drawn in them."""
     ends = [panel.get_ylim() for panel in axes]
     for panel in axes:
         panel.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
@@ -125,47 +121,6 @@ def panels(
     for unused in axes[count:]:
         unused.set_axis_off()
     return axes
-
-
-def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE["axes.titlesize"]) -> None:
-    """Write a title that wraps at the width of its axes; tick labels take `beside` inches of it."""
-    spec = axes.get_subplotspec()
-    columns = spec.get_gridspec().ncols if spec else 1
-    inches = root(axes).get_figwidth() / columns - 0.6 - beside
-    axes.set_title(textwrap.fill(text, max(18, int(inches * 72 / (0.55 * fontsize)))), fontsize=fontsize)
-
-
-def headline(axes: Axes, text: str) -> None:
-    """Write one title over all panels of a figure."""
-    figure = root(axes)
-    figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() * 14)), x=0.01, ha="left")
-
-
-def label_width(names: Sequence[str], fontsize: float) -> float:
-    """Return roughly how wide the longest of these names is, in inches."""
-    return max(map(len, names), default=0) * 0.55 * fontsize / 72
-
-
-def legend_columns(labels: list[str], width: float) -> int:
-    """Return how many columns of these labels fit into `width` inches."""
-    return max(1, int(width / (0.45 + 0.055 * max(map(len, labels)))))
-
-
-def legend_below(axes: Axes, note: str = "") -> None:
-    """Put the legend under the axes, where it hides no data, and `note` under it."""
-    handles, labels = axes.get_legend_handles_labels()
-    inches, lines = root(axes).get_figwidth(), 0
-    if labels:
-        below = offset_copy(axes.transAxes, root(axes), y=-30, units="points")
-        labels = [textwrap.fill(label, int((inches - 1.3) / 0.055)) for label in labels]
-        columns = legend_columns(labels, inches - 0.5)
-        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
-        axes.legend(handles, labels, ncols=columns, borderaxespad=0, **place)
-        lines = -(-sum(label.count("\n") + 1 for label in labels) // columns)
-    if note:
-        place = {"xytext": (0, -33 - 12 * lines), "xycoords": "axes fraction", "textcoords": "offset points"}
-        wrapped = textwrap.fill(note, int((inches - 0.8) * 20))
-        axes.annotate(wrapped, (0, 0), fontsize=6, va="top", annotation_clip=False, **place)
 
 
 def root(axes: Axes) -> Figure:
@@ -208,7 +163,7 @@ def need(table: pd.DataFrame, key: Sequence[str], *columns: str) -> None:
             raise DataError(f"The figure needs a column {column!r}; the table has {there}.")
     if key and table.duplicated(list(key)).any():
         row = table.loc[table.duplicated(list(key))].iloc[0]
-        values = ", ".join(f"{column} = {row[column]!r}" for column in key)
+        values = ", ".join(f"{column} = {row[column]}" for column in key)
         raise DataError(
             f"The figure needs one row per ({', '.join(key)}); there are two for {values}. "
             "Choose one estimator, one relation and one reference first, for example with "
@@ -222,12 +177,3 @@ def blank_because(axes: Axes | None, reason: str) -> Axes:
     axes.set_axis_off()
     axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, wrap=True, fontsize=8)
     return axes
-
-
-def layer_ticks(axes: Axes, layers: list[int]) -> None:
-    """Label whole layers on x: all that have room, else every fourth."""
-    inches = axes.get_position().width * root(axes).get_figwidth()
-    shown = layers if len(layers) <= 6.5 * inches else [layer for layer in layers if layer % 4 == 0 or layer == 1]
-    axes.set_xticks(shown, [str(layer) for layer in shown])
-    axes.set_xlim(layers[0] - 0.7, layers[-1] + 0.7)
-    axes.set_xlabel("layer")
