@@ -9,13 +9,9 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.answers import gain_words
-from mossa.analysis.change import TUNED
-from mossa.analysis.change_words import change_title, of_estimator
-from mossa.analysis.headline import checks
 from mossa.analysis.over_tasks import LEVEL
 from mossa.analysis.wording import count, extreme, listed, number, signed
 from mossa.report.colours import CEILING
-from mossa.report.select import common, reading
 
 CORRELATES = {
     "flesch_kincaid": "Flesch-Kincaid grade",
@@ -27,17 +23,6 @@ CORRELATES = {
     "control_loss": "the specialist's test loss",
     "base_loss": "the base's test loss",
 }
-
-
-def change(findings: Findings) -> str:
-    """Say which model moved where, on the tasks that all tuned models saw."""
-    table = of_estimator(findings.common_change, findings)
-    return change_title(table[table["group"].eq(TUNED)])
-
-
-def layers(findings: Findings, estimator: str) -> str:
-    """Say at which layer the models differ most, and their medians there."""
-    return most_apart(common(reading(findings.curves, estimator)))
 
 
 def most_apart(rows: pd.DataFrame, where: str = "") -> str:
@@ -128,12 +113,9 @@ def dimensionality(table: pd.DataFrame) -> str:
         return "Dimensions that explain 99 % of the variance"
     place = int(np.argmax(np.ptp(grid.to_numpy(float), axis=1)))
     layer = grid.index[place]
-    words = [f"{_controls(name)} {value:.0f}" for name, value in grid.iloc[place].sort_values().items()]
+    named = grid.rename(columns={CEILING: "the specialists"}).iloc[place].sort_values()
+    words = [f"{name} {value:.0f}" for name, value in named.items()]
     return f"Dimensions in use differ most at layer {layer}: {listed(words)}"
-
-
-def _controls(name: object) -> str:
-    return "the specialists" if name == CEILING else str(name)
 
 
 def correlates(table: pd.DataFrame) -> str:
@@ -148,11 +130,6 @@ def correlates(table: pd.DataFrame) -> str:
         f"{len(sure)} of {count(len(known), 'correlation')} are significant; strongest {signed(top['correlation'])}, "
         f"{what} with {top['experimental']} at layer {top['layer']}"
     )
-
-
-def controls(findings: Findings) -> str:
-    """Say how many specialists met their target."""
-    return next(iter(checks(findings))).sentence.removesuffix(".")
 
 
 def affinity(mean: pd.DataFrame) -> str:

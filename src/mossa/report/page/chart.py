@@ -1,4 +1,4 @@
-"""What a chart of the page is: views to choose from, each with panels side by side, as plotly's own JSON."""
+"""The charts of the page: views to choose from, each with panels side by side, as plotly's own JSON."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Chart(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as JSON knows it: numbers rounded to four decimals, null for NaN and missing."""
+    """Return `value` as JSON can hold it: numbers rounded to four decimals, null for NaN and missing."""
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple, pd.Series, np.ndarray, pd.Index)):
@@ -71,9 +71,7 @@ def plain(value: Any) -> Any:
 
 
 def safe(text: object, longest: int = 60) -> str:
-    """Return text that plotly shows as itself, because plotly interprets a subset of HTML; a long name ends in an
-    ellipsis.
-    """
+    """Return escaped text, because plotly interprets a subset of HTML; a long name ends in an ellipsis."""
     return html.escape(short(str(text), longest), quote=False)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.change import HELD_OUT, TUNED, common_tasks
+from mossa.analysis.change_words import change_title
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, Style, in_order, model_styles
@@ -27,7 +28,7 @@ from mossa.report.page.chart import (
     over_layers,
     safe,
 )
-from mossa.report.select import RIBBONS_ABOVE, boxes, group_words, reading, tuned_on
+from mossa.report.select import RIBBONS_ABOVE, boxes, common, group_words, reading, tuned_on
 
 LABELS = {
     "cluster": "the cluster of a prompt",
@@ -40,14 +41,14 @@ LABELS = {
 def change_chart(findings: Findings, estimator: str) -> Chart | None:
     """Draw the paired difference from the base per layer, on the same tasks for every model."""
     styles = model_styles(findings.curves["experimental"])
-    common = findings.common_change[findings.common_change["estimator"].eq(estimator)]
+    same = findings.common_change[findings.common_change["estimator"].eq(estimator)]
     own = findings.change[findings.change["estimator"].eq(estimator)]
     if own["median"].isna().all():
         return None
-    span = _span(pd.concat([common, own]))
+    span = _span(pd.concat([same, own]))
     groups = [
         _change_panel(group_words(str(group), int(rows["tasks"].max())), rows, styles, span)
-        for group, rows in common.groupby("group", sort=False)
+        for group, rows in same.groupby("group", sort=False)
     ]
     alone = [
         _change_panel(f"{model}, {count(int(rows['tasks'].max()), 'task')}", rows, styles, span)
@@ -60,7 +61,7 @@ def change_chart(findings: Findings, estimator: str) -> Chart | None:
         "Similarity to each task's specialist, tuned model minus base, against the same specialist: median over tasks "
         "with its 95 % interval. Above zero, tuning moved the model towards the specialists."
     )
-    return Chart("change", titles.change(findings), how, views)
+    return Chart("change", change_title(same[same["group"].eq(TUNED)]), how, views)
 
 
 def _span(rows: pd.DataFrame) -> list[float]:
@@ -76,7 +77,7 @@ def _change_panel(title: str, rows: pd.DataFrame, styles: dict[str, Style], span
 
 
 def layers_chart(findings: Findings, estimator: str) -> Chart | None:
-    """Draw figure 2: boxes per layer, or ribbons of the quartiles above 12 layers, with null and agreement."""
+    """Draw figure 2: boxes per layer, or ribbons of the quartiles above 12 layers, beside shams and the agreement."""
     rows = reading(findings.curves, estimator)
     rows = rows[rows["value"].notna()]
     if rows.empty:
@@ -96,7 +97,7 @@ def layers_chart(findings: Findings, estimator: str) -> Chart | None:
         "and every task a point where there are few layers. Grey: the base against a sham control (trained on shuffled "
         "answers), where there is one, and two specialists of one task."
     )
-    return Chart("layers", titles.layers(findings, estimator), how, views)
+    return Chart("layers", titles.most_apart(common(reading(findings.curves, estimator))), how, views)
 
 
 def _layers_view(findings: Findings, rows: pd.DataFrame, group: str) -> ChartView:
@@ -144,7 +145,7 @@ def _ribbon(rows: pd.DataFrame, model: str, style: Style) -> Iterator[Trace]:
 
 
 def _references(findings: Findings, rows: pd.DataFrame) -> Iterator[Trace]:
-    """Yield the medians of what a similarity is read against, on the same tasks."""
+    """Yield the medians that a similarity is compared with, on the same tasks: sham controls, two specialists."""
     curves = reading(findings.curves, str(findings.estimator), relations=("sham", "ceiling"))
     curves = curves[curves["task"].isin(rows["task"].unique()) & curves["value"].notna()]
     null = curves[curves["experimental"].eq(findings.baseline)]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mossa.analysis import Findings, dendrogram
 from mossa.analysis.controls import failed
+from mossa.analysis.headline import checks
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, MARKERS, cluster_marks, in_order
@@ -68,7 +69,8 @@ def specialists_chart(findings: Findings, estimator: str) -> Chart | None:
     if not views:
         return None
     how = "One point per specialist; hollow: it did not learn its task. A falling cloud is the dose confound."
-    return Chart("controls", titles.controls(findings), how, views)
+    met = next(checks(findings)).sentence.removesuffix(".")
+    return Chart("controls", met, how, views)
 
 
 def _points(rows: pd.DataFrame, x: str, y: str, x_words: str, y_words: str, log: bool = False) -> Panel:
@@ -164,13 +166,10 @@ def projection_chart(findings: Findings) -> Chart | None:
     if table.empty or table["x"].isna().all():
         return None
     marks = cluster_marks(findings.curves["cluster"])
-    views = [
-        ChartView(
-            f"layer {layer}",
-            [_map_of_prompts(model, part[part["model"].eq(model)], marks) for model in in_order(part["model"])],
-        )
-        for layer, part in table.groupby("layer")
-    ]
+    views: list[ChartView] = []
+    for layer, part in table.groupby("layer"):
+        parts = {model: part[part["model"].eq(model)] for model in in_order(part["model"])}
+        views.append(ChartView(f"layer {layer}", [_map_of_prompts(*each, marks) for each in parts.items()]))
     middle = len(views) // 2
     how = (
         "t-SNE of the last-token representations of all tasks' prompts, coloured by cluster. Distances between groups "

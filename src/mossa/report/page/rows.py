@@ -165,7 +165,7 @@ def _about(rows: list[dict[Hashable, Any]]) -> list[tuple[str, str]]:
 def _shown(given: str | Sequence[str], answers: list[dict[Hashable, Any]]) -> ShownExample:
     """Return an example with the answers of base, tuned models and first specialist; old runs have no target."""
     prompt, target = (given, "") if isinstance(given, str) else (given[0], given[1])
-    told = {  # the first specialist of several comes last here, and stays
+    told = {  # reversed, so that of several specialists the first one is kept
         "specialist" if row["role"] == "control" else str(row["model"]): row
         for row in reversed(answers)
         if row["role"] != "sham"
