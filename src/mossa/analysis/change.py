@@ -32,8 +32,8 @@ COMMON_COLUMNS = ["group", *(name for name in COLUMNS if name != "population")]
 
 
 def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, estimator: str) -> pd.DataFrame:
-    """Return E minus base against the same controls, `[T, L]`; null where one side is undefined or was averaged over
-    other controls.
+    """Return a model minus the base against the same controls, `[T, L]`; null where one side is undefined or the two
+    were averaged over different controls.
     """
     same = curve(curves, experimental, estimator, column="references").eq(
         curve(curves, baseline, estimator, column="references")

@@ -1,4 +1,4 @@
-"""What goes along with similarity over tasks: readability, data size, dose, prompt length, loss (figure 6)."""
+"""What correlates with similarity over tasks: readability, data size, dose, prompt length, loss (figure 6)."""
 
 from __future__ import annotations
 

@@ -11,9 +11,8 @@ from mossa.analysis.over_tasks import interval
 NO_CLUSTER = "(no cluster)"  # what `tables.table` writes for a task that has none
 KEY = ["experimental", "relation", "task", "cluster", "layer", "estimator"]
 
-COLUMNS = [
-    *KEY, "held_out", "value", "standard_error", "low", "high", "references", "left_out", "n", "d", "reason",
-]  # fmt: skip
+NUMBERS = ["value", "standard_error", "low", "high"]
+COLUMNS = [*KEY, "held_out", *NUMBERS, "references", "left_out", "n", "d", "reason"]
 
 STATISTICS = [
     "tasks", "undefined", "median", "low", "high", "q1", "q3", "whisker_low", "whisker_high", "minimum", "maximum",
@@ -26,30 +25,20 @@ CLUSTER_COLUMNS = ["experimental", "relation", "cluster", "layer", "estimator", 
 def average_references(similarity: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (experimental, relation, task, layer, estimator), averaged over the references.
 
-    `references` counts those averaged, `left_out` those not averaged because their control did not learn (for the
-    agreement of two controls: because any control of the task did not). `standard_error` is the mean over references,
-    which is at least the true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
+    `references` counts those averaged, `left_out` those whose control did not learn the task (for the agreement of two
+    controls: if any control of the task did not). `standard_error` is the mean over references, an upper bound whatever
+    their correlation. `value` is null, with a `reason`, where nothing is left.
     """
     poor = controls[failed(controls)]
     of_task = similarity["relation"].eq("ceiling") & similarity["task"].isin(poor["task"])
     out = similarity["reference"].isin(poor["reference"]) | of_task
     rows = similarity.assign(out=out, undefined=similarity["reason"].where(similarity["value"].isna()).where(~out))
     rows["defined"] = rows["value"].notna() & ~out
-    for column in ("value", "standard_error", "low", "high"):
-        rows[column] = rows[column].where(rows["defined"])
-    grouped = rows.groupby(KEY, sort=False, dropna=False)
-    table = grouped.agg(
-        held_out=("held_out", "first"),
-        value=("value", "mean"),
-        standard_error=("standard_error", "mean"),
-        low=("low", "mean"),
-        high=("high", "mean"),
-        references=("defined", "sum"),
-        left_out=("out", "sum"),
-        n=("n", "first"),
-        d=("d", "first"),
-        reason=("undefined", "first"),
-    ).reset_index()
+    rows.loc[~rows["defined"], NUMBERS] = np.nan
+    how = dict.fromkeys(NUMBERS, "mean") | {"defined": "sum", "out": "sum"}
+    how |= dict.fromkeys(("held_out", "n", "d", "undefined"), "first")
+    table = rows.groupby(KEY, sort=False, dropna=False).agg(how).reset_index()
+    table = table.rename(columns={"defined": "references", "out": "left_out", "undefined": "reason"})
     null = table["value"].isna()
     learned_not = null & table["left_out"].gt(0) & table["reason"].isna()
     table["reason"] = table["reason"].where(null, None).astype("object")

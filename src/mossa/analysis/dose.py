@@ -1,4 +1,4 @@
-"""Dose: a control that trained for few steps stays near the base; E, trained longer, moves away from all of them."""
+"""Dose: a control trained for few steps stays near the base; a model tuned for longer moves away from all controls."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def dose_readings(
 ) -> pd.DataFrame:
     """Return, per (experimental, task), the paper's reading and the one from changes; see `READING_COLUMNS`.
 
-    All are means over layers, with 95 % intervals from the mean of the standard errors. `difference` is E minus base.
-    `shift` is the similarity of E's and the control's changes from the base, `shift_others` the same against controls
-    of other tasks, `shift_low` and `shift_high` the interval of the first minus the second. Both readings depend on the
-    dose. `paper_says` and `shift_says` are `closer` or `not closer` where the interval excludes zero, else null;
-    `agree` is null, with a `reason`, where one of them has no direction.
+    All are means over layers, with 95 % intervals from the mean of the standard errors. `difference` is tuned model
+    minus base. `shift` is the similarity of the model's and the control's changes from the base, `shift_others` the
+    same against controls of other tasks, `shift_low` and `shift_high` the interval of the first minus the second. Both
+    readings depend on the dose. `paper_says` and `shift_says` are `closer` or `not closer` where the interval excludes
+    zero, else null; `agree` is null, with a `reason`, where one of them has no direction.
     """
     models = [m for m in curves["experimental"].unique() if m not in (baseline, "control")]
     tables = [_readings(curves, differences, model, estimator) for model in models]

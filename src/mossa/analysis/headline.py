@@ -1,4 +1,4 @@
-"""The headline of a run: a title that concludes, three sentences with their evidence, and whether to believe them."""
+"""The headline of a run: a title with the result, three sentences with their evidence, and whether to believe them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
 
 
-HALF = 0.5  # of the test examples; a specialist with fewer right still counts, but readers should know
+HALF = 0.5  # of the test examples; a specialist that gets fewer right still counts, but the page says so
 
 
 class Point(NamedTuple):

@@ -49,7 +49,7 @@ def interval(values: Floats, confidence: float = 0.95) -> Interval:
 
 @lru_cache
 def _ends(T: int, confidence: float) -> tuple[int, float]:
-    """Return between which order statistics of T the interval ends: the k-th (0: there is none), and how far on."""
+    """Return k and a weight: the interval ends between the k-th order statistic and the next; 0 if there is none."""
     # confidence of the interval from the k-th value from below to the k-th from above
     reached = 1 - 2 * stats.binom.cdf(np.arange(T // 2 + 1), T, 0.5)
     k = int(np.sum(reached >= confidence))

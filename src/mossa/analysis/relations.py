@@ -1,4 +1,4 @@
-"""What resembles what: layers of one model and of another, and the controls of all tasks on common prompts."""
+"""Which layers of two models resemble each other, and which tasks: by their controls, on common prompts."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def layer_map(
 
     Columns: `LAYER_MAP_COLUMNS`.
 
-    Both on the same n prompts of `task`; d and L may differ. Prompts not finite in both are dropped and counted; of
-    more than 1000 others, 1000 evenly spaced ones are taken, and the column `n` says how many were. Raises
-    SimilarityError for shapes that do not fit and for fewer than 4 prompts.
+    Both models saw the same n prompts of `task`; d and L may differ. Prompts that are not finite in both are dropped
+    and counted. At most 1000 evenly spaced prompts are used; `n` says how many. Raises SimilarityError for shapes that
+    do not fit and for fewer than 4 prompts.
     """
     finite = finite_prompts({model: representations, other: others})
     chosen = np.flatnonzero(finite)
@@ -49,7 +49,7 @@ def layer_map(
 
 
 def finite_prompts(named: dict[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
-    """Return which prompts `[n]` are finite in all arrays `[n, L, d]`; SimilarityError if they are of other shapes."""
+    """Return which prompts `[n]` are finite in all arrays `[n, L, d]`; raise SimilarityError if shapes do not fit."""
     first, one = next(iter(named.items()))
     for name, array in named.items():
         if array.ndim != 3 or array.shape[0] != one.shape[0]:
