@@ -20,7 +20,7 @@ def of_estimator(table: pd.DataFrame, findings: Findings) -> pd.DataFrame:
 
 
 def of_group(findings: Findings, group: str) -> dict[str, pd.DataFrame]:
-    """Return the paired differences of every model on one group of tasks: on held-out ones, of models without them."""
+    """Return, by model, the paired differences on a group of tasks; a held-out group is about models without it."""
     table = of_estimator(findings.common_change, findings)
     own = table[table["group"].eq(group) & table["median"].notna()].groupby("experimental", sort=False)
     without = group.removeprefix(HELD_OUT).split(" and ")

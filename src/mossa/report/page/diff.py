@@ -117,7 +117,8 @@ def _training(source: Compared) -> Chart:
         views.append(ChartView(words, [Panel("", data, layout)]))
     first = f"{lost[0]} was forgotten first" if lost else "No task was lost"
     more = len(source.forgotten) - len(lost)
-    how = f"Lost tasks one by one, in the order in which they were lost{f'; {more} more are not drawn' * (more > 0)}."
+    rest = f"; {more} more are not drawn" if more else ""
+    how = f"Lost tasks one by one, in the order in which they were lost{rest}."
     return Chart("training", f"{first}, over {len(models)} models", how, views)
 
 
