@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from mossa.analysis.wording import short
 from mossa.report.colours import BLUE, GREY, VERMILLION, Marks, cluster_marks
-from mossa.report.figures.style import blank, blank_because, layer_ticks, legend_below, need, once, short, styled
+from mossa.report.figures.labels import layer_ticks, legend_below
+from mossa.report.figures.style import blank, blank_because, need, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +22,7 @@ def crossed(table: pd.DataFrame, axes: Axes | None = None, *, marks: Marks | Non
 
     `table` has one row per task with `cluster`, `planted` and `absent`. Above the line the reading is right.
     """
-    need(table, "task", "cluster", "planted", "absent")
-    once(table, "task")
+    need(table, ("task",), "cluster", "planted", "absent")
     axes = axes or blank(3.0)[0]
     if table.empty:
         return blank_because(axes, "No task could be compared.")
@@ -47,8 +48,7 @@ def separation(verdicts: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
     `verdicts` holds the rows of the trial's table that have no layer.
     """
-    need(verdicts, "reading", "rival", "auc", "auc_low", "auc_high")
-    once(verdicts, "reading")
+    need(verdicts, ("reading",), "rival", "auc", "auc_low", "auc_high")
     rows = verdicts.sort_values(["rival", "auc"], ascending=[True, False], ignore_index=True)
     axes = axes or blank(0.7 + 0.19 * len(rows))[0]
     for rival, colour, label in ((False, BLUE, "readings"), (True, VERMILLION, "what a sceptic would read instead")):
@@ -68,7 +68,7 @@ def separation(verdicts: pd.DataFrame, axes: Axes | None = None) -> Axes:
 @styled
 def by_layer(verdicts: pd.DataFrame, axes: Axes | None = None, *, reading: str = "debiased") -> Axes:
     """Draw one reading's difference, planted minus not, per layer: mean over tasks with its 95 % interval."""
-    need(verdicts, "reading", "layer", "difference", "low", "high")
+    need(verdicts, (), "reading", "layer", "difference", "low", "high")
     rows = verdicts[verdicts["reading"].eq(reading) & verdicts["layer"].notna()].sort_values("layer")
     axes = axes or blank(2.4)[0]
     if rows.empty:

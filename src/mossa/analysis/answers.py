@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.change import HELD_OUT, TUNED
-from mossa.analysis.change_words import change_words, of_estimator, sections_of
+from mossa.analysis.change import TUNED
+from mossa.analysis.change_words import change_words, held_out_groups, of_estimator, of_group, sections_of
 from mossa.analysis.correlates import correlation
 from mossa.analysis.over_tasks import FEWEST, interval
 from mossa.analysis.wording import brackets, count, listed, number, signed
@@ -25,23 +25,21 @@ QUESTIONS = {
 UNANSWERED = "This study cannot say; the reasons are listed below."
 
 RIVALS = {
-    "base_loss": ("tasks on which the base has a higher loss are more like their specialists before tuning",
-                  "tasks on which the base has a higher loss are less like their specialists before tuning"),
-    "loss_drop": ("specialists whose loss fell further are more like the base",
-                  "specialists whose loss fell further are less like the base"),
-    "steps": ("specialists that trained longer are more like the base",
-              "specialists that trained longer are less like the base"),
-    "distance": ("specialists that moved further are more like the base",
-                 "specialists that moved further are less like the base"),
-}  # fmt: skip
+    "base_loss": "tasks on which the base has a higher loss are {} like their specialists before tuning",
+    "loss_drop": "specialists whose loss fell further are {} like the base",
+    "steps": "specialists that trained longer are {} like the base",
+    "distance": "specialists that moved further are {} like the base",
+}
+"""What a correlation of the base's similarity with each of its rivals says; the gap is for more or less."""
 
 
 def by_question(answers: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     """Return (question, sentences), every question in order; one without an answer says so."""
-    found: dict[str, list[str]] = {key: [] for key in QUESTIONS}
-    for key, sentence in answers:
-        found.setdefault(key, []).append(sentence)
-    return [(QUESTIONS.get(key, key), sentences or [UNANSWERED]) for key, sentences in found.items()]
+    pairs = list(answers)
+    return [
+        (question, [sentence for key, sentence in pairs if key == asked] or [UNANSWERED])
+        for asked, question in QUESTIONS.items()
+    ]
 
 
 def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
@@ -51,10 +49,8 @@ def answers(findings: Findings) -> tuple[tuple[str, str], ...]:
     """
     if not of_estimator(findings.curves, findings)["value"].notna().any():
         return ()
-    pairs = [("rq1", sentence) for sentence in before(findings)]
-    pairs += [("rq2", sentence) for sentence in _after(findings)]
-    pairs += [("rq3", sentence) for sentence in _on_unseen(findings)]
-    return tuple(pairs)
+    said = {"rq1": before, "rq2": _after, "rq3": _on_unseen}
+    return tuple((key, sentence) for key, say in said.items() for sentence in say(findings))
 
 
 def before(findings: Findings) -> Iterator[str]:
@@ -126,13 +122,14 @@ def _clusters(findings: Findings) -> Iterator[str]:
 def confounds(findings: Findings) -> Iterator[str]:
     """Say what correlates over tasks with the closeness of the base, so that nobody mistakes one for the other."""
     read = of_estimator(findings.encoded, findings)
-    for name, (more, less) in RIVALS.items():
+    for name, says in RIVALS.items():
         pair = read[["value", name]].dropna().to_numpy(float)
         found = correlation(pair[:, 0], pair[:, 1], "spearman")
         if found["reason"] is None:
             r, low, high = (float(str(found[key])) for key in ("correlation", "low", "high"))
             if not low <= 0 <= high:
-                yield f"{more if r > 0 else less} (rank correlation {signed(r)}{brackets(low, high)})."
+                more = says.format("more" if r > 0 else "less")
+                yield f"{more} (rank correlation {signed(r)}{brackets(low, high)})."
 
 
 def _after(findings: Findings) -> Iterator[str]:
@@ -151,16 +148,9 @@ def _after(findings: Findings) -> Iterator[str]:
 
 
 def _on_unseen(findings: Findings) -> Iterator[str]:
-    groups = [str(name) for name in findings.common_change["group"].unique() if str(name).startswith(HELD_OUT)]
-    for group in groups:
+    for group in held_out_groups(findings):
         yield from changes(findings, group)
-    yield from _contrasts(findings)
-    yield from helped(findings, held_out=True)
-
-
-def _contrasts(findings: Findings) -> Iterator[str]:
-    """Say how a model compares on its held-out tasks with the base and with models that saw them."""
-    table = of_estimator(findings.unseen_overall, findings)
+    table = of_estimator(findings.unseen_overall, findings)  # beside the base, and beside models that saw the tasks
     for _, row in table[table["median"].notna()].iterrows():
         other = "the base" if row["other"] == findings.baseline else f"{row['other']}, which saw them"
         yield (
@@ -168,6 +158,7 @@ def _contrasts(findings: Findings) -> Iterator[str]:
             f"{signed(row['median'])}{brackets(row['low'], row['high'])} (mean over layers{_p(row['p_value'])})"
             f"{_gap(row)}."
         )
+    yield from helped(findings, held_out=True)
 
 
 def _gap(row: pd.Series) -> str:
@@ -185,10 +176,7 @@ def _p(value: float) -> str:
 
 def changes(findings: Findings, group: str) -> Iterator[str]:
     """Say of every tuned model in which layers it moved, on one group of tasks that is the same for all models."""
-    table = of_estimator(findings.common_change, findings)
-    for model, own in table[table["group"].eq(group) & table["median"].notna()].groupby("experimental", sort=False):
-        if group != TUNED and str(model) not in group.removeprefix(HELD_OUT).split(" and "):
-            continue
+    for model, own in of_group(findings, group).items():
         tasks = count(int(own["tasks"].max()), "task")
         where = f"on {tasks} that all tuned models saw" if group == TUNED else f"on {tasks} held out of it"
         yield f"{model}, {where}, {change_words(own)}"
@@ -198,11 +186,10 @@ def _sections(findings: Findings, model: object) -> Iterator[str]:
     """Say which sections the rule finds on the tasks the model was tuned on, or why it finds none."""
     for row in sections_of(findings, str(model)):
         why = "" if pd.isna(row["reason"]) else str(row["reason"])
-        ends = {name: row.get(f"{name}_end") for name in ("shared", "transition")}
         named = [
-            f"{name} to layer {end:.0f} [{row[f'{name}_end_low']:.0f}, {row[f'{name}_end_high']:.0f}]"
-            for name, end in ends.items()
-            if pd.notna(end)
+            f"{name} to layer {row[f'{name}_end']:.0f} [{row[f'{name}_end_low']:.0f}, {row[f'{name}_end_high']:.0f}]"
+            for name in ("shared", "transition")
+            if pd.notna(row[f"{name}_end"])
         ]
         if named:
             tail = f" Not three sections: {why}" if why else ""
@@ -217,15 +204,18 @@ def helped(findings: Findings, held_out: bool) -> Iterator[str]:
     """Say how exact match changed from the base to the tuned model and the specialist, on one kind of task."""
     table = findings.performance_summary
     for _, row in table[table["held_out"].eq(held_out) & table["gain"].notna()].iterrows():
-        kind = "held-out" if held_out else "tuned"
         specialist = row["control_accuracy"]
         beside = "" if pd.isna(specialist) else f"; their specialists reach {number(specialist)}"
         yield (
-            f"{row['experimental']}: exact match {number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
-            f"{count(int(row['tasks']), f'{kind} task')} (median gain {signed(row['median'])}"
-            f"{brackets(row['low'], row['high'])}), "
-            f"{row['worse']} of {row['tasks']} worse{beside}."
+            f"{row['experimental']}: exact match {gain_words(row)} (median gain {signed(row['median'])}"
+            f"{brackets(row['low'], row['high'])}), {row['worse']} of {row['tasks']} worse{beside}."
         )
+
+
+def gain_words(row: Mapping[Any, Any] | pd.Series) -> str:
+    """Return ".21 → .43 on 7 held-out tasks" for a row of `performance_summary`."""
+    kind = "held-out task" if row["held_out"] else "tuned task"
+    return f"{number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on {count(int(row['tasks']), kind)}"
 
 
 def _median(values: pd.Series) -> str:

@@ -52,9 +52,9 @@ class Family:
 
 @cache
 def knots(L: int) -> NDArray[np.int64]:
-    """Return all (a, b) `[G, 2]` of a line that is flat to layer a and from layer b on: both pieces two layers or more.
+    """Return all (a, b) `[G, 2]` of a line that is flat up to layer a and from layer b on, for two layers or more each.
 
-    `L` counts the fitted layers. A line of too few layers has none.
+    `L` counts the fitted layers; with too few of them there is no such line.
     """
     pairs = [(a, b) for a in range(FLATTEST, L) for b in range(a + 1, L - FLATTEST + 2)]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
@@ -63,7 +63,7 @@ def knots(L: int) -> NDArray[np.int64]:
 def whitened(curves: Floats, correlation: float) -> Floats:
     """Return curves `[..., L]` whose errors are independent if those of neighbouring layers have this correlation.
 
-    Each layer less `correlation` times the layer before; the first is scaled to the same error.
+    Subtracts `correlation` times the layer before from each layer, and scales the first to the same error.
     """
     first = np.sqrt(1 - correlation**2) * curves[..., :1]
     return np.concatenate([first, curves[..., 1:] - correlation * curves[..., :-1]], axis=-1)

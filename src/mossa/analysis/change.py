@@ -32,8 +32,8 @@ COMMON_COLUMNS = ["group", *(name for name in COLUMNS if name != "population")]
 
 
 def paired_differences(curves: pd.DataFrame, experimental: str, baseline: str, estimator: str) -> pd.DataFrame:
-    """Return E minus base against the same controls, `[T, L]`; null where one side is undefined or was averaged over
-    other controls.
+    """Return a model minus the base against the same controls, `[T, L]`; null where one side is undefined or the two
+    were averaged over different controls.
     """
     same = curve(curves, experimental, estimator, column="references").eq(
         curve(curves, baseline, estimator, column="references")
@@ -68,8 +68,7 @@ def change(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
                 row |= {f"cluster_{name}": of_clusters[name] for name in ("low", "high", "p_value")}
                 rows.append(head | row)
     table = pd.DataFrame(rows, columns=COLUMNS)
-    family = ["experimental", "population", "estimator"]
-    return adjusted(adjusted(table, "p_value", "q_value", family), "cluster_p_value", "cluster_q_value", family)
+    return adjusted(table, ["experimental", "population", "estimator"], "q_value", "cluster_q_value")
 
 
 def over_tasks(found: Floats) -> dict[str, object]:
@@ -119,7 +118,7 @@ def task_change(difference: pd.DataFrame, controls: pd.DataFrame, tuned: pd.Data
     poor = table["task"].isin(controls.loc[failed(controls), "task"])
     table.loc[poor, ["difference", "standard_error", "low", "high", "p_value"]] = np.nan
     table["reason"] = table["reason"].astype("object").where(~poor, "a control of this task did not learn it")
-    return adjusted(table, "p_value", "q_value", ["experimental", "estimator"])
+    return adjusted(table, ["experimental", "estimator"], "q_value")
 
 
 def comparisons(curves: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str, pd.DataFrame]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mossa.analysis.change import HELD_OUT, TUNED
 from mossa.analysis.over_tasks import LEVEL
 from mossa.analysis.wording import brackets, extreme, layers_in_words, listed, signed
 
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 def of_estimator(table: pd.DataFrame, findings: Findings) -> pd.DataFrame:
     """Return the rows of the estimator that is read."""
     return table[table["estimator"].eq(findings.estimator or "")]
+
+
+def of_group(findings: Findings, group: str) -> dict[str, pd.DataFrame]:
+    """Return, by model, the paired differences on a group of tasks; a held-out group is about models without it."""
+    table = of_estimator(findings.common_change, findings)
+    own = table[table["group"].eq(group) & table["median"].notna()].groupby("experimental", sort=False)
+    without = group.removeprefix(HELD_OUT).split(" and ")
+    return {str(model): rows for model, rows in own if group == TUNED or model in without}
+
+
+def held_out_groups(findings: Findings) -> list[str]:
+    """Return the groups of tasks that were held out of a model."""
+    return [str(name) for name in findings.common_change["group"].unique() if str(name).startswith(HELD_OUT)]
 
 
 def tested(own: pd.DataFrame) -> pd.Series:
@@ -33,29 +47,24 @@ def moved(own: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def change_words(own: pd.DataFrame) -> str:
     """Return what the paired differences of one model say: `moves towards … in layers 5-8 (…). No change …`."""
+    most = _at(extreme(own, "median"))
     if tested(own).isna().all():
-        most = extreme(own, "median")
-        return (
-            f"cannot be tested ({own['reason'].dropna().iloc[0] if own['reason'].notna().any() else 'too few tasks'}); "
-            f"the largest median difference is {_at(most)}."
-        )
+        why = next(iter(own["reason"].dropna()), "too few tasks")
+        return f"cannot be tested ({why}); the largest median difference is {most}."
     parts = [_movement(way, rows) for way, rows in moved(own).items() if len(rows)]
     quiet = own[~tested(own).lt(LEVEL).fillna(False)]
     over = own["cluster_q_value"].notna().any()
     how = f" Tested over the means of {own['clusters'].max():.0f} clusters." if over else ""
     if not parts:
-        most = extreme(own, "median")
-        where = layers_in_words(list(own["layer"]))
-        return f"shows no detected change in {where}; the largest median is {_at(most)}.{how}"
+        return f"shows no detected change in {layers_in_words(list(own['layer']))}; the largest median is {most}.{how}"
     rest = f" No change detected in {layers_in_words(list(quiet['layer']))}." if len(quiet) else ""
     return f"moves {' and '.join(parts)}.{rest}{how}"
 
 
 def _movement(way: str, rows: pd.DataFrame) -> str:
-    most = extreme(rows, "median")
     least = extreme(rows, "median", smallest=True)
     span = "" if len(rows) == 1 else f"{signed(least['median'])} to "
-    return f"{way} the specialists in {layers_in_words(list(rows['layer']))} ({span}{_at(most)})"
+    return f"{way} the specialists in {layers_in_words(list(rows['layer']))} ({span}{_at(extreme(rows, 'median'))})"
 
 
 def _at(row: pd.Series) -> str:
@@ -82,8 +91,3 @@ def sections_of(findings: Findings, model: str) -> list[pd.Series]:
     table = of_estimator(findings.sections, findings)
     own = table[table["experimental"].eq(model) & table["population"].isin(["seen", "all"]) & (table["tasks"] > 0)]
     return [row for _, row in own.sort_values("population", ascending=False).head(1).iterrows()]
-
-
-def gradually(row: pd.Series) -> str:
-    """Return "gradual from layer 3 to 9" for a row of `sections` whose rise has no flats."""
-    return f"gradual from layer {row['gradual_from']:.0f} to {row['gradual_to']:.0f}"

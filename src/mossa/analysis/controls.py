@@ -10,9 +10,7 @@ from mossa.study.schema import StudySettings
 
 KNOWN_LOSS = 0.1
 
-JUDGED = [
-    "loss", "base_loss", "loss_drop", "relative_drop", "accuracy", "base_accuracy",
-]  # fmt: skip
+JUDGED = ["loss", "base_loss", "loss_drop", "relative_drop", "accuracy", "base_accuracy"]
 COLUMNS = ["reference", "task", "cluster", "seed", *JUDGED, "stopped_because", "learned", "rule", "reason"]
 TUNED_COLUMNS = ["model", "task", "cluster", "held_out", *JUDGED, "learned", "rule", "reason"]
 
@@ -103,10 +101,8 @@ def _verdict(row: pd.Series, bar: Bar) -> tuple[bool | None, str | None]:
     if bar.metric == "exact_match":
         learned, what = measured >= bar.value, f"exact match {measured:.3f} of the {bar.value:g} asked for"
     elif bar.metric == "loss":
-        learned, what = (
-            measured <= bar.value,
-            f"test loss {measured:.3f} nats per target token, {bar.value:g} asked for",
-        )
+        learned = measured <= bar.value
+        what = f"test loss {measured:.3f} nats per target token, {bar.value:g} asked for"
     elif pd.isna(row["base_loss"]) and measured > KNOWN_LOSS:
         return None, "the base was not evaluated on this task"
     else:

@@ -1,4 +1,4 @@
-"""What goes along with similarity over tasks: readability, data size, dose, prompt length, loss (figure 6)."""
+"""What correlates with similarity over tasks: readability, data size, dose, prompt length, loss (figure 6)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from mossa.analysis.controls import failed
-from mossa.analysis.over_tasks import Floats, adjust
+from mossa.analysis.over_tasks import Floats, adjusted
 
 FEWEST_TASKS = 5
 
@@ -21,15 +21,13 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def correlates(
-    curves: pd.DataFrame, tasks: pd.DataFrame, adapters: pd.DataFrame, controls: pd.DataFrame
-) -> pd.DataFrame:
+def correlates(curves: pd.DataFrame, tasks: pd.DataFrame, dosed: pd.DataFrame) -> pd.DataFrame:
     """Return, per (experimental, estimator, layer, correlate, method), a correlation over tasks; see `COLUMNS`.
 
     `method` is `pearson` (interval by Fisher's z) or `spearman` (the same with the variance of Bonett and Wright,
     2000). `q_value` is Benjamini-Hochberg over layers. Null with a `reason` below 5 tasks or where a side is constant.
     """
-    covariates = _covariates(tasks, adapters, controls)
+    covariates = _covariates(tasks, dosed)
     rows: list[dict[str, object]] = []
     names = list(covariates)
     own = curves[curves["relation"] == "control"].merge(covariates, left_on="task", right_index=True)
@@ -42,10 +40,7 @@ def correlates(
                 row |= {"correlate": name, "method": method}
                 rows.append(row | correlation(value[both], side[both], method))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    if len(table):
-        family = ["experimental", "estimator", "correlate", "method"]
-        table["q_value"] = table.groupby(family)["p_value"].transform(adjust)
-    return table
+    return adjusted(table, ["experimental", "estimator", "correlate", "method"], "q_value")
 
 
 def correlation(x: Floats, y: Floats, method: str) -> dict[str, object]:
@@ -63,14 +58,9 @@ def correlation(x: Floats, y: Floats, method: str) -> dict[str, object]:
     return {"correlation": r, "low": low, "high": high, "p_value": p_value, "tasks": T, "reason": None}
 
 
-def _covariates(tasks: pd.DataFrame, adapters: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
+def _covariates(tasks: pd.DataFrame, dosed: pd.DataFrame) -> pd.DataFrame:
     """Return one column per correlate that has any value, `[T, correlates]`; dose and losses are means over seeds."""
-    usable = controls[~failed(controls)]
-    dose = usable.merge(
-        adapters[["adapter", "steps", "update_norm"]], left_on="reference", right_on="adapter", how="left"
-    )
-    dose = dose.rename(columns={"loss": "control_loss"}).groupby("task")
-    both = pd.concat(
-        [tasks.set_index("task"), dose[["steps", "update_norm", "control_loss", "base_loss"]].mean()], axis=1
-    )
+    usable = dosed[~failed(dosed)].rename(columns={"loss": "control_loss"}).groupby("task")
+    means = usable[["steps", "update_norm", "control_loss", "base_loss"]].mean()
+    both = pd.concat([tasks.set_index("task"), means], axis=1)
     return both[[name for name in CORRELATES if name in both and both[name].notna().any()]].astype(float)

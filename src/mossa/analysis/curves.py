@@ -11,9 +11,8 @@ from mossa.analysis.over_tasks import interval
 NO_CLUSTER = "(no cluster)"  # what `tables.table` writes for a task that has none
 KEY = ["experimental", "relation", "task", "cluster", "layer", "estimator"]
 
-COLUMNS = [
-    *KEY, "held_out", "value", "standard_error", "low", "high", "references", "left_out", "n", "d", "reason",
-]  # fmt: skip
+NUMBERS = ["value", "standard_error", "low", "high"]
+COLUMNS = [*KEY, "held_out", *NUMBERS, "references", "left_out", "n", "d", "reason"]
 
 STATISTICS = [
     "tasks", "undefined", "median", "low", "high", "q1", "q3", "whisker_low", "whisker_high", "minimum", "maximum",
@@ -26,30 +25,20 @@ CLUSTER_COLUMNS = ["experimental", "relation", "cluster", "layer", "estimator", 
 def average_references(similarity: pd.DataFrame, controls: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (experimental, relation, task, layer, estimator), averaged over the references.
 
-    `references` counts those averaged, `left_out` those not averaged because their control did not learn (for the
-    agreement of two controls: because any control of the task did not). `standard_error` is the mean over references,
-    which is at least the true one, whatever their correlation. `value` is null, with a `reason`, where nothing is left.
+    `references` counts those averaged, `left_out` those whose control did not learn the task (for the agreement of two
+    controls: if any control of the task did not). `standard_error` is the mean over references, an upper bound whatever
+    their correlation. `value` is null, with a `reason`, where nothing is left.
     """
     poor = controls[failed(controls)]
     of_task = similarity["relation"].eq("ceiling") & similarity["task"].isin(poor["task"])
     out = similarity["reference"].isin(poor["reference"]) | of_task
     rows = similarity.assign(out=out, undefined=similarity["reason"].where(similarity["value"].isna()).where(~out))
     rows["defined"] = rows["value"].notna() & ~out
-    for column in ("value", "standard_error", "low", "high"):
-        rows[column] = rows[column].where(rows["defined"])
-    grouped = rows.groupby(KEY, sort=False, dropna=False)
-    table = grouped.agg(
-        held_out=("held_out", "first"),
-        value=("value", "mean"),
-        standard_error=("standard_error", "mean"),
-        low=("low", "mean"),
-        high=("high", "mean"),
-        references=("defined", "sum"),
-        left_out=("out", "sum"),
-        n=("n", "first"),
-        d=("d", "first"),
-        reason=("undefined", "first"),
-    ).reset_index()
+    rows.loc[~rows["defined"], NUMBERS] = np.nan
+    how = dict.fromkeys(NUMBERS, "mean") | {"defined": "sum", "out": "sum"}
+    how |= dict.fromkeys(("held_out", "n", "d", "undefined"), "first")
+    table = rows.groupby(KEY, sort=False, dropna=False).agg(how).reset_index()
+    table = table.rename(columns={"defined": "references", "out": "left_out", "undefined": "reason"})
     null = table["value"].isna()
     learned_not = null & table["left_out"].gt(0) & table["reason"].isna()
     table["reason"] = table["reason"].where(null, None).astype("object")
@@ -91,19 +80,9 @@ def describe(values: pd.Series) -> dict[str, object]:
         return row | {"reason": "no task has a defined value here"}
     q1, median, q3 = np.quantile(found, [0.25, 0.5, 0.75])
     inside = found[(found >= q1 - 1.5 * (q3 - q1)) & (found <= q3 + 1.5 * (q3 - q1))]
-    low, high = interval(found)
-    return row | {
-        "median": median,
-        "low": low,
-        "high": high,
-        "q1": q1,
-        "q3": q3,
-        "whisker_low": inside[0],
-        "whisker_high": inside[-1],
-        "minimum": found[0],
-        "maximum": found[-1],
-        "mean": found.mean(),
-    }
+    row |= {"median": median, "q1": q1, "q3": q3, "whisker_low": inside[0], "whisker_high": inside[-1]}
+    row |= {"minimum": found[0], "maximum": found[-1], "mean": found.mean()}
+    return row | interval(found)._asdict()
 
 
 def distribution(curves: pd.DataFrame) -> pd.DataFrame:
@@ -112,20 +91,20 @@ def distribution(curves: pd.DataFrame) -> pd.DataFrame:
     `population` is `all` tasks, and for every model `split_by` that held tasks out also its `seen` and `held_out`
     tasks, for all models on the same tasks, so that figure 7 can compare the base with it.
     """
-    tables = [_boxes(curves, ["experimental", "relation", "layer", "estimator"]).assign(population="all")]
+    by = ["experimental", "relation", "layer", "estimator"]
+    tables = [_boxes(curves, by).assign(population="all")]
     for experimental in curves["experimental"].unique():
         for population, tasks in populations(curves, experimental).items():
             if population != "all":
-                part = _boxes(curves[curves["task"].isin(tasks)], ["experimental", "relation", "layer", "estimator"])
+                part = _boxes(curves[curves["task"].isin(tasks)], by)
                 tables.append(part.assign(population=population, split_by=experimental))
     return pd.concat(tables, ignore_index=True).reindex(columns=BOX_COLUMNS)
 
 
 def cluster_distribution(curves: pd.DataFrame) -> pd.DataFrame:
     """Return one box per (experimental, relation, cluster, layer, estimator); see `CLUSTER_COLUMNS`."""
-    return _boxes(curves, ["experimental", "relation", "cluster", "layer", "estimator"]).reindex(
-        columns=CLUSTER_COLUMNS
-    )
+    by = ["experimental", "relation", "cluster", "layer", "estimator"]
+    return _boxes(curves, by).reindex(columns=CLUSTER_COLUMNS)
 
 
 def _boxes(curves: pd.DataFrame, by: list[str]) -> pd.DataFrame:

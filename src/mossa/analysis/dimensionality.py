@@ -17,25 +17,22 @@ COLUMNS = [
 def dimensionality(spectrum: pd.DataFrame, controls: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (model, layer), the mean over tasks of three dimensionalities; see `COLUMNS`.
 
-    `dimensions_99` is figure 5's number, a mean; `median` over tasks has the interval `low`, `high`. All controls count
-    as one model, `control`, each on its own task, those that did not learn left out. `difference` is the median over
-    tasks of the dimensions minus the base's on the same task.
+    `dimensions_99` is figure 5's number, a mean; `median` over tasks has the interval `low`, `high`. All controls that
+    learned count as one model, `control`, each on its own task. `difference` is the median over tasks of the dimensions
+    minus the base's on the same task.
     """
     own = controls.loc[~failed(controls), ["reference", "task"]]
     of_controls = spectrum.merge(own.rename(columns={"reference": "model"}), on=["model", "task"])
     models = spectrum[spectrum["role"] != "control"]
     rows = pd.concat([models, of_controls.assign(model="control")], ignore_index=True)
     base = spectrum[spectrum["model"] == baseline].set_index(["task", "layer"])["dimensions_99"]
-    rows["difference"] = rows["dimensions_99"] - base.reindex(
-        pd.MultiIndex.from_frame(rows[["task", "layer"]])
-    ).to_numpy(float)
-    return pd.DataFrame(
-        [
-            {"model": model, "layer": layer} | _row(group, is_base=model == baseline)
-            for (model, layer), group in rows.groupby(["model", "layer"], sort=False)
-        ],
-        columns=COLUMNS,
-    )
+    of_base = base.reindex(pd.MultiIndex.from_frame(rows[["task", "layer"]]))
+    rows["difference"] = rows["dimensions_99"] - of_base.to_numpy(float)
+    table = [
+        {"model": model, "layer": layer} | _row(group, is_base=model == baseline)
+        for (model, layer), group in rows.groupby(["model", "layer"], sort=False)
+    ]
+    return pd.DataFrame(table, columns=COLUMNS)
 
 
 def _row(group: pd.DataFrame, is_base: bool) -> dict[str, object]:

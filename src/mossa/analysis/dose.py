@@ -1,4 +1,4 @@
-"""Dose: a control that trained for few steps stays near the base; E, trained longer, moves away from all of them."""
+"""Dose: a control trained for few steps stays near the base; a model tuned for longer moves away from all controls."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ READING_COLUMNS = [
 ]  # fmt: skip
 
 
-def dose(
-    similarity: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame, controls: pd.DataFrame, baseline: str
-) -> pd.DataFrame:
+def with_dose(controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame) -> pd.DataFrame:
+    """Return the controls with what is recorded of their training, and their mean `distance` from the base."""
+    recorded = adapters.drop(columns=["role", "task", "seed", "stopped_because"]).rename(
+        columns={"adapter": "reference"}
+    )
+    distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
+    return controls.merge(recorded, how="left", on="reference").merge(distance, how="left", on=["reference", "task"])
+
+
+def dose(similarity: pd.DataFrame, dosed: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return, per (control, estimator), its dose and the base's similarity to it; see `COLUMNS`.
 
     `distance` (from the base, on its own task's prompts) and `base_similarity` are means over layers; `update_norm` is
@@ -28,14 +35,7 @@ def dose(
     """
     base = similarity[(similarity["experimental"] == baseline) & (similarity["relation"] == "control")]
     value = base.groupby(["reference", "task", "estimator"], sort=False)["value"].mean().rename("base_similarity")
-    distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
-    recorded = adapters.drop(columns=["role", "task", "seed", "stopped_because"])
-    table = (
-        controls.merge(recorded, left_on="reference", right_on="adapter", how="left")
-        .merge(distance, on=["reference", "task"], how="left")
-        .merge(value.reset_index(), on=["reference", "task"], how="left")
-    )
-    return table.reindex(columns=COLUMNS)
+    return dosed.merge(value.reset_index(), on=["reference", "task"], how="left").reindex(columns=COLUMNS)
 
 
 def dose_readings(
@@ -43,11 +43,11 @@ def dose_readings(
 ) -> pd.DataFrame:
     """Return, per (experimental, task), the paper's reading and the one from changes; see `READING_COLUMNS`.
 
-    All are means over layers, with 95 % intervals from the mean of the standard errors. `difference` is E minus base.
-    `shift` is the similarity of E's and the control's changes from the base, `shift_others` the same against controls
-    of other tasks, `shift_low` and `shift_high` the interval of the first minus the second. Both readings depend on the
-    dose. `paper_says` and `shift_says` are `closer` or `not closer` where the interval excludes zero, else null;
-    `agree` is null, with a `reason`, where one of them has no direction.
+    All are means over layers, with 95 % intervals from the mean of the standard errors. `difference` is tuned model
+    minus base. `shift` is the similarity of the model's and the control's changes from the base, `shift_others` the
+    same against controls of other tasks, `shift_low` and `shift_high` the interval of the first minus the second. Both
+    readings depend on the dose. `paper_says` and `shift_says` are `closer` or `not closer` where the interval excludes
+    zero, else null; `agree` is null, with a `reason`, where one of them has no direction.
     """
     models = [m for m in curves["experimental"].unique() if m not in (baseline, "control")]
     tables = [_readings(curves, differences, model, estimator) for model in models]

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from mossa.analysis.controls import failed
-from mossa.analysis.over_tasks import adjust, interval
+from mossa.analysis.over_tasks import adjusted, interval
 from mossa.similarity.agreement import share_of_agreement
 
 DRAWS = 2000
@@ -41,11 +41,10 @@ def encoded_layers(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     for name, rows in {
         "agreement": curves["relation"] == "ceiling",
         "sham": of_base & (curves["relation"] == "sham"),
+        "other_controls": of_base & (curves["relation"] == "other_control"),
     }.items():
         beside = curves[rows].rename(columns={"value": name, "standard_error": f"{name}_error"})
         table = table.merge(beside[[*key, name, f"{name}_error"]], on=key, how="left")
-    others = curves[of_base & (curves["relation"] == "other_control")].rename(columns={"value": "other_controls"})
-    table = table.merge(others[[*key, "other_controls"]], on=key, how="left")
     return _read(table).reindex(columns=[*LAYER_COLUMNS, "sham_error"])
 
 
@@ -58,29 +57,21 @@ def _read(table: pd.DataFrame) -> pd.DataFrame:
     share_error = pd.Series(np.hypot(error, of_agreement) / np.sqrt(known), table.index)
     above = value - table["sham"].astype(float)
     above_error = np.hypot(error, table["sham_error"].astype(float))
-    return table.assign(
-        low=value - 1.96 * error,
-        high=value + 1.96 * error,
-        share=share,
-        share_error=share_error,
-        share_low=share - 1.96 * share_error,
-        share_high=share + 1.96 * share_error,
-        above_sham=above,
-        above_sham_low=above - 1.96 * above_error,
-        above_sham_high=above + 1.96 * above_error,
-    )
+    table = table.assign(share=share, share_error=share_error, above_sham=above)
+    numbers = {"": (value, error), "share_": (share, share_error), "above_sham_": (above, above_error)}
+    for name, (middle, spread) in numbers.items():
+        table[f"{name}low"], table[f"{name}high"] = middle - 1.96 * spread, middle + 1.96 * spread
+    return table
 
 
-def encoded(
-    layers: pd.DataFrame, controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame
-) -> pd.DataFrame:
+def encoded(layers: pd.DataFrame, dosed: pd.DataFrame) -> pd.DataFrame:
     """Return, per (task, estimator), the mean over layers of `encoded_layers`, ranked; see `COLUMNS`.
 
     Rank 1 is the task with the highest `value`. Standard errors are means over layers: an upper bound, whatever the
     correlation between layers. `rank_low` and `rank_high` hold the rank in 95 % of normal draws. `p_value` asks whether
     the share of the agreement is 1 (two-sided); `q_value` is Benjamini-Hochberg over tasks. `base_loss`, `loss_drop`,
-    `steps` and `distance` (control from base) are the simple rivals of this reading. Only layers where the value, and
-    the agreement if the task has any, are defined enter the means.
+    `steps` and `distance` (control from base), means over controls, are the simple rivals of this reading. Means are
+    over the layers where the value is defined, and the agreement too if the task has any.
     """
     rows: list[dict[str, object]] = []
     for (task, cluster, estimator), group in layers.groupby(["task", "cluster", "estimator"], sort=False):
@@ -93,20 +84,11 @@ def encoded(
     table = _read(pd.DataFrame(rows, columns=["task", "cluster", "estimator", "layers", *MEASURES, "reason"]))
     z = (table["share"] - 1).abs() / table["share_error"].where(table["share_error"] > 0)
     table["p_value"] = 2 * stats.norm.sf(z.to_numpy(float))
-    table = table.merge(_rivals(controls, adapters, spectrum), on="task", how="left")
+    rivals = dosed[~failed(dosed)].groupby("task")[RIVALS].mean().reset_index()
+    table = adjusted(table.merge(rivals, on="task", how="left"), ["estimator"], "q_value")
     if len(table):
-        table["q_value"] = table.groupby("estimator")["p_value"].transform(adjust)
         table = pd.concat([_ranked(group) for _, group in table.groupby("estimator", sort=False)], ignore_index=True)
     return table.reindex(columns=COLUMNS)
-
-
-def _rivals(controls: pd.DataFrame, adapters: pd.DataFrame, spectrum: pd.DataFrame) -> pd.DataFrame:
-    """Return, per task, the base's loss and the mean drop in loss, steps and distance from the base of its controls."""
-    usable = controls[~failed(controls)]
-    distance = spectrum.groupby(["model", "task"])["distance"].mean().rename_axis(["reference", "task"]).reset_index()
-    steps = adapters.rename(columns={"adapter": "reference"})[["reference", "steps"]]
-    joined = usable.merge(steps, on="reference", how="left").merge(distance, on=["reference", "task"], how="left")
-    return joined.groupby("task")[RIVALS].mean().reset_index()
 
 
 def _ranked(group: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from mossa.analysis.controls import DEFAULT, Bar, judge_controls, judge_tuned
 from mossa.analysis.correlates import correlates
 from mossa.analysis.curves import average_references, cluster_distribution, distribution
 from mossa.analysis.dimensionality import dimensionality
-from mossa.analysis.dose import dose, dose_readings
+from mossa.analysis.dose import dose, dose_readings, with_dose
 from mossa.analysis.encoded import encoded, encoded_clusters, encoded_layers
 from mossa.analysis.missing import missing
 from mossa.analysis.performance import performance, performance_summary
@@ -93,7 +93,8 @@ def analyse(
     curves = average_references(similarity, controls)
     layers = encoded_layers(curves, baseline)
     helped = performance(evaluation, controls, curves, baseline)
-    by_task = encoded(layers, controls, adapters, spectrum)
+    dosed = with_dose(controls, adapters, spectrum)
+    by_task = encoded(layers, dosed)
     findings = Findings(
         baseline=baseline,
         estimator=read,
@@ -116,9 +117,9 @@ def analyse(
         performance_summary=performance_summary(helped),
         unseen_overall=unseen_overall(curves, baseline),
         dimensionality=dimensionality(spectrum, controls, baseline),
-        dose=dose(similarity, adapters, spectrum, controls, baseline),
+        dose=dose(similarity, dosed, baseline),
         dose_readings=dose_readings(curves, differences, tuned, baseline, read or ""),
-        correlates=correlates(curves, tasks, adapters, controls),
+        correlates=correlates(curves, tasks, dosed),
         projection=tables.get("projection", pd.DataFrame()),
         separability=tables.get("separability", pd.DataFrame()),
         affinity=tables.get("affinity", pd.DataFrame()),

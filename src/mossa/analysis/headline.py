@@ -1,4 +1,4 @@
-"""The headline of a run: a title that concludes, three sentences with their evidence, and whether to believe them."""
+"""The headline of a run: a title with the result, three sentences with their evidence, and whether to believe them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from mossa.analysis.answers import before, changes, confounds
-from mossa.analysis.change import HELD_OUT, TUNED
-from mossa.analysis.change_words import gradually, moved, of_estimator, sections_of, tested
+from mossa.analysis.answers import before, changes, confounds, gain_words
+from mossa.analysis.change import TUNED
+from mossa.analysis.change_words import held_out_groups, moved, of_estimator, of_group, sections_of, tested
 from mossa.analysis.controls import failed
 from mossa.analysis.wording import count, layers_in_words, listed, number
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mossa.analysis.findings import Findings
 
 
-HALF = 0.5  # of the test examples; a specialist with fewer right still counts, but readers should know
+HALF = 0.5  # of the test examples; a specialist that gets fewer right still counts, but the page says so
 
 
 class Point(NamedTuple):
@@ -60,56 +60,44 @@ def headline(findings: Findings) -> Headline:
     return Headline(_title(findings), tuple(found[:3]), tuple(checks(findings)))
 
 
-def held_out_groups(findings: Findings) -> list[str]:
-    """Return the groups of tasks that were held out of a model."""
-    return [str(name) for name in findings.common_change["group"].unique() if str(name).startswith(HELD_OUT)]
-
-
 def _performance(findings: Findings) -> Iterator[str]:
     """Say how exact match moved, for a model with held-out tasks if there is one, on both kinds of task."""
     table = findings.performance_summary.dropna(subset=["gain"]).sort_values("held_out", kind="stable")
     models = [*table.loc[table["held_out"], "experimental"], *table["experimental"]]
-    told = [
-        f"{number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
-        f"{count(int(row['tasks']), 'held-out task' if row['held_out'] else 'tuned task')} ({row['worse']} worse)"
-        for row in table[table["experimental"].isin(models[:1])].to_dict("records")
-    ]
-    if told:
+    rows = table[table["experimental"].isin(models[:1])].to_dict("records")
+    if told := [f"{gain_words(row)} ({row['worse']} worse)" for row in rows]:
         yield f"{models[0]}: exact match {listed(told)}."
 
 
 def _title(findings: Findings) -> str:
     """Return what tuning changed in the first tuned model that could be tested; the title of the figure covers all."""
-    table = of_estimator(findings.common_change, findings)
-    tuned = table[table["group"].eq(TUNED) & table["median"].notna()]
-    if tuned.empty:
+    tuned = of_group(findings, TUNED)
+    if not tuned:
         return next(before(findings), "No answer: see what is missing").removesuffix(".")
-    models = [rows for rows in _by_model(tuned) if not tested(rows).isna().all()]
-    if not models:
-        return "Too few tasks to test what tuning changed"
-    changed = {int(layer) for way in moved(models[0]).values() for layer in way["layer"]}
-    if not changed and not any(len(way) for rows in models for way in moved(rows).values()):
-        return "No change by tuning was detected in any layer"
-    name = str(models[0]["experimental"].iloc[0])
+    changed = {
+        model: sorted(int(layer) for way in moved(rows).values() for layer in way["layer"])
+        for model, rows in tuned.items()
+        if tested(rows).notna().any()
+    }
     if not changed:
+        return "Too few tasks to test what tuning changed"
+    if not any(changed.values()):
+        return "No change by tuning was detected in any layer"
+    name, layers = next(iter(changed.items()))
+    if not layers:
         return f"In {name} no change by tuning was detected in any layer"
-    return f"Tuning changed {layers_in_words(sorted(changed))}{_gradual(findings, name)}{_carried(table)}"
+    return f"Tuning changed {layers_in_words(layers)}{_gradual(findings, name)}{_carried(findings)}"
 
 
 def _gradual(findings: Findings, model: str) -> str:
     """Return ", gradual from layer 3 to 9" where the rule finds no flats in a model's change."""
-    found = [gradually(row) for row in sections_of(findings, model) if pd.notna(row["gradual_from"])]
-    return "".join(f", {words}" for words in found)
+    rows = [row for row in sections_of(findings, model) if pd.notna(row["gradual_from"])]
+    return "".join(f", gradual from layer {row['gradual_from']:.0f} to {row['gradual_to']:.0f}" for row in rows)
 
 
-def _carried(table: pd.DataFrame) -> str:
+def _carried(findings: Findings) -> str:
     """Return whether models also moved towards the specialists on tasks held out of them."""
-    own = [
-        rows
-        for group, part in table[table["group"].ne(TUNED) & table["median"].notna()].groupby("group")
-        for rows in _by_model(part)
-        if str(rows["experimental"].iloc[0]) in str(group).removeprefix(HELD_OUT).split(" and ")
-    ]
+    own = [rows for group in held_out_groups(findings) for rows in of_group(findings, group).values()]
     if not own:
         return ""
     if all(tested(rows).isna().all() for rows in own):
@@ -120,17 +108,12 @@ def _carried(table: pd.DataFrame) -> str:
     return f", and on held-out tasks {layers_in_words(layers)}"
 
 
-def _by_model(table: pd.DataFrame) -> list[pd.DataFrame]:
-    return [rows for _, rows in table.groupby("experimental", sort=False)]
-
-
 def checks(findings: Findings) -> Iterator[Check]:
     """Yield the evidence for and against the headline: controls, their agreement, confounds, a second reading."""
     yield _controls(findings.controls)
     yield _agreement(findings)
-    found = list(confounds(findings))
-    if found:
-        yield Check("Confounds", "caution", f"Caution: {' '.join(_capital(each) for each in found)}")
+    if found := [sentence[:1].upper() + sentence[1:] for sentence in confounds(findings)]:
+        yield Check("Confounds", "caution", f"Caution: {' '.join(found)}")
     else:
         enough = of_estimator(findings.encoded, findings)["value"].count() >= 5
         good = ("good", "Training steps, loss and distance do not correlate with the base's similarity.")
@@ -138,17 +121,12 @@ def checks(findings: Findings) -> Iterator[Check]:
     yield _second_reading(findings)
 
 
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
-
-
 def _controls(controls: pd.DataFrame) -> Check:
     """Say how many specialists met their target, how many were stopped at a limit, and how many did not learn."""
     about = "Specialists"
     if controls.empty:
         return Check(about, "unknown", "Nothing is known about the specialists (controls).")
-    unlearned = failed(controls)
-    poor = controls[unlearned]
+    poor, learned = controls[failed(controls)], controls[~failed(controls)]
     limited = controls[controls["stopped_because"].eq("limit")]
     met = int(controls["stopped_because"].eq("criterion").sum())
     parts = [f"{met} of {count(len(controls), 'specialist')} met their target" if met or len(limited)
@@ -160,7 +138,7 @@ def _controls(controls: pd.DataFrame) -> Check:
         parts[0] += _span(controls["accuracy"])
     if len(poor):
         parts.append(f"{len(poor)} did not learn and are left out of every reading ({listed(poor['task'])})")
-    weak = controls[~unlearned & controls["accuracy"].lt(HALF)]
+    weak = learned[learned["accuracy"].lt(HALF)]
     if len(weak) and not (met or len(limited)):  # without its own target, "learned" only says that the loss fell
         parts.append(f"{len(weak)} that count answer less than half of their test examples ({listed(weak['task'])})")
     unknown = int(controls["learned"].isna().sum())
@@ -179,40 +157,26 @@ def _span(accuracy: pd.Series) -> str:
 
 
 def _agreement(findings: Findings) -> Check:
-    values = of_estimator(findings.encoded, findings)["agreement"].dropna()
+    about, values = "Agreement of two specialists", of_estimator(findings.encoded, findings)["agreement"].dropna()
     if values.empty:
-        return Check(
-            "Agreement of two specialists",
-            "unknown",
-            "Not measured, so how much of 1 is noise is not known; train two per task with `control: {seeds: [0, 1]}`.",
+        why = (
+            "Not measured, so how much of 1 is noise is not known; train two per task with `control: {seeds: [0, 1]}`."
         )
-    low, high = values.min(), values.max()
-    return Check(
-        "Agreement of two specialists",
-        "good",
-        f"Two specialists of one task have a similarity of {number(values.median())} (median of "
-        f"{count(len(values), 'task')}, from {number(low)} to {number(high)}).",
-    )
+        return Check(about, "unknown", why)
+    span = f"{count(len(values), 'task')}, from {number(values.min())} to {number(values.max())}"
+    said = f"Two specialists of one task have a similarity of {number(values.median())} (median of {span})."
+    return Check(about, "good", said)
 
 
 def _second_reading(findings: Findings) -> Check:
-    readings = findings.dose_readings[findings.dose_readings["agree"].notna()]
+    about, readings = "A second reading", findings.dose_readings[findings.dose_readings["agree"].notna()]
     if readings.empty:
-        return Check("A second reading", "unknown", _why_no_second(findings))
+        reason = next(iter(findings.dose_readings["reason"].dropna()), "no tuned model was compared with the base")
+        return Check(about, "unknown", f"Not available: {reason}.")
     parts: list[str] = []
     for model, own in readings.groupby("experimental", sort=False):
         apart = own.loc[~own["agree"].astype(bool), "task"]
         names = f" (not: {listed(apart)})" if len(apart) else ""
         parts.append(f"for {model} on {len(own) - len(apart)} of {len(own)} tasks{names}")
-    agree = readings["agree"].astype(bool).mean()
-    return Check(
-        "A second reading",
-        "good" if agree > 0.8 else "caution",
-        f"Similarity of changes from the base says the same {listed(parts)}.",
-    )
-
-
-def _why_no_second(findings: Findings) -> str:
-    reasons = findings.dose_readings["reason"].dropna().unique()
-    reason = reasons[0] if len(reasons) else "no tuned model was compared with the base"
-    return f"Not available: {reason}."
+    state = "good" if readings["agree"].astype(bool).mean() > 0.8 else "caution"
+    return Check(about, state, f"Similarity of changes from the base says the same {listed(parts)}.")

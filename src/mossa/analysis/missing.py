@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from mossa.analysis.controls import failed
 from mossa.analysis.over_tasks import FEWEST
 
@@ -35,12 +33,12 @@ def _similarities(findings: Findings) -> Iterator[str]:
         yield "All similarities are of changes from the base; there is none of the representations themselves."
     undefined = own[own["value"].isna()]
     if len(undefined):
-        reasons = undefined["reason"].value_counts()
-        listed = "; ".join(f"{count} because {reason}" for reason, count in reasons.items())
+        reasons = undefined["reason"].value_counts().items()
+        listed = "; ".join(f"{count} because {reason}" for reason, count in reasons)
         yield f"{len(undefined)} of {len(own)} similarities to the controls are undefined: {listed}."
-    for column, plural in (("task", "tasks"), ("cluster", "clusters"), ("layer", "layers")):
+    for column in ("task", "cluster", "layer"):
         if own[column].nunique() == 1:
-            yield f"There is only one {column} ({own[column].iloc[0]}), so nothing can be compared between {plural}."
+            yield f"There is only one {column} ({own[column].iloc[0]}), so nothing can be compared between {column}s."
 
 
 def _controls(findings: Findings) -> Iterator[str]:
@@ -96,12 +94,12 @@ def _rest(findings: Findings) -> Iterator[str]:
     absent = [words for name, words in wanted.items() if name not in there]
     if absent:
         yield f"No value for {', '.join(absent)}, so correlations with it (figure 6) are not shown."
-    pictures: dict[str, tuple[pd.DataFrame, str]] = {
-        "projection": (findings.projection, "the picture of representations (figure 4)"),
-        "separability": (findings.separability, "how well clusters, tasks and templates are told apart"),
-        "affinity": (findings.affinity, "which tasks share representations"),
-        "layer_map": (findings.layer_map, "which layers of the models resemble each other"),
+    pictures = {
+        "projection": "the picture of representations (figure 4)",
+        "separability": "how well clusters, tasks and templates are told apart",
+        "affinity": "which tasks share representations",
+        "layer_map": "which layers of the models resemble each other",
     }
-    for name, (table, words) in pictures.items():
-        if table.empty:
+    for name, words in pictures.items():
+        if getattr(findings, name).empty:
             yield f"There is no {name} table, so {words} is not shown."

@@ -51,7 +51,7 @@ def interval(values: Floats, confidence: float = 0.95) -> Interval:
 
 @lru_cache
 def _ends(T: int, confidence: float) -> tuple[int, float]:
-    """Return between which order statistics of T the interval ends: the k-th (0: there is none), and how far on."""
+    """Return k and a weight: the interval ends between the k-th order statistic and the next; 0 if there is none."""
     # confidence of the interval from the k-th value from below to the k-th from above
     reached = 1 - 2 * stats.binom.cdf(np.arange(T // 2 + 1), T, 0.5)
     k = int(np.sum(reached >= confidence))
@@ -95,8 +95,8 @@ def adjust(p_values: pd.Series, method: str = "fdr_bh") -> pd.Series:
     return q
 
 
-def adjusted(table: pd.DataFrame, p_column: str, q_column: str, by: list[str]) -> pd.DataFrame:
-    """Fill `q_column` from `p_column`, one family of tests per group."""
-    if len(table):
-        table[q_column] = table.groupby(by)[p_column].transform(adjust)
+def adjusted(table: pd.DataFrame, family: list[str], *columns: str) -> pd.DataFrame:
+    """Fill each of `columns`, such as `q_value`, from its p values, one family of tests per group."""
+    for column in columns if len(table) else ():
+        table[column] = table.groupby(family)[column.replace("q_value", "p_value")].transform(adjust)
     return table

@@ -64,16 +64,10 @@ def performance_summary(table: pd.DataFrame) -> pd.DataFrame:
     for (model, held_out), part in table.groupby(["experimental", "held_out"], sort=False):
         known = part.dropna(subset=["gain"])
         low, high = interval(known["gain"].to_numpy(float))
-        means = (known if len(known) else part)[COLUMNS[5:11]].astype(float).mean()
         row: dict[str, object] = {"experimental": model, "held_out": held_out, "tasks": len(known)}
-        rows.append(
-            {
-                **row,
-                **{str(name): float(mean) for name, mean in means.items()},
-                "low": low,
-                "high": high,
-            }
-            | {"gain": known["gain"].mean(), "median": known["gain"].median(), "worse": int((known["gain"] < 0).sum())}
-            | {"surely_worse": int((known["high"] < 0).sum())}
-        )
+        means = (known if len(known) else part)[COLUMNS[5:11]].astype(float).mean()
+        row |= {str(name): mean for name, mean in means.items()}
+        row |= {"gain": known["gain"].mean(), "median": known["gain"].median(), "low": low, "high": high}
+        row |= {"worse": int((known["gain"] < 0).sum()), "surely_worse": int((known["high"] < 0).sum())}
+        rows.append(row)
     return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)

@@ -185,11 +185,9 @@ def separate(x: Floats, labels: pd.Series, tasks: pd.Series, folds: BaseCrossVal
         return row | {"reason": "some folds would learn from one class only"}
     classifier = LogisticRegression(max_iter=1000, tol=TOLERANCE)
     predicted = cross_val_predict(classifier, _inputs(x, seed), labels.to_numpy(), cv=splits)
-    return row | {
-        "silhouette": float(silhouette_score(components, labels)),
-        "accuracy": float(np.mean(predicted == labels.to_numpy())),
-        "chance": float(labels.value_counts(normalize=True).max()),
-    }
+    row |= {"silhouette": float(silhouette_score(components, labels))}
+    right, chance = np.mean(predicted == labels.to_numpy()), labels.value_counts(normalize=True).max()
+    return row | {"accuracy": float(right), "chance": float(chance)}
 
 
 def _inputs(x: Floats, seed: int) -> Floats:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
 
 import pyphen
 
@@ -22,21 +21,15 @@ SENTENCE_END = re.compile(r"[.!?…]+(?=\s|$)|\n")
 HYPHENATION = pyphen.Pyphen(lang="en_US")
 
 
-class Counts(NamedTuple):
-    """How many sentences, words, letters (and digits) and syllables a text has."""
+def count(prompts: Iterable[str]) -> tuple[int, int, int, int]:
+    """Return the sentences, words, letters (and digits) and syllables of all prompts together.
 
-    sentences: int
-    words: int
-    letters: int
-    syllables: int
-
-
-def count(prompts: Iterable[str]) -> Counts:
-    """Return the counts of all prompts together; no sentence runs from one prompt into the next."""
+    No sentence runs from one prompt into the next.
+    """
     sentences = [found for prompt in prompts for part in SENTENCE_END.split(prompt) if (found := WORD.findall(part))]
     words = [word for sentence in sentences for word in sentence]
     letters = sum(character.isalnum() for word in words for character in word)
-    return Counts(len(sentences), len(words), letters, sum(map(syllables, words)))
+    return len(sentences), len(words), letters, sum(map(syllables, words))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What resembles what: layers of one model and of another, and the controls of all tasks on common prompts."""
+"""Which layers of two models resemble each other, and which tasks: by their controls, on common prompts."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def layer_map(
 
     Columns: `LAYER_MAP_COLUMNS`.
 
-    Both on the same n prompts of `task`; d and L may differ. Prompts not finite in both are dropped and counted; of
-    more than 1000 others, 1000 evenly spaced ones are taken, and the column `n` says how many were. Raises
-    SimilarityError for shapes that do not fit and for fewer than 4 prompts.
+    Both models saw the same n prompts of `task`; d and L may differ. Prompts that are not finite in both are dropped
+    and counted. At most 1000 evenly spaced prompts are used; `n` says how many. Raises SimilarityError for shapes that
+    do not fit and for fewer than 4 prompts.
     """
     finite = finite_prompts({model: representations, other: others})
     chosen = np.flatnonzero(finite)
@@ -41,24 +41,15 @@ def layer_map(
     ]
     values, reasons = pairwise(*sides)
     rows = [
-        {
-            "model": model,
-            "other": other,
-            "task": task,
-            "layer": layer + 1,
-            "other_layer": other_layer + 1,
-            "value": float(value),
-            "n": len(chosen),
-            "non_finite": int((~finite).sum()),
-            "reason": reasons[layer] or reasons[len(values) + other_layer],
-        }
-        for (layer, other_layer), value in np.ndenumerate(values)
-    ]
+        (model, other, task, i + 1, j + 1, float(value), len(chosen), int((~finite).sum()),
+         reasons[i] or reasons[len(values) + j])
+        for (i, j), value in np.ndenumerate(values)
+    ]  # fmt: skip
     return pd.DataFrame(rows, columns=LAYER_MAP_COLUMNS)
 
 
 def finite_prompts(named: dict[str, NDArray[np.floating]]) -> NDArray[np.bool_]:
-    """Return which prompts `[n]` are finite in all arrays `[n, L, d]`; SimilarityError if they are of other shapes."""
+    """Return which prompts `[n]` are finite in all arrays `[n, L, d]`; raise SimilarityError if shapes do not fit."""
     first, one = next(iter(named.items()))
     for name, array in named.items():
         if array.ndim != 3 or array.shape[0] != one.shape[0]:
@@ -87,22 +78,15 @@ def affinity(representations: Mapping[str, NDArray[np.floating]]) -> pd.DataFram
     for name, array in representations.items():
         if array.shape[1] != depth:
             raise SimilarityError(f"{name!r} has {array.shape[1]} layers where {names[0]!r} has {depth}.")
-    rows: list[dict[str, object]] = []
+    counts = int(finite.sum()), int((~finite).sum())
+    rows: list[tuple[object, ...]] = []
     for layer in range(depth):
         here = {name: array[finite, layer].astype(np.float64) for name, array in representations.items()}
         values, reasons = pairwise([as_layers(array, name)[:, 0] for name, array in here.items()])
-        for (i, j), value in np.ndenumerate(values):
-            rows.append(
-                {
-                    "layer": layer + 1,
-                    "task": names[i],
-                    "other": names[j],
-                    "value": float(value),
-                    "n": int(finite.sum()),
-                    "non_finite": int((~finite).sum()),
-                    "reason": reasons[i] or reasons[j],
-                }
-            )
+        rows += [
+            (layer + 1, names[i], names[j], float(value), *counts, reasons[i] or reasons[j])
+            for (i, j), value in np.ndenumerate(values)
+        ]
     return pd.DataFrame(rows, columns=AFFINITY_COLUMNS)
 
 
@@ -117,26 +101,17 @@ def dendrogram(affinity: pd.DataFrame, layer: int | None = None) -> pd.DataFrame
     if layer is None:
         chosen = chosen[~chosen["layer"].isin(chosen.loc[chosen["value"].isna(), "layer"])]
     matrix = chosen.groupby(["task", "other"], sort=False)["value"].mean().unstack(sort=False)
-    alone = np.diag(matrix.isna().to_numpy()) if len(matrix) else np.zeros(0, bool)
-    matrix = matrix.loc[~alone, ~alone]
+    known = np.diag(matrix.notna().to_numpy()) if len(matrix) else []
+    matrix = matrix.loc[known, known]
     if len(matrix) < 2:
         return pd.DataFrame(columns=MERGE_COLUMNS)
     distance = 1 - matrix.to_numpy(float)
     np.fill_diagonal(distance, 0.0)
     merges = linkage(squareform((distance + distance.T) / 2), method="average")
     groups: list[tuple[str, ...]] = [(str(name),) for name in matrix.index]
-    rows: list[dict[str, object]] = []
-    for step, (left, right, height, _) in enumerate(merges, start=1):
-        pair = groups[int(left)], groups[int(right)]
-        groups.append(pair[0] + pair[1])
-        rows.append(
-            {
-                "layer": layer,
-                "step": step,
-                "left": pair[0],
-                "right": pair[1],
-                "height": float(height),
-                "tasks": len(groups[-1]),
-            }
-        )
+    rows: list[tuple[object, ...]] = []
+    for step, (i, j, height, size) in enumerate(merges, start=1):
+        left, right = groups[int(i)], groups[int(j)]
+        groups.append(left + right)
+        rows.append((layer, step, left, right, float(height), int(size)))
     return pd.DataFrame(rows, columns=MERGE_COLUMNS)

@@ -24,7 +24,7 @@ from mossa.errors import DataError
 FEWEST_TASKS = 8
 FEWEST_LAYERS = 6
 RESAMPLES = 300
-LEVEL = 0.02  # of the test; shapes without sections then get some in about 5 % of draws (docs/analysis.md)
+LEVEL = 0.02  # of the test; shapes without sections then get some in about 5 % of draws (docs/reference/analysis.md)
 SURE = 0.95
 CORRELATIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9)
 
@@ -98,7 +98,7 @@ def find_sections(differences: ArrayLike, resamples: int = RESAMPLES, seed: int 
 def _correlation(residuals: Floats, mean: Floats) -> float:
     """Return the correlation of the errors `[T, L]` of neighbouring layers, rounded to one of `CORRELATIONS`.
 
-    Each task's own level and its own share of the rise are taken off first: they change no shape.
+    Each task's own level and its own share of the rise are subtracted first: they change no shape.
     """
     shape = mean - mean.mean()
     rest = residuals - residuals.mean(axis=1, keepdims=True)

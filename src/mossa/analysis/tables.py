@@ -23,9 +23,7 @@ class Contract(NamedTuple):
     @property
     def columns(self) -> list[str]:
         """Every column, required ones first."""
-        return list(
-            dict.fromkeys((*self.key, *self.texts, *self.numbers, *self.optional_texts, *self.optional_numbers))
-        )
+        return [name for part in self for name in part]
 
 
 CONTRACTS: dict[str, Contract] = {
@@ -80,12 +78,10 @@ def table(tables: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
     for column in contract.columns:
         if _dtype(contract, column) == "float64":
             checked[column] = _numbers(checked[column], name, column)
-    _check_key(checked, name, contract.key)
+    checked = _with_key(checked, name, list(contract.key))
     for column, instead in {"cluster": "(no cluster)", "held_out": False}.items():
         if column in contract.texts:
             checked[column] = checked[column].astype("object").where(checked[column].notna(), instead)
-    if "layer" in contract.key:
-        checked["layer"] = checked["layer"].astype(int)
     return checked.sort_values(list(contract.key), ignore_index=True)
 
 
@@ -97,9 +93,7 @@ def _dtype(contract: Contract, column: str) -> str:
 def _numbers(series: pd.Series, name: str, column: str) -> pd.Series:
     """Return a float series (null where there is no value), or say which row is not a number."""
     numbers = pd.to_numeric(series, errors="coerce").astype("float64")
-    wrong = (numbers.isna() & series.notna()) | np.isinf(numbers)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+    for row in np.flatnonzero((numbers.isna() & series.notna()) | np.isinf(numbers)):
         raise DataError(
             f"Row {row} of the table {name!r} has {column} = '{series.iloc[row]}', which is not a finite number. "
             "Leave it null and say why in `reason`."
@@ -107,20 +101,18 @@ def _numbers(series: pd.Series, name: str, column: str) -> pd.Series:
     return numbers
 
 
-def _check_key(frame: pd.DataFrame, name: str, key: tuple[str, ...]) -> None:
-    missing = frame[list(key)].isna().any(axis=1)
-    if missing.any():
-        row = int(np.flatnonzero(missing)[0])
+def _with_key(frame: pd.DataFrame, name: str, key: list[str]) -> pd.DataFrame:
+    """Return the table with whole layers; DataError for the first row whose key is incomplete, wrong or not its own."""
+    for row in np.flatnonzero(frame[key].isna().any(axis=1)):
         raise DataError(f"Row {row} of the table {name!r} has a null in its key ({', '.join(key)}). Fill it in.")
     if "layer" in key:
-        wrong = (frame["layer"] % 1 != 0) | (frame["layer"] < 1)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            layer = frame["layer"].iloc[row]
-            raise DataError(f"Row {row} of the table {name!r} has layer = {layer}. Layers are whole numbers from 1.")
+        layers = frame["layer"]
+        for row in np.flatnonzero((layers % 1 != 0) | (layers < 1)):
+            raise DataError(
+                f"Row {row} of the table {name!r} has layer = {layers[row]}. Layers are whole numbers from 1."
+            )
         frame = frame.astype({"layer": int})
-    twice = frame.duplicated(list(key))
-    if twice.any():
-        row = int(np.flatnonzero(twice)[0])
+    for row in np.flatnonzero(frame.duplicated(key)):
         values = ", ".join(f"{column} = {frame[column].iloc[row]}" for column in key)
         raise DataError(f"The table {name!r} has two rows for {values}. Keep one of them.")
+    return frame

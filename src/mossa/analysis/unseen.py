@@ -32,21 +32,16 @@ def unseen(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
         for layer in held_out
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    family = ["experimental", "other", "estimator"]
-    return adjusted(adjusted(table, "p_value", "q_value", family), "gap_p_value", "gap_q_value", family)
+    return adjusted(table, ["experimental", "other", "estimator"], "q_value", "gap_q_value")
 
 
 def unseen_overall(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Return the same for each task's mean over layers: one row per (experimental, other, estimator)."""
-    rows = [
-        head | _contrast(_over_layers(held_out), _over_layers(seen))
-        for head, held_out, seen in _contrasts(curves, baseline)
-    ]
+    rows: list[dict[str, object]] = []
+    for head, *parts in _contrasts(curves, baseline):
+        means = (differences.mean(axis=1, skipna=False).to_numpy(float) for differences in parts)
+        rows.append(head | _contrast(*means))
     return pd.DataFrame(rows, columns=OVERALL_COLUMNS)
-
-
-def _over_layers(differences: pd.DataFrame) -> Floats:
-    return differences.mean(axis=1, skipna=False).to_numpy(float)
 
 
 def _contrasts(curves: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, object], pd.DataFrame, pd.DataFrame]]:
@@ -65,8 +60,8 @@ def _contrasts(curves: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, 
                 differences = paired_differences(curves, experimental, other, estimator)
                 if len(differences.columns) and (other == baseline or differences.notna().any(axis=None)):
                     head: dict[str, object] = {"experimental": experimental, "other": other, "estimator": estimator}
-                    of = differences.index
-                    yield head, differences[of.isin(common)], differences[of.isin(both)]
+                    tasks = differences.index
+                    yield head, differences[tasks.isin(common)], differences[tasks.isin(both)]
 
 
 def _contrast(ours: Floats, others: Floats) -> dict[str, object]:

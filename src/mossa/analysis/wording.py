@@ -28,7 +28,7 @@ def brackets(low: float, high: float) -> str:
 
 
 def listed(words: Iterable[object], most: int = 5) -> str:
-    """Return "a, b and c"; where there are more than `most`, the rest is counted."""
+    """Return "a, b and c"; count the rest if there are more than `most`."""
     found = [str(word) for word in words]
     if len(found) > most:
         found = [*found[: most - 1], f"{len(found) - most + 1} more"]
@@ -57,6 +57,6 @@ def layers_in_words(layers: Sequence[int]) -> str:
 
 
 def extreme(rows: pd.DataFrame, column: str, smallest: bool = False) -> pd.Series:
-    """Return the row whose `column` is farthest from zero, or nearest to it; rows without a value are passed over."""
+    """Return the row whose `column` is farthest from zero, or nearest to it; skip rows without a value."""
     values = rows[column].abs().to_numpy(float)
     return rows.iloc[int(np.nanargmin(values) if smallest else np.nanargmax(values))]

@@ -13,7 +13,7 @@ from mossa.analysis.curves import describe
 from mossa.analysis.wording import brackets, count, extreme, number, short, signed
 from mossa.errors import DataError
 from mossa.report.colours import model_styles
-from mossa.report.page.chart import NULL, Chart, ChartView, Panel, layer_axis, line
+from mossa.report.page.chart import DIFFERENCE, NULL, Chart, ChartView, Panel, line, over_layers
 
 LONGEST = 60
 """Characters shown of a setting."""
@@ -59,10 +59,11 @@ def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:
     for model in ours.change["experimental"].unique():
         if theirs.change.loc[theirs.change["estimator"].eq(estimator), "experimental"].eq(model).any():
             one, other = (paired_differences(run.curves, model, run.baseline, estimator) for run in (ours, theirs))
-            tasks, depth = one.index.intersection(other.index), min(map(_deepest, (one, other)))
+            tasks, depth = one.index.intersection(other.index), int(min(one.columns.max(), other.columns.max()))
             one, other = (_at_depth(values.loc[tasks], depth) for values in (one, other))
             for name, values in (("this", one), ("other", other), ("difference", one - other)):
-                tables.append(_medians(values).assign(model=model, run=name))
+                rows = [{"layer": layer, **describe(values[layer])} for layer in values]
+                tables.append(pd.DataFrame(rows).assign(model=model, run=name))
     found = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["tasks"])
     if found.empty or not found["tasks"].max():
         raise DataError(
@@ -74,48 +75,36 @@ def compared(ours: Findings, theirs: Findings) -> pd.DataFrame:
 
 def _at_depth(values: pd.DataFrame, depth: int) -> pd.DataFrame:
     """Return the layers (columns) of a model that lie at the same share of its depth as layers 1..depth of another."""
-    layers = _deepest(values)
+    layers = int(values.columns.max())
     chosen = {layer: round(layer * layers / depth) for layer in range(1, depth + 1)}
     return pd.DataFrame({layer: values[there] for layer, there in chosen.items() if there in values})
-
-
-def _deepest(values: pd.DataFrame) -> int:
-    return max(map(int, values.columns))
-
-
-def _medians(values: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame([{"layer": layer, **describe(values[layer])} for layer in values])
 
 
 def against_chart(findings: Findings, against: Against) -> Chart:
     """Draw the change by tuning in both runs, one panel per tuned model they share."""
     table = compared(findings, against.findings)
     styles = model_styles(findings.curves["experimental"])
-    y = {"title": {"text": "difference from the base"}, "zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~f"}
     panels: list[Panel] = []
     told: list[str] = []
     for model, rows in table.groupby("model", sort=False):
         parts = {name: part.dropna(subset=["median"]) for name, part in rows.groupby("run")}
         data = [*line(parts["this"], "median", f"{model}, this run", styles[str(model)], ("tasks",)),
                 *line(parts["other"], "median", against.name, NULL, ("tasks",))]  # fmt: skip
-        layout = {"height": 300, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": y}
-        panels.append(Panel(f"{model}, {count(int(rows['tasks'].max()), 'task')} in both runs", data, layout))
+        title = f"{model}, {count(int(rows['tasks'].max()), 'task')} in both runs"
+        panels.append(over_layers(title, rows, data, "difference from the base", 300, **DIFFERENCE))
         told.append(f"{model} {_largest(parts['difference'])}")
     how = (
         "Similarity to the specialists, tuned model minus base, in both runs: medians over the tasks that both have, "
         "with 95 % intervals. The title gives the largest median of the paired differences, this run minus the other."
     )
-    if (here := _depth(findings)) != (there := _depth(against.findings)):
+    here, there = (int(run.curves["layer"].max()) for run in (findings, against.findings))
+    if here != there:
         how += (
             f" This run has {here} layers and {against.name} {there}: each layer of the shallower model is shown with "
             "the layer of the other at the same share of its depth."
         )
     return Chart("against", f"This run minus {against.name}, where they differ most: {'; '.join(told)}", how,
                  [ChartView("", panels)])  # fmt: skip
-
-
-def _depth(findings: Findings) -> int:
-    return int(findings.curves["layer"].max())
 
 
 def _largest(rows: pd.DataFrame) -> str:

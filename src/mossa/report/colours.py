@@ -43,7 +43,7 @@ class Style(NamedTuple):
 
 
 def in_order(models: Iterable[str]) -> list[str]:
-    """Return the distinct models: the base first, then as they come, the agreement of controls last."""
+    """Return the distinct models: the base first, the others in their order, the agreement of two controls last."""
     distinct = list(dict.fromkeys(models))
     return sorted(distinct, key=lambda model: (model != BASE, model == CEILING))
 

@@ -57,7 +57,7 @@ def correlations(findings: Findings, estimator: str) -> pd.DataFrame:
 
 
 def by_gain(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that have a `gain`, the smallest first and so at the bottom of a figure, numbered from 0."""
+    """Return the rows that have a `gain`, numbered from 0; the smallest is first, which is the bottom of a figure."""
     return rows.dropna(subset=["gain"]).sort_values(["gain", "task"]).reset_index(drop=True)
 
 

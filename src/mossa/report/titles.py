@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mossa.analysis import Findings
-from mossa.analysis.change import TUNED
-from mossa.analysis.change_words import change_title, of_estimator
-from mossa.analysis.headline import checks
+from mossa.analysis.answers import gain_words
 from mossa.analysis.over_tasks import LEVEL
 from mossa.analysis.wording import count, extreme, listed, number, signed
 from mossa.report.colours import CEILING
-from mossa.report.select import common, reading
 
 CORRELATES = {
     "flesch_kincaid": "Flesch-Kincaid grade",
@@ -26,17 +23,6 @@ CORRELATES = {
     "control_loss": "the specialist's test loss",
     "base_loss": "the base's test loss",
 }
-
-
-def change(findings: Findings) -> str:
-    """Say which model moved where, on the tasks that all tuned models saw."""
-    table = of_estimator(findings.common_change, findings)
-    return change_title(table[table["group"].eq(TUNED)])
-
-
-def layers(findings: Findings, estimator: str) -> str:
-    """Say at which layer the models differ most, and their medians there."""
-    return most_apart(common(reading(findings.curves, estimator)))
 
 
 def most_apart(rows: pd.DataFrame, where: str = "") -> str:
@@ -83,12 +69,8 @@ def performance(findings: Findings) -> str:
     table = findings.performance_summary.dropna(subset=["gain"])
     if table.empty:
         return "Loss per task, from base to tuned model"
-    told = [
-        f"{row['experimental']} {number(row['base_accuracy'])} → {number(row['tuned_accuracy'])} on "
-        f"{count(int(row['tasks']), ('held-out' if row['held_out'] else 'tuned') + ' task')}"
-        for row in table.sort_values("held_out", kind="stable").to_dict("records")
-    ]
-    return f"Exact match: {listed(told)}"
+    rows = table.sort_values("held_out", kind="stable").to_dict("records")
+    return "Exact match: " + listed(f"{row['experimental']} {gain_words(row)}" for row in rows)
 
 
 def encoded(rows: pd.DataFrame, taught: frozenset[str]) -> str:
@@ -131,12 +113,9 @@ def dimensionality(table: pd.DataFrame) -> str:
         return "Dimensions that explain 99 % of the variance"
     place = int(np.argmax(np.ptp(grid.to_numpy(float), axis=1)))
     layer = grid.index[place]
-    words = [f"{_controls(name)} {value:.0f}" for name, value in grid.iloc[place].sort_values().items()]
+    named = grid.rename(columns={CEILING: "the specialists"}).iloc[place].sort_values()
+    words = [f"{name} {value:.0f}" for name, value in named.items()]
     return f"Dimensions in use differ most at layer {layer}: {listed(words)}"
-
-
-def _controls(name: object) -> str:
-    return "the specialists" if name == CEILING else str(name)
 
 
 def correlates(table: pd.DataFrame) -> str:
@@ -151,11 +130,6 @@ def correlates(table: pd.DataFrame) -> str:
         f"{len(sure)} of {count(len(known), 'correlation')} are significant; strongest {signed(top['correlation'])}, "
         f"{what} with {top['experimental']} at layer {top['layer']}"
     )
-
-
-def controls(findings: Findings) -> str:
-    """Say how many specialists met their target."""
-    return next(iter(checks(findings))).sentence.removesuffix(".")
 
 
 def affinity(mean: pd.DataFrame) -> str:

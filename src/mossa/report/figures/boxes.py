@@ -8,33 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mossa.report import titles
+from mossa.analysis.wording import count, short
+from mossa.report import select, titles
 from mossa.report.colours import CEILING, Colours, Style, in_order, styles_of
-from mossa.report.figures.style import (
-    across,
-    blank,
-    blank_because,
-    count,
-    entitle,
-    headline,
-    layer_ticks,
-    legend_below,
-    need,
-    once,
-    panels,
-    root,
-    same_height,
-    short,
-    styled,
-)
-from mossa.report.select import RIBBONS_ABOVE, undefined
-from mossa.report.select import boxes as box_table
-from mossa.report.select import unseen as unseen_rows
+from mossa.report.figures.labels import entitle, headline, layer_ticks, legend_below
+from mossa.report.figures.style import across, blank, blank_because, need, panels, root, same_height, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NEEDED = ("experimental", "task", "layer", "value")
+KEY = ("experimental", "task", "layer")
 FEWEST_FOR_QUARTILES = 5
 
 
@@ -48,16 +31,15 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", co
     `colours`, given for all models, keeps them the same in several figures. Raises `DataError` for missing columns and
     for two rows with the same key.
     """
-    need(table, *NEEDED)
-    once(table, "experimental", "task", "layer")
+    need(table, KEY, "value")
     axes = axes or blank(2.9)[0]
     defined = table.dropna(subset=["value"])
     if defined.empty:
-        return blank_because(axes, undefined(table) or "No similarity was measured.")
+        return blank_because(axes, select.undefined(table) or "No similarity was measured.")
     styles = styles_of(table["experimental"], colours)
     models = [model for model in in_order(defined["experimental"]) if model != CEILING]
     axis = sorted(defined["layer"].unique())
-    draw = _ribbon if len(axis) > RIBBONS_ABOVE else _boxes
+    draw = _ribbon if len(axis) > select.RIBBONS_ABOVE else _boxes
     for place, model in enumerate(models):
         rows = defined[defined["experimental"] == model]
         label = f"{short(model)} ({count(rows['task'].nunique(), 'task')})"
@@ -67,7 +49,7 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", co
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("similarity to the specialist")
     entitle(axes, title or titles.most_apart(defined))
-    legend_below(axes, undefined(table))
+    legend_below(axes, select.undefined(table))
     return axes
 
 
@@ -94,7 +76,7 @@ def _boxes(axes: Axes, rows: pd.DataFrame, style: Style, label: str, place: int,
 
 
 def _ribbon(axes: Axes, rows: pd.DataFrame, style: Style, label: str, *_place: int) -> None:
-    table = box_table(rows)
+    table = select.boxes(rows)
     axes.fill_between(table["layer"], table["q1"], table["q3"], color=style.colour, alpha=0.18, linewidth=0)
     axes.plot(table["layer"], table["median"], style.dash, color=style.colour, label=f"{label}, median and quartiles")
 
@@ -116,8 +98,7 @@ def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours
     A cluster of five tasks or more has the band of its quartiles; a smaller one has a thin line per task instead.
     `table` is as in `layers` with a column `cluster`; `axes` holds at least as many axes as there are clusters.
     """
-    need(table, *NEEDED, "cluster")
-    once(table, "experimental", "task", "layer")
+    need(table, KEY, "value", "cluster")
     names = sorted(table["cluster"].unique())
     axes = panels(axes, len(names), 1.7, head=0.6)
     styles = styles_of(table["experimental"], colours)
@@ -142,25 +123,23 @@ def _cluster(axes: Axes, rows: pd.DataFrame, name: str, styles: dict[str, Style]
         if model == CEILING or quartiles.empty:
             continue
         if part["task"].nunique() >= FEWEST_FOR_QUARTILES:
-            axes.fill_between(
-                quartiles.index, quartiles[0.25], quartiles[0.75], color=style.colour, alpha=0.2, linewidth=0
-            )
+            low, high = quartiles[0.25], quartiles[0.75]
+            axes.fill_between(quartiles.index, low, high, color=style.colour, alpha=0.2, linewidth=0)
         else:
             for _, task in part.groupby("task"):
                 axes.plot(task["layer"], task["value"], color=style.colour, linewidth=0.4, alpha=0.6)
         axes.plot(part["layer"], part["value"], ".", color=style.colour, markersize=1.4, alpha=0.5, mew=0)
     missing = int(rows["value"].isna().sum())
-    undefined_words = f", {missing} values undefined" if missing else ""
-    entitle(axes, f"{short(name, 40)} (n = {rows['task'].nunique()}{undefined_words})", fontsize=7.5)
+    undefined = f", {missing} values undefined" if missing else ""
+    entitle(axes, f"{short(name)} (n = {rows['task'].nunique()}{undefined})", fontsize=7.5)
     axes.set_xlabel("layer")
 
 
 @styled
 def unseen(table: pd.DataFrame, axes: Axes | None = None, *, colours: Colours | None = None) -> Axes:
     """Draw figure 7: figure 2 on the held-out tasks, for the base and the models tuned without them."""
-    need(table, *NEEDED, "held_out")
-    rows = unseen_rows(table)
+    need(table, (), *KEY, "value", "held_out")
+    rows = select.unseen(table)
     if rows.empty:
-        return blank_because(axes or blank(1.5)[0], "No task was held out of any experimental model.")
-    title = f"Held-out tasks. {titles.most_apart(rows)}"
-    return layers(rows, axes, title=title, colours=colours)
+        return blank_because(axes, "No task was held out of any experimental model.")
+    return layers(rows, axes, title=f"Held-out tasks. {titles.most_apart(rows)}", colours=colours)

@@ -8,23 +8,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mossa.analysis.change_words import change_title
+from mossa.analysis.wording import count, short
 from mossa.report import titles
 from mossa.report.colours import BLUE, CEILING, GREY, Colours, Style, in_order, styles_of
-from mossa.report.figures.style import (
-    blank,
-    blank_because,
-    count,
-    entitle,
-    headline,
-    layer_ticks,
-    legend_below,
-    need,
-    once,
-    panels,
-    same_height,
-    short,
-    styled,
-)
+from mossa.report.figures.labels import entitle, headline, layer_ticks, legend_below
+from mossa.report.figures.style import blank, blank_because, need, panels, same_height, styled
 from mossa.report.select import group_words
 
 if TYPE_CHECKING:
@@ -38,12 +26,11 @@ def change(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: 
     `table` holds the rows of one estimator of the findings' table `common_change`: within a panel all models are shown
     on the same tasks.
     """
-    need(table, "group", "experimental", "layer", "median", "low", "high", "tasks")
-    once(table, "group", "experimental", "layer")
+    need(table, ("group", "experimental", "layer"), "median", "low", "high", "tasks")
     known = table.dropna(subset=["median"])
     groups = list(known.groupby("group", sort=False))
     if not groups:
-        return [blank_because(axes[0] if axes else blank(1.5)[0], "No difference from the base could be measured.")]
+        return [blank_because(axes[0] if axes else None, "No difference from the base could be measured.")]
     axes = panels(axes, len(groups), 2.5)
     styles = styles_of(table["experimental"], colours)
     for panel, (name, rows) in zip(axes, groups, strict=False):
@@ -62,15 +49,8 @@ def _line(axes: Axes, rows: pd.DataFrame, y: str, style: Style, label: str) -> N
     """Draw one line with its interval `low` to `high`."""
     low, high = rows["low"].astype(float), rows["high"].astype(float)
     axes.fill_between(rows["layer"], low, high, color=style.colour, alpha=0.17, linewidth=0)
-    many = len(rows) > 16
-    axes.plot(
-        rows["layer"],
-        rows[y],
-        f"{style.dash}{'' if many else style.marker}",
-        color=style.colour,
-        markersize=3,
-        label=label,
-    )
+    shape = style.dash if len(rows) > 16 else f"{style.dash}{style.marker}"
+    axes.plot(rows["layer"], rows[y], shape, color=style.colour, markersize=3, label=label)
 
 
 @styled
@@ -80,8 +60,7 @@ def dimensionality(table: pd.DataFrame, axes: Axes | None = None, *, colours: Co
     `table` has one row per (model, layer) with the mean `dimensions_99` and the interval `low`, `high` of the median
     (null where there are too few tasks), as the findings' table `dimensionality`.
     """
-    need(table, "model", "layer", "dimensions_99", "low", "high", "tasks")
-    once(table, "model", "layer")
+    need(table, ("model", "layer"), "dimensions_99", "low", "high", "tasks")
     axes = axes or blank(2.6)[0]
     defined = table.dropna(subset=["dimensions_99"]).sort_values("layer")
     if defined.empty:
@@ -106,8 +85,7 @@ def place(table: pd.DataFrame) -> list[Axes]:
 
     `table` has one row per (layer, reading). Layers without a value are left out; a reading without any says why.
     """
-    need(table, "layer", "reading", "value", "low", "high", "reason")
-    once(table, "layer", "reading")
+    need(table, ("layer", "reading"), "value", "low", "high", "reason")
     readings = list(dict.fromkeys(table["reading"]))
     axes = panels(None, len(readings), 1.5, least=1.6)
     for panel, reading in zip(axes, readings, strict=False):
@@ -124,9 +102,8 @@ def _bars(axes: Axes, rows: pd.DataFrame, reading: str) -> None:
         blank_because(axes, str(rows["reason"].iloc[0]))
         return
     axes.axhline(0, color=GREY, linewidth=0.7)
-    below, above = defined["value"] - defined["low"], defined["high"] - defined["value"]
-    axes.bar(defined["layer"], defined["value"], color=BLUE, width=0.7)
-    axes.errorbar(
-        defined["layer"], defined["value"], [below, above], fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5
-    )
+    x, y = defined["layer"], defined["value"]
+    bars = [y - defined["low"], defined["high"] - y]
+    axes.bar(x, y, color=BLUE, width=0.7)
+    axes.errorbar(x, y, bars, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
     layer_ticks(axes, rows["layer"].astype(int).tolist())

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.collections import QuadMesh
 
+from mossa.analysis.wording import short
 from mossa.report import titles
 from mossa.report.colours import CEILING, in_order
-from mossa.report.figures.style import (
-    blank,
-    blank_because,
-    entitle,
-    headline,
-    label_width,
-    layer_ticks,
-    need,
-    once,
-    short,
-    styled,
-)
+from mossa.report.figures.labels import entitle, headline, label_width, layer_ticks
+from mossa.report.figures.style import blank, blank_because, need, styled
 from mossa.report.select import grids
 
 if TYPE_CHECKING:
@@ -39,33 +31,36 @@ def heatmap(table: pd.DataFrame, axes: Sequence[Axes] | None = None) -> list[Axe
     `table` is as in `figures.layers` with a column `cluster`; undefined values are grey. The scale is 0 to 1 in every
     study; a value below 0 has the colour of 0.
     """
-    need(table, "experimental", "task", "cluster", "layer", "value")
-    once(table, "experimental", "task", "layer")
+    need(table, ("experimental", "task", "layer"), "cluster", "value")
     cells = {model: grid for model, grid in grids(table).items() if model != CEILING}
     order = table[["cluster", "task"]].drop_duplicates().sort_values(["cluster", "task"])
     if axes is None:
         axes = blank(1.2 + 0.105 * len(order), 1, max(1, len(cells)))
     names = [short(task) for task in order["task"]]
     layers = sorted(table["layer"].unique())
-    colours = colormaps["cividis"].with_extremes(bad=UNDEFINED)
     image = None
     for panel, (model, grid) in zip(axes, cells.items(), strict=False):
-        image = panel.pcolormesh(
-            layers, np.arange(len(order)), grid.to_numpy(float), cmap=colours, vmin=0, vmax=1, shading="nearest"
-        )
-        panel.set_facecolor(UNDEFINED)
+        image = _cells(panel, layers, grid.to_numpy(float), "cividis", 0)
         panel.set_title(short(model))
         panel.set_xlabel("layer")
-        panel.grid(visible=False)
         edges = np.flatnonzero(order["cluster"].to_numpy()[1:] != order["cluster"].to_numpy()[:-1])
         panel.hlines(edges + 0.5, layers[0] - 0.5, layers[-1] + 0.5, color="white", linewidth=0.8)
-        panel.set_ylim(len(order) - 0.5, -0.5)
         panel.set_yticks(np.arange(len(order)), names if panel is axes[0] else [""] * len(order), fontsize=5)
     if image is None:
         return [blank_because(axes[0], "No similarity was measured.")]
     axes[0].figure.colorbar(image, ax=list(axes), label="similarity to the specialist", aspect=40, pad=0.01)
     headline(axes[0], titles.heatmap(table))
     return list(axes)
+
+
+def _cells(axes: Axes, layers: list[int], values: Any, colours: str, least: int) -> QuadMesh:
+    """Draw values `[rows, L]`, the first row on top, on a scale from `least` to 1; undefined ones are grey."""
+    axes.set_facecolor(UNDEFINED)
+    axes.grid(visible=False)
+    cmap = colormaps[colours].with_extremes(bad=UNDEFINED)
+    drawn = axes.pcolormesh(layers, np.arange(len(values)), values, cmap=cmap, vmin=least, vmax=1, shading="nearest")
+    axes.set_ylim(len(values) - 0.5, -0.5)
+    return drawn
 
 
 @styled
@@ -75,14 +70,10 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     `table` has one row per (experimental, correlate, layer) with `correlation` and `q_value`: one estimator and one
     method of the findings' table `correlates`. Bold figures have q < .05; grey cells are undefined.
     """
-    need(table, "experimental", "correlate", "layer", "correlation", "q_value")
-    once(table, "experimental", "correlate", "layer")
-    pairs = [
-        (correlate, model)
-        for correlate in dict.fromkeys(table["correlate"])
-        for model in in_order(table["experimental"])
-        if model != CEILING and ((table["correlate"] == correlate) & (table["experimental"] == model)).any()
-    ]
+    need(table, ("experimental", "correlate", "layer"), "correlation", "q_value")
+    there = set(zip(table["correlate"], table["experimental"], strict=True))
+    models = [model for model in in_order(table["experimental"]) if model != CEILING]
+    pairs = [(name, model) for name in dict.fromkeys(table["correlate"]) for model in models if (name, model) in there]
     axes = axes or blank(0.9 + 0.2 * len(pairs))[0]
     if table["correlation"].notna().sum() == 0:
         return blank_because(axes, "No correlation could be computed.")
@@ -92,11 +83,7 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
         column: by[column].astype(float).unstack("layer").reindex(index=pairs, columns=layers).to_numpy()
         for column in ("correlation", "q_value")
     }
-    colours = colormaps["RdBu_r"].with_extremes(bad=UNDEFINED)
-    image = axes.pcolormesh(
-        layers, np.arange(len(pairs)), grids["correlation"], cmap=colours, vmin=-1, vmax=1, shading="nearest"
-    )
-    axes.set_facecolor(UNDEFINED)
+    image = _cells(axes, layers, grids["correlation"], "RdBu_r", -1)
     for (row, column), value in np.ndenumerate(grids["correlation"]):
         if np.isfinite(value) and len(layers) <= 40:
             sure = grids["q_value"][row, column] < SIGNIFICANT
@@ -106,8 +93,6 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
             axes.text(layers[column], row, text, ha="center", va="center", fontsize=3.8, color=dark, weight=weight)
     labels = [f"{titles.CORRELATES.get(correlate, correlate)} · {short(model)}" for correlate, model in pairs]
     axes.set_yticks(np.arange(len(pairs)), labels)
-    axes.set_ylim(len(pairs) - 0.5, -0.5)
-    axes.grid(visible=False)
     layer_ticks(axes, layers)
     axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
     entitle(axes, f"{titles.correlates(table)} (bold: q < .05)", beside=1 + label_width(labels, 7))

@@ -8,25 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mossa.analysis.wording import number
+from mossa.analysis.wording import count, number, short
 from mossa.report import titles
 from mossa.report.colours import BASE, GREY, Colours, Marks, cluster_marks, in_order, model_colours, styles_of
-from mossa.report.figures.style import (
-    COLUMN_WIDTH,
-    blank,
-    blank_because,
-    count,
-    entitle,
-    label_width,
-    legend_below,
-    legend_columns,
-    need,
-    once,
-    panels,
-    root,
-    short,
-    styled,
-)
+from mossa.report.figures.labels import entitle, label_width, legend_below, legend_columns
+from mossa.report.figures.style import COLUMN_WIDTH, blank, blank_because, need, panels, root, styled
 from mossa.report.select import by_gain
 
 if TYPE_CHECKING:
@@ -39,11 +25,11 @@ def projection(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, marks
 
     `table` has one row per (model, layer, prompt) with `x`, `y` and `cluster`, as `mossa.analysis.projection` returns.
     """
-    need(table, "model", "layer", "cluster", "x", "y")
+    need(table, (), "model", "layer", "cluster", "x", "y")
     models, layers = in_order(table["model"]), sorted(table["layer"].unique())
     shown = [(model, layer) for model in models for layer in layers]
     if not shown:
-        return [blank_because(axes[0] if axes else blank(1.5)[0], "No projection was computed.")]
+        return [blank_because(axes[0] if axes else None, "No projection was computed.")]
     if axes is None:
         axes = blank(0.8 + 7.0 / len(layers) * len(models), len(models), len(layers))
     marks = marks or cluster_marks(table["cluster"])
@@ -70,12 +56,11 @@ def performance(
 
     `table` is the findings' table `performance`. Grey bars go from the base to the tuned model; largest gain on top.
     """
-    need(table, "experimental", "task", "held_out", "gain", "base_accuracy", "tuned_accuracy", "control_accuracy")
-    once(table, "experimental", "task")
+    need(table, ("experimental", "task"), "held_out", "gain", "base_accuracy", "tuned_accuracy", "control_accuracy")
     parts = [(key, by_gain(part)) for key, part in table.groupby(["experimental", "held_out"], sort=False)]
     parts = [(key, rows) for key, rows in parts if len(rows)]
     if not parts:
-        return [blank_because(axes[0] if axes else blank(1.5)[0], "No exact match was measured.")]
+        return [blank_because(axes[0] if axes else None, "No exact match was measured.")]
     axes = panels(axes, len(parts), 0.6 + 0.115 * max(6, *(len(rows) for _, rows in parts)), head=0.7)
     styles = styles_of(table["experimental"], colours)
     for panel, ((model, held_out), rows) in zip(axes, parts, strict=False):
@@ -102,17 +87,14 @@ def encoded(table: pd.DataFrame, axes: Axes | None = None, *, taught: frozenset[
     control (trained on shuffled answers), and two controls of the task. The base is known to have been taught the
     tasks in `taught`.
     """
-    need(table, "task", "cluster", "value", "low", "high", "sham", "agreement")
+    need(table, (), "task", "cluster", "value", "low", "high", "sham", "agreement")
     rows = table.dropna(subset=["value"]).sort_values(["value", "task"], ascending=[False, True], ignore_index=True)
     axes = axes or blank(0.9 + 0.12 * max(8, len(rows)))[0]
     if rows.empty:
         return blank_because(axes, "The similarity of the base to the controls is not known.")
     y, colour = np.arange(len(rows)), model_colours([])[BASE]
     axes.hlines(y, rows["low"].astype(float), rows["high"].astype(float), color=colour, linewidth=0.8, alpha=0.6)
-    for column, marker, label in (
-        ("sham", "X", "trained on shuffled answers"),
-        ("agreement", "D", "two specialists"),
-    ):
+    for column, marker, label in (("sham", "X", "trained on shuffled answers"), ("agreement", "D", "two specialists")):
         if rows[column].notna().any():
             axes.plot(rows[column].astype(float), y, marker, color=GREY, markersize=3, label=label)
     known = rows["task"].isin(taught).to_numpy()

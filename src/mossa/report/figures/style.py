@@ -1,8 +1,7 @@
-"""How all figures look, without pyplot: blank panels, titles, legends; PDF, SVG and PNG that repeat to the byte."""
+"""How all figures look, without pyplot: style, blank panels, and PDF, SVG and PNG that repeat to the byte."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,10 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.transforms import offset_copy
 
-from mossa.analysis.wording import count as count
-from mossa.analysis.wording import short as short
 from mossa.errors import DataError
 
 if TYPE_CHECKING:
@@ -99,7 +95,7 @@ def across(panels: int, most: int = 3, least: float = 2.3) -> int:
 
 
 def same_height(axes: Sequence[Axes]) -> None:
-    """Give panels one range of y, which holds all that is drawn in any of them."""
+    """Give all panels the same range of y, wide enough for everything drawn in them."""
     ends = [panel.get_ylim() for panel in axes]
     for panel in axes:
         panel.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
@@ -125,63 +121,6 @@ def panels(
     for unused in axes[count:]:
         unused.set_axis_off()
     return axes
-
-
-def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE["axes.titlesize"]) -> None:
-    """Write a title that wraps at the width of its axes; tick labels take `beside` inches of it."""
-    spec = axes.get_subplotspec()
-    columns = spec.get_gridspec().ncols if spec else 1
-    inches = root(axes).get_figwidth() / columns - 0.6 - beside
-    axes.set_title(textwrap.fill(text, max(18, int(inches * 72 / (0.55 * fontsize)))), fontsize=fontsize)
-
-
-def headline(axes: Axes, text: str) -> None:
-    """Write one title over all panels of a figure."""
-    figure = root(axes)
-    figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() * 14)), x=0.01, ha="left")
-
-
-def label_width(names: Sequence[str], fontsize: float) -> float:
-    """Return roughly how wide the longest of these names is, in inches."""
-    return max(map(len, names), default=0) * 0.55 * fontsize / 72
-
-
-def legend_columns(labels: list[str], width: float) -> int:
-    """Return how many columns of these labels fit into `width` inches."""
-    return max(1, int(width / (0.45 + 0.055 * max(map(len, labels)))))
-
-
-def legend_below(axes: Axes, note: str = "") -> None:
-    """Put the legend under the axes, where it hides no data, and `note` under it."""
-    handles, labels = axes.get_legend_handles_labels()
-    lines = 0
-    if labels:
-        below = offset_copy(axes.transAxes, root(axes), y=-30, units="points")
-        inches = root(axes).get_figwidth() - 0.5
-        labels = [textwrap.fill(label, int((inches - 0.8) / 0.055)) for label in labels]
-        columns = legend_columns(labels, inches)
-        place: dict[str, Any] = {
-            "loc": "upper left",
-            "bbox_to_anchor": (0, 0),
-            "bbox_transform": below,
-            "borderaxespad": 0,
-        }
-        axes.legend(handles, labels, ncols=columns, **place)
-        lines = -(-sum(label.count("\n") + 1 for label in labels) // columns)
-    write_note(axes, note, 33 + 12 * lines)
-
-
-def write_note(axes: Axes, note: str, points: int) -> None:
-    """Write a small line of text `points` under the axes."""
-    if note:
-        place = ((0, 0), (0, -points), "axes fraction", "offset points")
-        axes.annotate(
-            textwrap.fill(note, int((root(axes).get_figwidth() - 0.8) * 20)),
-            *place,
-            fontsize=6,
-            va="top",
-            annotation_clip=False,
-        )
 
 
 def root(axes: Axes) -> Figure:
@@ -213,20 +152,18 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[P
     return paths
 
 
-def need(table: pd.DataFrame, *columns: str) -> None:
-    """Raise `DataError` naming the first column that a figure needs and the table lacks."""
-    for column in columns:
+def need(table: pd.DataFrame, key: Sequence[str], *columns: str) -> None:
+    """Raise `DataError` naming the first column that a figure needs and the table lacks, or two rows that share a key.
+
+    Such rows would be points from two estimators or controls in one line. Without a key, rows may repeat.
+    """
+    for column in (*key, *columns):
         if column not in table.columns:
             there = ", ".join(map(str, table.columns)) or "(none)"
             raise DataError(f"The figure needs a column {column!r}; the table has {there}.")
-
-
-def once(table: pd.DataFrame, *key: str) -> None:
-    """Raise `DataError` if two rows share a key, so no point is drawn from two estimators or controls at once."""
-    twice = table.duplicated(list(key))
-    if twice.any():
-        row = table.loc[twice].iloc[0]
-        values = ", ".join(f"{column} = {row[column]!r}" for column in key)
+    if key and table.duplicated(list(key)).any():
+        row = table.loc[table.duplicated(list(key))].iloc[0]
+        values = ", ".join(f"{column} = {row[column]}" for column in key)
         raise DataError(
             f"The figure needs one row per ({', '.join(key)}); there are two for {values}. "
             "Choose one estimator, one relation and one reference first, for example with "
@@ -234,17 +171,9 @@ def once(table: pd.DataFrame, *key: str) -> None:
         )
 
 
-def blank_because(axes: Axes, reason: str) -> Axes:
-    """Say in the middle of `axes` why nothing is drawn."""
+def blank_because(axes: Axes | None, reason: str) -> Axes:
+    """Say in the middle of `axes`, or of a new figure, why nothing is drawn."""
+    axes = axes or blank(1.5)[0]
     axes.set_axis_off()
     axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, wrap=True, fontsize=8)
     return axes
-
-
-def layer_ticks(axes: Axes, layers: list[int]) -> None:
-    """Label whole layers on x: all that have room, else every fourth."""
-    inches = axes.get_position().width * root(axes).get_figwidth()
-    shown = layers if len(layers) <= 6.5 * inches else [layer for layer in layers if layer % 4 == 0 or layer == 1]
-    axes.set_xticks(shown, [str(layer) for layer in shown])
-    axes.set_xlim(layers[0] - 0.7, layers[-1] + 0.7)
-    axes.set_xlabel("layer")

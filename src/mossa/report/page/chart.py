@@ -1,21 +1,23 @@
-"""What a chart of the page is: views to choose from, each with panels side by side, as plotly's own JSON."""
+"""The charts of the page: views to choose from, each with panels side by side, as plotly's own JSON."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mossa.analysis.wording import number, short
-from mossa.report.colours import BLUE, DASHES, GREY, MARKERS, VERMILLION, Style
+from mossa.report.colours import BLUE, DASHES, GREY, MARKERS, VERMILLION, Style, in_order
 
 Trace = dict[str, Any]
 NULL, AGREEMENT = Style(GREY, "X", "--"), Style(GREY, "D", ":")
 """Styles of what a similarity is compared with: sham controls, and two controls of one task."""
+DIFFERENCE: Mapping[str, Any] = {"zeroline": True, "zerolinewidth": 2, "tickformat": "+.2~f"}
+"""An axis that shows a difference."""
 
 
 class Panel(NamedTuple):
@@ -52,7 +54,7 @@ class Chart(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """Return `value` as JSON knows it: numbers rounded to four decimals, null for NaN and missing."""
+    """Return `value` as JSON can hold it: numbers rounded to four decimals, null for NaN and missing."""
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple, pd.Series, np.ndarray, pd.Index)):
@@ -69,17 +71,21 @@ def plain(value: Any) -> Any:
 
 
 def safe(text: object, longest: int = 60) -> str:
-    """Return text that plotly shows as itself, because plotly interprets a subset of HTML; a long name ends in an
-    ellipsis.
-    """
+    """Return escaped text, because plotly interprets a subset of HTML; a long name ends in an ellipsis."""
     return html.escape(short(str(text), longest), quote=False)
 
 
-def layer_axis(layers: Sequence[int]) -> dict[str, Any]:
-    """Return an axis of whole layers, every one labelled up to 16, else every fourth."""
+def layer_axis(layers: Sequence[Any], **more: Any) -> dict[str, Any]:
+    """Return an axis of whole layers, every one labelled up to 16, else every fourth; `more` settings are added."""
     step = 4 if len(layers) > 16 else 1
     ends = [min(layers) - 0.6, max(layers) + 0.6] if len(layers) else [0, 1]
-    return {"title": {"text": "layer"}, "range": ends, "dtick": step, "tick0": step, "zeroline": False}
+    return {"title": {"text": "layer"}, "range": ends, "dtick": step, "tick0": step, "zeroline": False, **more}
+
+
+def over_layers(title: str, rows: pd.DataFrame, data: list[Trace], y: str, height: int, **axis: Any) -> Panel:
+    """Return a plot over the layers of `rows`; `y` is what its other axis shows, and `axis` more settings of that."""
+    axes = {"xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": {"title": {"text": y}, **axis}}
+    return Panel(title, data, {"height": height, **axes})
 
 
 def line(
@@ -107,6 +113,25 @@ def line(
     return [*band(rows, style.colour), drawn]
 
 
+def lines(
+    rows: pd.DataFrame,
+    by: str,
+    y: str,
+    styles: Mapping[str, Style],
+    extra: Iterable[str] = (),
+    unit: str = "%{y:.2f}",
+    called: Mapping[str, str] | None = None,
+) -> list[Trace]:
+    """Return a `line` for each model in the column `by`, the base first, named as in `called` if it is there."""
+    parts = {model: rows[rows[by].eq(model)].sort_values("layer") for model in in_order(rows[by])}
+    names = called or {}
+    return [
+        trace
+        for model, part in parts.items()
+        for trace in line(part, y, names.get(model, model), styles[model], extra, unit)
+    ]
+
+
 def band(rows: pd.DataFrame, colour: str, low: str = "low", high: str = "high") -> list[Trace]:
     """Return the area between two columns over layers, or nothing where they are not known."""
     known = rows.dropna(subset=[low, high]) if {low, high} <= set(rows.columns) else rows.iloc[:0]
@@ -119,13 +144,12 @@ def band(rows: pd.DataFrame, colour: str, low: str = "low", high: str = "high") 
     ]  # fmt: skip
 
 
-def grid(
-    z: Any, x: Sequence[Any], names: Sequence[str], low: float, high: float, title: str, *, diverging: bool = False
-) -> Trace:
+def grid(cells: pd.DataFrame, low: float, high: float, title: str) -> Trace:
     """Return a heat map on a fixed scale: the same colour is the same number in every view."""
-    scale = [[0, BLUE], [0.5, "--panel"], [1, VERMILLION]] if diverging else "Cividis"
+    scale = [[0, BLUE], [0.5, "--panel"], [1, VERMILLION]] if low < 0 else "Cividis"
     return {
-        "type": "heatmap", "z": z, "x": list(x), "y": [safe(name, 34) for name in names], "zmin": low, "zmax": high,
+        "type": "heatmap", "z": cells.to_numpy(float), "x": list(cells.columns),
+        "y": [safe(name, 34) for name in cells.index], "zmin": low, "zmax": high,
         "colorscale": scale, "xgap": 1, "ygap": 1, "hoverongaps": True, "name": title,
         "hovertemplate": f"%{{y}}<br>%{{x}}: %{{z:.2f}}<extra>{title}</extra>",
         "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": title, "side": "right"}},

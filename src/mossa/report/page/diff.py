@@ -9,9 +9,9 @@ import pandas as pd
 
 from mossa.analysis.wording import number, signed
 from mossa.report.colours import BASE, GREEN, GREY, VERMILLION, Style, model_styles
-from mossa.report.page.chart import Chart, ChartView, Panel, layer_axis, line, safe
+from mossa.report.page.chart import Chart, ChartView, Panel, line, over_layers, safe
 from mossa.report.page.render import as_yaml, fill, without_paths
-from mossa.report.page.rows import Cell, TaskRow, TaskTable, anchor
+from mossa.report.page.rows import Cell, TaskRow, TaskTable, anchor, cell
 from mossa.report.page.task_charts import dots, segments, task_axis
 
 VERDICTS = {
@@ -52,10 +52,8 @@ def render_diff(source: Compared) -> str:
     parts: dict[str, Chart | None] = {
         "performance": _performance(source.final, source.sentence),
         "training": _training(source) if len(models) > 1 else None,
-        "alike": _layers(
-            "alike", source, ALIKE, "Base and tuned model are least similar at layer {layer} ({value})", True
-        ),
-        "place": _layers("place", source, PLACE, "The update changes most at layer {layer} ({value})"),
+        "alike": _layers("alike", source, ALIKE, "Base and tuned model are least similar", smallest=True),
+        "place": _layers("place", source, PLACE, "The update changes most"),
         "moved": _moved(source),
     }
     rows = [_row(place, row, source) for place, row in enumerate(source.final.to_dict("records"))]
@@ -82,9 +80,7 @@ def _performance(tasks: pd.DataFrame, title: str) -> Chart:
     """Draw every task before and after, by verdict."""
     views: list[ChartView] = []
     for measure, words in MEASURES.items():
-        what = (
-            "accuracy" if measure == "exact" else measure
-        )  # what a share of examples is called on the page of a study
+        what = {"exact": "accuracy"}.get(measure, measure)  # what the page of a study calls a share of examples
         rows = tasks.rename(columns={f"{measure}_before": f"base_{what}", f"{measure}_after": f"tuned_{what}"})
         rows = rows.dropna(subset=[f"base_{what}"]).sort_values([f"{measure}_change", "task"], ignore_index=True)
         data = [segments(rows, what), dots(rows, f"base_{what}", "before", model_styles([])[BASE])]
@@ -121,9 +117,8 @@ def _training(source: Compared) -> Chart:
         views.append(ChartView(words, [Panel("", data, layout)]))
     first = f"{lost[0]} was forgotten first" if lost else "No task was lost"
     more = len(source.forgotten) - len(lost)
-    how = "Lost tasks one by one, in the order in which they were lost" + (
-        f"; {more} more are not drawn." if more else "."
-    )
+    rest = f"; {more} more are not drawn" if more else ""
+    how = f"Lost tasks one by one, in the order in which they were lost{rest}."
     return Chart("training", f"{first}, over {len(models)} models", how, views)
 
 
@@ -136,26 +131,28 @@ def _over_models(tasks: pd.DataFrame, what: str, places: Mapping[str, int]) -> p
 
 
 def _layers(name: str, source: Compared, readings: Mapping[str, str], title: str, smallest: bool = False) -> Chart:
-    """Draw readings per layer, one view each, one line per model; the title is about the first, of the last model."""
-    views = [ChartView(label, [_panel(source.medians, [(reading, "")], source)]) for reading, label in readings.items()]
+    """Draw readings per layer, one line per model; the title is about the first reading of the last model."""
     first, last = next(iter(readings)), source.about["models"][-1]
-    own = source.medians[source.medians["model"].eq(last) & source.medians["reading"].eq(first)].dropna(
-        subset=["value"]
-    )
+    own = source.medians[source.medians["model"].eq(last) & source.medians["reading"].eq(first)]
+    own = own.dropna(subset=["value"])
     said = "No layer has a value"
     if len(own):
         values = own["value"].to_numpy(float)
         row = own.iloc[int(values.argmin() if smallest else values.argmax())]
-        said = title.format(layer=row["layer"], value=number(row["value"]))
-    return Chart(name, said, OVER + "Layers are numbered from 1.", views)
+        said = f"{title} at layer {row['layer']} ({number(row['value'])})"
+    return Chart(name, said, OVER + "Layers are numbered from 1.", _views(source.medians, readings, source))
 
 
 def _moved(source: Compared) -> Chart:
-    views = [ChartView(label, [_panel(source.medians, [(reading, "")], source)]) for reading, label in NORM.items()]
+    views = _views(source.medians, NORM, source)
     for kind in DIMENSIONS:
         both = [(f"{kind}, before", "before, "), (f"{kind}, after", "after, ")]
         views.append(ChartView(kind.replace("-", " "), [_panel(source.medians, both, source)]))
     return Chart("moved", "Length of the states, and how many dimensions they use", OVER, views)
+
+
+def _views(rows: pd.DataFrame, readings: Mapping[str, str], source: Compared, height: int = 320) -> list[ChartView]:
+    return [ChartView(label, [_panel(rows, [(name, "")], source, height)]) for name, label in readings.items()]
 
 
 def _panel(rows: pd.DataFrame, readings: Sequence[tuple[str, str]], source: Compared, height: int = 320) -> Panel:
@@ -168,31 +165,23 @@ def _panel(rows: pd.DataFrame, readings: Sequence[tuple[str, str]], source: Comp
             part = rows[rows["reading"].eq(reading) & rows["model"].eq(model)].dropna(subset=["value"])
             style = styles[model]._replace(dash=":") if said.startswith("before") else styles[model]
             data += line(part.sort_values("layer"), "value", f"{said}{_short(model)}", style, unit="%{y:.3f}")
-    layers = sorted(rows["layer"].unique())
-    return Panel("", data, {"height": height, "xaxis": layer_axis(layers), "yaxis": {"title": {"text": "median"}}})
+    return over_layers("", rows, data, "median", height)
 
 
 def _row(place: int, row: Mapping[Any, Any], source: Compared) -> TaskRow:
     """Return what the table of tasks shows of one, and what opens under it."""
     task, cells = str(row["task"]), [Cell(str(row["verdict"]), None), Cell(_text(row["measure"]), None)]
-    cells.append(_cell(row["q_value"], f"{row['q_value']:.2g}"))
+    cells.append(cell(row["q_value"], "{:.2g}".format))
     for what in MEASURES:
-        cells += [_cell(row[f"{what}_{when}"]) for when in ("before", "after")]
-        cells.append(_cell(row[f"{what}_change"], signed(row[f"{what}_change"] or 0)))
+        cells += [cell(row[f"{what}_before"]), cell(row[f"{what}_after"]), cell(row[f"{what}_change"], signed)]
     of = source.tasks[source.tasks["task"].eq(task)].to_dict("records")
     losses = [("base", _text(row["loss_before"]), _text(row["exact_before"]))]
     losses += [(_short(each["model"]), _text(each["loss_after"]), _text(each["exact_after"])) for each in of]
     about = [("examples", f"{row['n']}"), ("examples without a finite loss", f"{row['non_finite']}")]
     own = source.layers[source.layers["task"].eq(task)]
-    views = [
-        ChartView(label, [_panel(own, [(reading, "")], source, 280)]) for reading, label in (ALIKE | PLACE).items()
-    ]
+    views = _views(own, ALIKE | PLACE, source, 280)
     chart = Chart(f"row-{place}", f"Base and tuned model on {task}", "95 % intervals over examples.", views)
     return TaskRow(task, str(row["cluster"]), anchor(task), [str(row["verdict"])], cells, losses, about, [], chart)
-
-
-def _cell(value: Any, text: str | None = None) -> Cell:
-    return Cell("unknown", None) if pd.isna(value) else Cell(text or number(value), float(value))
 
 
 def _text(value: Any) -> str:

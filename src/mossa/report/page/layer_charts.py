@@ -10,11 +10,25 @@ import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.change import HELD_OUT, TUNED, common_tasks
+from mossa.analysis.change_words import change_title
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, Style, in_order, model_styles
-from mossa.report.page.chart import AGREEMENT, NULL, Chart, ChartView, Panel, Trace, band, layer_axis, line, safe
-from mossa.report.select import RIBBONS_ABOVE, boxes, group_words, reading, tuned_on
+from mossa.report.page.chart import (
+    AGREEMENT,
+    DIFFERENCE,
+    NULL,
+    Chart,
+    ChartView,
+    Panel,
+    Trace,
+    band,
+    line,
+    lines,
+    over_layers,
+    safe,
+)
+from mossa.report.select import RIBBONS_ABOVE, boxes, common, group_words, reading, tuned_on
 
 LABELS = {
     "cluster": "the cluster of a prompt",
@@ -27,14 +41,14 @@ LABELS = {
 def change_chart(findings: Findings, estimator: str) -> Chart | None:
     """Draw the paired difference from the base per layer, on the same tasks for every model."""
     styles = model_styles(findings.curves["experimental"])
-    common = findings.common_change[findings.common_change["estimator"].eq(estimator)]
+    same = findings.common_change[findings.common_change["estimator"].eq(estimator)]
     own = findings.change[findings.change["estimator"].eq(estimator)]
     if own["median"].isna().all():
         return None
-    span = _span(pd.concat([common, own]))
+    span = _span(pd.concat([same, own]))
     groups = [
         _change_panel(group_words(str(group), int(rows["tasks"].max())), rows, styles, span)
-        for group, rows in common.groupby("group", sort=False)
+        for group, rows in same.groupby("group", sort=False)
     ]
     alone = [
         _change_panel(f"{model}, {count(int(rows['tasks'].max()), 'task')}", rows, styles, span)
@@ -47,7 +61,7 @@ def change_chart(findings: Findings, estimator: str) -> Chart | None:
         "Similarity to each task's specialist, tuned model minus base, against the same specialist: median over tasks "
         "with its 95 % interval. Above zero, tuning moved the model towards the specialists."
     )
-    return Chart("change", titles.change(findings), how, views)
+    return Chart("change", change_title(same[same["group"].eq(TUNED)]), how, views)
 
 
 def _span(rows: pd.DataFrame) -> list[float]:
@@ -57,23 +71,13 @@ def _span(rows: pd.DataFrame) -> list[float]:
 
 
 def _change_panel(title: str, rows: pd.DataFrame, styles: dict[str, Style], span: list[float]) -> Panel:
-    data = [
-        trace
-        for model, part in rows.dropna(subset=["median"]).groupby("experimental", sort=False)
-        for trace in line(part, "median", str(model), styles[str(model)], ("q_value", "tasks"), "%{y:+.2f}")
-    ]
-    y = {
-        "title": {"text": "difference in similarity"},
-        "range": span,
-        "zeroline": True,
-        "zerolinewidth": 2,
-        "tickformat": "+.2~f",
-    }
-    return Panel(title, data, {"height": 300, "xaxis": layer_axis(sorted(rows["layer"].unique())), "yaxis": y})
+    known = rows.dropna(subset=["median"])
+    data = lines(known, "experimental", "median", styles, ("q_value", "tasks"), "%{y:+.2f}")
+    return over_layers(title, rows, data, "difference in similarity", 300, range=span, **DIFFERENCE)
 
 
 def layers_chart(findings: Findings, estimator: str) -> Chart | None:
-    """Draw figure 2: boxes per layer, or ribbons of the quartiles above 12 layers, with null and agreement."""
+    """Draw figure 2: boxes per layer, or ribbons of the quartiles above 12 layers, beside shams and the agreement."""
     rows = reading(findings.curves, estimator)
     rows = rows[rows["value"].notna()]
     if rows.empty:
@@ -86,32 +90,29 @@ def layers_chart(findings: Findings, estimator: str) -> Chart | None:
     if sets.nunique() > 1 or not views:
         views.append(_layers_view(findings, everything, "each model on all its own tasks (sets differ)"))
     inside = rows[rows["task"].isin(tasks.get(TUNED) or rows["task"].unique())]
-    clusters = inside.groupby("cluster", sort=True)
-    views += (
-        [_layers_view(findings, part, f"of the cluster {name}") for name, part in clusters] if len(clusters) > 1 else []
-    )
+    if inside["cluster"].nunique() > 1:
+        views += [_layers_view(findings, part, f"of the cluster {name}") for name, part in inside.groupby("cluster")]
     how = (
         "At each layer, the spread over tasks of the similarity to the task's specialist: quartiles and median, "
         "and every task a point where there are few layers. Grey: the base against a sham control (trained on shuffled "
         "answers), where there is one, and two specialists of one task."
     )
-    return Chart("layers", titles.layers(findings, estimator), how, views)
+    return Chart("layers", titles.most_apart(common(reading(findings.curves, estimator))), how, views)
 
 
 def _layers_view(findings: Findings, rows: pd.DataFrame, group: str) -> ChartView:
     styles = model_styles(findings.curves["experimental"])
-    axis = sorted(rows["layer"].unique())
     models = [model for model in in_order(rows["experimental"]) if model != CEILING]
-    draw = _ribbon if len(axis) > RIBBONS_ABOVE else _box
+    draw = _ribbon if rows["layer"].nunique() > RIBBONS_ABOVE else _box
     data = [trace for model in models for trace in draw(rows[rows["experimental"].eq(model)], model, styles[model])]
     data += _references(findings, rows)
     sizes = {model: rows.loc[rows["experimental"].eq(model), "task"].nunique() for model in models}
     same = len(set(sizes.values())) == 1
     tasks = count(max(sizes.values()), "task") if same else ", ".join(f"{model} {n}" for model, n in sizes.items())
     label = group_words(group, max(sizes.values())) if group == TUNED or group.startswith(HELD_OUT) else group
-    layout = {"height": 400, "xaxis": layer_axis(axis), "boxmode": "group", "boxgap": 0.2, "boxgroupgap": 0.1,
-              "yaxis": {"title": {"text": "similarity to the specialist"}}}  # fmt: skip
-    return ChartView(label, [Panel(f"n = {tasks}", data, layout)])
+    panel = over_layers(f"n = {tasks}", rows, data, "similarity to the specialist", 400)
+    panel.layout.update(boxmode="group", boxgap=0.2, boxgroupgap=0.1)
+    return ChartView(label, [panel])
 
 
 def _box(rows: pd.DataFrame, model: str, style: Style) -> Iterator[Trace]:
@@ -144,7 +145,7 @@ def _ribbon(rows: pd.DataFrame, model: str, style: Style) -> Iterator[Trace]:
 
 
 def _references(findings: Findings, rows: pd.DataFrame) -> Iterator[Trace]:
-    """Yield the medians of what a similarity is read against, on the same tasks."""
+    """Yield the medians that a similarity is compared with, on the same tasks: sham controls, two specialists."""
     curves = reading(findings.curves, str(findings.estimator), relations=("sham", "ceiling"))
     curves = curves[curves["task"].isin(rows["task"].unique()) & curves["value"].notna()]
     null = curves[curves["experimental"].eq(findings.baseline)]
@@ -170,12 +171,8 @@ def place_chart(place: pd.DataFrame | None, curves: pd.DataFrame) -> Chart | Non
             style = styles.get(str(model), NULL)
             data += band(table, style.colour, "q1", "q3")
             data += line(table[["layer", "median", "tasks"]], "median", str(model), style, ("tasks",))
-        layout = {
-            "height": 320,
-            "xaxis": layer_axis(sorted(rows["layer"].unique())),
-            "yaxis": {"title": {"text": safe(what)}},
-        }
-        views.append(ChartView(str(what), [Panel(f"n = {count(rows['task'].nunique(), 'task')}", data, layout)]))
+        title = f"n = {count(rows['task'].nunique(), 'task')}"
+        views.append(ChartView(str(what), [over_layers(title, rows, data, safe(what), 320)]))
     how = "Median over tasks with quartiles. What a layer itself does, not what it carries from the layers below."
     return Chart("place", titles.place(known), how, views)
 
@@ -188,38 +185,23 @@ def separability_chart(findings: Findings) -> Chart | None:
     rows = table.assign(above=table["accuracy"].astype(float) - table["chance"].astype(float)).dropna(subset=["above"])
     styles = model_styles(findings.curves["experimental"])
     low, high = min(-0.05, float(rows["above"].min())), 1.05 * float(rows["above"].max()) + 0.01
-    panels = [
-        Panel(
-            LABELS.get(str(label), str(label)),
-            [
-                trace
-                for model in in_order(part["model"])
-                for trace in line(part[part["model"].eq(model)].sort_values("layer"), "above", model, styles[model],
-                                  ("accuracy", "chance"))
-            ],
-            {"height": 260, "xaxis": layer_axis(sorted(rows["layer"].unique())),
-             "yaxis": {"title": {"text": "accuracy above chance"}, "range": [low, high]}},
-        )
-        for label, part in rows.groupby("label", sort=False)
-    ]  # fmt: skip
+    panels: list[Panel] = []
+    for label, part in rows.groupby("label", sort=False):
+        data = lines(part, "model", "above", styles, ("accuracy", "chance"))
+        title = LABELS.get(str(label), str(label))
+        panels.append(over_layers(title, rows, data, "accuracy above chance", 260, range=[low, high]))
     how = "Cross-validated accuracy of a linear classifier minus that of always guessing the largest class."
     return Chart("separability", titles.separability(table), how, [ChartView("", panels)])
 
 
 def dimensions_chart(findings: Findings) -> Chart | None:
     """Draw figure 5: dimensions that explain 99 % of the variance, mean over tasks."""
-    table = findings.dimensionality.dropna(subset=["dimensions_99"]).sort_values("layer")
+    table = findings.dimensionality.dropna(subset=["dimensions_99"])
     if table.empty:
         return None
     styles = model_styles([*findings.curves["experimental"], *table["model"]])
-    data = [
-        trace
-        for model in in_order(table["model"])
-        for name in ["specialists" if model == CEILING else model]
-        for trace in line(table[table["model"].eq(model)], "dimensions_99", name,
-                          styles[model], ("tasks",), "%{y:.0f} dimensions")
-    ]  # fmt: skip
-    y = {"title": {"text": "dimensions"}, "rangemode": "tozero"}
-    panel = Panel("", data, {"height": 320, "xaxis": layer_axis(sorted(table["layer"].unique())), "yaxis": y})
+    called = {CEILING: "specialists"}
+    data = lines(table, "model", "dimensions_99", styles, ("tasks",), "%{y:.0f} dimensions", called)
+    panel = over_layers("", table, data, "dimensions", 320, rangemode="tozero")
     how = "Principal dimensions that explain 99 % of the variance: mean over tasks; band: 95 % interval of the median."
     return Chart("dimensionality", titles.dimensionality(findings.dimensionality), how, [ChartView("", [panel])])

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mossa.analysis import Findings, dendrogram
 from mossa.analysis.controls import failed
+from mossa.analysis.headline import checks
 from mossa.analysis.wording import count
 from mossa.report import titles
 from mossa.report.colours import CEILING, MARKERS, cluster_marks, in_order
@@ -35,19 +36,21 @@ def correlates_chart(findings: Findings, estimator: str) -> Chart | None:
 
 
 def _correlates_panel(model: str, rows: pd.DataFrame) -> Panel:
+    rows = rows.replace({"correlate": titles.CORRELATES})
     cells = rows.pivot(index="correlate", columns="layer", values="correlation").reindex(rows["correlate"].unique())
-    names = [titles.CORRELATES.get(str(each), str(each)) for each in cells.index]
     sure = rows[rows["q_value"].lt(0.05).fillna(False)]
     dots: Trace = {
-        "type": "scatter", "mode": "markers", "x": list(sure["layer"]), "hoverinfo": "skip", "showlegend": False,
-        "y": [names[list(cells.index).index(each)] for each in sure["correlate"]],
-        "marker": {"size": 5, "color": "--ink"},
+        "type": "scatter", "mode": "markers", "x": list(sure["layer"]), "y": list(sure["correlate"]),
+        "hoverinfo": "skip", "showlegend": False, "marker": {"size": 5, "color": "--ink"},
     }  # fmt: skip
-    heat = grid(cells.to_numpy(float), list(cells.columns), names, -1, 1, "correlation", diverging=True)
-    axis = {**layer_axis([int(layer) for layer in cells.columns]), "showgrid": False}
-    return Panel(model, [heat, dots], {"height": 110 + 24 * len(names), "xaxis": axis,
-                                       "yaxis": {"autorange": "reversed"},
-                                       "plot_bgcolor": "--undefined"})  # fmt: skip
+    axis = layer_axis(list(cells.columns), showgrid=False)
+    return _map(model, [grid(cells, -1, 1, "correlation"), dots], 110 + 24 * len(cells), axis)
+
+
+def _map(title: str, data: list[Trace], height: int, x: dict[str, Any], **y: Any) -> Panel:
+    """Return a heat map whose first row is on top; undefined cells show the grey behind it."""
+    y = {"autorange": "reversed", **y}
+    return Panel(title, data, {"height": height, "xaxis": x, "yaxis": y, "plot_bgcolor": "--undefined"})
 
 
 def specialists_chart(findings: Findings, estimator: str) -> Chart | None:
@@ -66,7 +69,8 @@ def specialists_chart(findings: Findings, estimator: str) -> Chart | None:
     if not views:
         return None
     how = "One point per specialist; hollow: it did not learn its task. A falling cloud is the dose confound."
-    return Chart("controls", titles.controls(findings), how, views)
+    met = next(checks(findings)).sentence.removesuffix(".")
+    return Chart("controls", met, how, views)
 
 
 def _points(rows: pd.DataFrame, x: str, y: str, x_words: str, y_words: str, log: bool = False) -> Panel:
@@ -108,16 +112,11 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
 def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> ChartView:
     values = cells.to_numpy(float)
     clipped = int(np.sum((values < low) | (values > high)))
-    note = (
-        f"{clipped} of {np.isfinite(values).sum()} cells lie outside {low:g} to {high:g} and have its last colour."
-        if clipped
-        else ""
-    )
-    heat = grid(values, list(cells.columns), list(map(str, cells.index)), low, high, label, diverging=low < 0)
-    axis = {**layer_axis([int(layer) for layer in cells.columns]), "showgrid": False}
-    layout = {"height": 120 + 18 * max(5, len(cells)), "xaxis": axis, "plot_bgcolor": "--undefined",
-              "yaxis": {"autorange": "reversed", "dtick": 1, "tickfont": {"size": 11}}}  # fmt: skip
-    return ChartView(label, [Panel("", [heat], layout)], note)
+    note = f"{clipped} of {np.isfinite(values).sum()} cells lie outside {low:g} to {high:g} and have its last colour."
+    axis = layer_axis(list(cells.columns), showgrid=False)
+    height = 120 + 18 * max(5, len(cells))
+    panel = _map("", [grid(cells, low, high, label)], height, axis, dtick=1, tickfont={"size": 11})
+    return ChartView(label, [panel], note if clipped else "")
 
 
 def leaf_order(table: pd.DataFrame) -> list[str]:
@@ -132,15 +131,12 @@ def relations_charts(findings: Findings) -> list[Chart]:
     found: list[Chart] = []
     if not findings.affinity.empty and findings.affinity["value"].notna().any():
         order = leaf_order(findings.affinity)
-        mean = (
-            findings.affinity.groupby(["task", "other"])["value"].mean().unstack().reindex(index=order, columns=order)
-        )
-        heat = grid(mean.to_numpy(float), [safe(name, 34) for name in order], order, 0, 1, "similarity")
-        layout = {"height": 220 + 16 * len(order), "plot_bgcolor": "--undefined",
-                  "xaxis": {"tickangle": 90, "dtick": 1},
-                  "yaxis": {"autorange": "reversed", "dtick": 1}}  # fmt: skip
+        mean = findings.affinity.groupby(["task", "other"])["value"].mean().unstack()
+        mean = mean.reindex(index=order, columns=order)
+        heat = grid(mean.rename(columns=lambda name: safe(name, 34)), 0, 1, "similarity")
+        panel = _map("", [heat], 220 + 16 * len(order), {"tickangle": 90, "dtick": 1}, dtick=1)
         how = "Every specialist with every other on common prompts, mean over layers, in the order in which they merge."
-        found.append(Chart("affinity", titles.affinity(mean), how, [ChartView("", [Panel("", [heat], layout)])]))
+        found.append(Chart("affinity", titles.affinity(mean), how, [ChartView("", [panel])]))
     if not findings.layer_map.empty and findings.layer_map["value"].notna().any():
         pairs = [
             (str(model), str(other), part.pivot_table(index="layer", columns="other_layer", values="value"))
@@ -155,17 +151,13 @@ def relations_charts(findings: Findings) -> list[Chart]:
 
 
 def _map_panel(model: str, other: str, table: pd.DataFrame) -> Panel:
-    heat = grid(table.to_numpy(float), list(table.columns), list(map(str, table.index)), 0, 1, "similarity")
-    heat["y"] = list(table.index)
-    sides = (([int(layer) for layer in side], name) for side, name in ((table.columns, other), (table.index, model)))
-    axes = [
-        {**layer_axis(layers), "title": {"text": f"layer of {safe(name)}"}, "showgrid": False} for layers, name in sides
-    ]
-    return Panel(
-        f"{model} and {other}",
-        [heat],
-        {"height": 380, "xaxis": axes[0], "yaxis": axes[1], "plot_bgcolor": "--undefined"},
+    heat = grid(table, 0, 1, "similarity") | {"y": list(table.index)}
+    x, y = (
+        layer_axis(list(side), title={"text": f"layer of {safe(name)}"}, showgrid=False)
+        for side, name in ((table.columns, other), (table.index, model))
     )
+    layout = {"height": 380, "xaxis": x, "yaxis": y, "plot_bgcolor": "--undefined"}
+    return Panel(f"{model} and {other}", [heat], layout)
 
 
 def projection_chart(findings: Findings) -> Chart | None:
@@ -174,13 +166,10 @@ def projection_chart(findings: Findings) -> Chart | None:
     if table.empty or table["x"].isna().all():
         return None
     marks = cluster_marks(findings.curves["cluster"])
-    views = [
-        ChartView(
-            f"layer {layer}",
-            [_map_of_prompts(model, part[part["model"].eq(model)], marks) for model in in_order(part["model"])],
-        )
-        for layer, part in table.groupby("layer")
-    ]
+    views: list[ChartView] = []
+    for layer, part in table.groupby("layer"):
+        parts = {model: part[part["model"].eq(model)] for model in in_order(part["model"])}
+        views.append(ChartView(f"layer {layer}", [_map_of_prompts(*each, marks) for each in parts.items()]))
     middle = len(views) // 2
     how = (
         "t-SNE of the last-token representations of all tasks' prompts, coloured by cluster. Distances between groups "

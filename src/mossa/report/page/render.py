@@ -20,24 +20,10 @@ from mossa.analysis.headline import headline
 from mossa.report.against import Against, against_chart, differing, exact_match
 from mossa.report.colours import DARK
 from mossa.report.figure_list import ReportFigure
+from mossa.report.page import layer_charts, map_charts, task_charts
 from mossa.report.page.chart import Chart
-from mossa.report.page.layer_charts import (
-    change_chart,
-    dimensions_chart,
-    layers_chart,
-    place_chart,
-    separability_chart,
-)
-from mossa.report.page.map_charts import (
-    correlates_chart,
-    heat_chart,
-    projection_chart,
-    relations_charts,
-    specialists_chart,
-)
 from mossa.report.page.masthead import BIBTEX, WORDS, masthead
 from mossa.report.page.rows import task_table
-from mossa.report.page.task_charts import encoded_chart, performance_chart
 
 
 class PageSource(NamedTuple):
@@ -62,20 +48,20 @@ def charts(source: PageSource) -> dict[str, list[Chart]]:
     """Return the charts of every part of the page, without those that this study does not allow."""
     findings, estimator = source.findings, source.estimator
     plan: dict[str, list[Chart | None]] = {
-        "change": [change_chart(findings, estimator)],
+        "change": [layer_charts.change_chart(findings, estimator)],
         "against": [against_chart(findings, source.against)] if source.against else [],
-        "performance": [performance_chart(findings)],
-        "layers": [layers_chart(findings, estimator)],
-        "place": [place_chart(source.tables.get("place"), findings.curves)],
-        "encoded": [encoded_chart(findings, estimator, source.taught)],
-        "tasks": [heat_chart(findings, estimator)],
+        "performance": [task_charts.performance_chart(findings)],
+        "layers": [layer_charts.layers_chart(findings, estimator)],
+        "place": [layer_charts.place_chart(source.tables.get("place"), findings.curves)],
+        "encoded": [task_charts.encoded_chart(findings, estimator, source.taught)],
+        "tasks": [map_charts.heat_chart(findings, estimator)],
         "more": [
-            separability_chart(findings),
-            dimensions_chart(findings),
-            correlates_chart(findings, estimator),
-            specialists_chart(findings, estimator),
-            *relations_charts(findings),
-            projection_chart(findings),
+            layer_charts.separability_chart(findings),
+            layer_charts.dimensions_chart(findings),
+            map_charts.correlates_chart(findings, estimator),
+            map_charts.specialists_chart(findings, estimator),
+            *map_charts.relations_charts(findings),
+            map_charts.projection_chart(findings),
         ],
     }
     return {part: [chart for chart in those if chart is not None] for part, those in plan.items()}

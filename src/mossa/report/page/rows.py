@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from mossa.analysis import Findings
 from mossa.analysis.wording import number, signed
-from mossa.report.colours import CEILING, in_order, model_styles
-from mossa.report.page.chart import Chart, ChartView, Panel, layer_axis, line
+from mossa.report.colours import CEILING, Style, in_order, model_styles
+from mossa.report.page.chart import Chart, ChartView, lines, over_layers
 from mossa.report.select import reading
 
 LONGEST_PROMPT = 1500
@@ -80,9 +81,6 @@ def task_table(
     rows = reading(findings.curves, estimator)
     columns = {**_exact_match(findings), **_similarity(findings, rows)}
     columns = {key: values for key, values in columns.items() if values.notna().any()}
-    groups: dict[str, int] = {}
-    for group, _ in columns:
-        groups[group] = groups.get(group, 0) + 1
     losses, about, said = (_by_task(tables.get(name)) for name in ("evaluation", "tasks", "replies"))
     styles = model_styles(findings.curves["experimental"])
     held = rows[rows["held_out"].astype(bool)].groupby("task")["experimental"].unique()
@@ -90,23 +88,19 @@ def task_table(
     for (task, cluster), part in rows.groupby(["task", "cluster"]):
         marks = ["taught"] if task in taught else []
         marks += [f"held out of {model}" for model in held.get(task, [])]
-        found.append(
-            TaskRow(
-                str(task),
-                str(cluster),
-                anchor(str(task)),
-                marks,
-                [_cell(values.get(task), group) for (group, _), values in columns.items()],
-                _losses(losses.get(str(task), [])),
-                _about(about.get(str(task), [])),
-                [
-                    _shown(each, [row for row in said.get(str(task), []) if row["prompt"] == place])
-                    for place, each in enumerate(prompts.get(str(task), []), 1)
-                ],
-                _curves(len(found), part, styles),
-            )
-        )  # fmt: skip
-    return TaskTable(list(groups.items()), [name for _, name in columns], found)
+        name = str(task)
+        cells = [
+            cell(values.get(task), signed if group.startswith("change") else number)
+            for (group, _), values in columns.items()
+        ]
+        examples = [
+            _shown(each, [row for row in said.get(name, []) if row["prompt"] == place])
+            for place, each in enumerate(prompts.get(name, []), 1)
+        ]
+        told = _losses(losses.get(name, [])), _about(about.get(name, []))
+        curves = _curves(len(found), part, styles)
+        found.append(TaskRow(name, str(cluster), anchor(name), marks, cells, *told, examples, curves))
+    return TaskTable(list(Counter(group for group, _ in columns).items()), [name for _, name in columns], found)
 
 
 def anchor(task: str) -> str:
@@ -136,58 +130,42 @@ def _similarity(findings: Findings, rows: pd.DataFrame) -> dict[tuple[str, str],
     return found
 
 
-def _cell(value: Any, group: str) -> Cell:
-    if value is None or pd.isna(value):
-        return Cell("unknown", None)
-    return Cell(signed(value) if group.startswith("change") else number(value), float(value))
+def cell(value: Any, words: Callable[[float], str] = number) -> Cell:
+    """Return a number as `words` writes it, or that it is unknown."""
+    return Cell("unknown", None) if pd.isna(value) else Cell(words(value), float(value))
 
 
-def _curves(place: int, rows: pd.DataFrame, styles: dict[str, Any]) -> Chart:
-    data = [
-        trace
-        for model in in_order(rows["experimental"])
-        for part in [rows[rows["experimental"].eq(model)].sort_values("layer")]
-        for trace in line(part, "value", _called(model, part), styles[model], unit="%{y:.3f}")
-    ]
-    layout = {"height": 280, "xaxis": layer_axis(sorted(rows["layer"].unique())),
-              "yaxis": {"title": {"text": "similarity"}}}  # fmt: skip
-    task = str(rows["task"].iloc[0])
-    return Chart(
-        f"row-{place}", f"Similarity to the specialist of {task}", "", [ChartView("", [Panel("", data, layout)])]
-    )
+def _curves(place: int, rows: pd.DataFrame, styles: dict[str, Style]) -> Chart:
+    held_out = rows.loc[rows["held_out"].astype(bool), "experimental"]
+    called = {**{model: f"{model}, held out" for model in held_out}, CEILING: "two specialists"}
+    data = lines(rows, "experimental", "value", styles, unit="%{y:.3f}", called=called)
+    view = ChartView("", [over_layers("", rows, data, "similarity", 280)])
+    return Chart(f"row-{place}", f"Similarity to the specialist of {rows['task'].iloc[0]}", "", [view])
 
 
-def _called(model: str, rows: pd.DataFrame) -> str:
-    if model == CEILING:
-        return "two specialists"
-    return f"{model}, held out" if rows["held_out"].astype(bool).any() else model
-
-
-def _by_task(table: pd.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in [] if table is None else table.to_dict("records"):
-        groups.setdefault(str(row["task"]), []).append({str(name): value for name, value in row.items()})
-    return groups
+def _by_task(table: pd.DataFrame | None) -> dict[str, list[dict[Hashable, Any]]]:
+    groups = [] if table is None else table.groupby("task")
+    return {str(task): part.to_dict("records") for task, part in groups}
 
 
 def _number(value: Any, digits: int = 3) -> str:
-    if value is None or pd.isna(value):
+    if pd.isna(value):
         return "unknown"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.{digits}f}"
 
 
-def _losses(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+def _losses(rows: list[dict[Hashable, Any]]) -> list[tuple[str, str, str]]:
     return [(str(row["model"]), _number(row["loss"]), _number(row.get("accuracy"))) for row in rows]
 
 
-def _about(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _about(rows: list[dict[Hashable, Any]]) -> list[tuple[str, str]]:
     return [(words, _number(row.get(name), 1)) for row in rows for name, words in PROPERTIES.items()]
 
 
-def _shown(given: str | Sequence[str], answers: list[dict[str, Any]]) -> ShownExample:
+def _shown(given: str | Sequence[str], answers: list[dict[Hashable, Any]]) -> ShownExample:
     """Return an example with the answers of base, tuned models and first specialist; old runs have no target."""
     prompt, target = (given, "") if isinstance(given, str) else (given[0], given[1])
-    told = {  # the first specialist of several comes last here, and stays
+    told = {  # reversed, so that of several specialists the first one is kept
         "specialist" if row["role"] == "control" else str(row["model"]): row
         for row in reversed(answers)
         if row["role"] != "sham"

@@ -39,45 +39,28 @@ def performance_chart(findings: Findings) -> Chart | None:
 
 def _performance_panels(table: pd.DataFrame, model: str, what: str, words: str, findings: Findings) -> list[Panel]:
     styles = model_styles(findings.curves["experimental"])
-    most = (
-        1.0
-        if what == "accuracy"
-        else float(table[[f"{who}_{what}" for who in ("base", "tuned", "control")]].max().max())
-    )
+    columns = {f"base_{what}": (BASE, styles[BASE]), f"tuned_{what}": (model, styles.get(model, NULL)),
+               f"control_{what}": ("specialist", NULL)}  # fmt: skip
+    most = 1.0 if what == "accuracy" else float(table[list(columns)].max().max())
+    axis = {"title": {"text": words}, "range": [-0.03 * most, 1.03 * most]}
     panels: list[Panel] = []
     for held_out, part in table.groupby("held_out"):
         gain = (part[f"tuned_{what}"] - part[f"base_{what}"]) * (1 if what == "accuracy" else -1)
         rows = by_gain(part.assign(gain=gain))
-        if rows.empty:
-            continue
-        drawn = [
-            ("base", BASE, styles[BASE]),
-            ("tuned", model, styles.get(model, NULL)),
-            ("control", "specialist", NULL),
-        ]
-        data = [segments(rows, what), *(dots(rows, f"{who}_{what}", name, style) for who, name, style in drawn)]
-        kind = "held out of the model" if held_out else "the model was tuned on"
-        worse = f", {int((rows['gain'] < 0).sum())} worse than the base"
-        axis = {"title": {"text": words}, "range": [-0.03 * most, 1.03 * most]}
-        panels.append(
-            Panel(f"{count(len(rows), 'task')} {kind}{worse}", data, {**task_axis(rows["task"]), "xaxis": axis})
-        )
+        if len(rows):
+            data = [segments(rows, what), *(dots(rows, column, *drawn) for column, drawn in columns.items())]
+            kind = "held out of the model" if held_out else "the model was tuned on"
+            title = f"{count(len(rows), 'task')} {kind}, {int((rows['gain'] < 0).sum())} worse than the base"
+            panels.append(Panel(title, data, {**task_axis(rows["task"]), "xaxis": axis}))
     return panels
 
 
 def task_axis(tasks: Iterable[object]) -> dict[str, Any]:
     """Return an axis with one line per task, and the height that it takes."""
     names = [safe(task, 26) for task in tasks]
-    ticks = {
-        "tickmode": "array",
-        "tickvals": list(range(len(names))),
-        "ticktext": names,
-        "range": [-0.7, len(names) - 0.3],
-    }
-    return {
-        "height": 110 + 19 * max(6, len(names)),
-        "yaxis": {**ticks, "zeroline": False, "tickfont": {"size": 11}},
-    }
+    axis = {"tickmode": "array", "tickvals": list(range(len(names))), "ticktext": names, "tickfont": {"size": 11},
+            "range": [-0.7, len(names) - 0.3], "zeroline": False}  # fmt: skip
+    return {"height": 110 + 19 * max(6, len(names)), "yaxis": axis}
 
 
 def segments(rows: pd.DataFrame, what: str) -> Trace:
@@ -90,25 +73,25 @@ def segments(rows: pd.DataFrame, what: str) -> Trace:
     }  # fmt: skip
 
 
-def dots(rows: pd.DataFrame, column: str, name: str, style: Style, marker: dict[str, Any] | None = None) -> Trace:
+def dots(rows: pd.DataFrame, column: str, name: str, style: Style, size: int = 9) -> Trace:
     """Return a dot per task, on the line of the table's index, with Wilson's interval where it is a share of `n`."""
     trace: Trace = {
         "type": "scatter", "mode": "markers", "name": safe(name), "x": list(rows[column]), "y": list(rows.index),
-        "marker": {"color": style.colour, "symbol": MARKERS[style.marker], "size": 9, **(marker or {})},
+        "marker": {"color": style.colour, "symbol": MARKERS[style.marker], "size": size},
         "text": [safe(task) for task in rows["task"]], "customdata": plain(rows[["task", "cluster"]].to_numpy(object)),
         "meta": ["task", "cluster"],
         "hovertemplate": f"%{{text}}<br>%{{customdata[1]}}<br>{safe(name)}: %{{x:.3f}}<extra></extra>",
     }  # fmt: skip
     if column.endswith("accuracy") and "n" in rows:
         low, high = wilson(rows[column].to_numpy(float), rows["n"].to_numpy(float))
-        trace["error_x"] = _bars(rows[column], low, high, style.colour)
+        trace |= _bars(rows[column], low, high, style)
     return trace
 
 
-def _bars(middle: pd.Series, low: Any, high: Any, colour: str) -> dict[str, Any]:
+def _bars(middle: pd.Series, low: Any, high: Any, style: Style) -> Trace:
     up, down = np.nan_to_num(high - middle.to_numpy(float)), np.nan_to_num(middle.to_numpy(float) - low)
-    return {"type": "data", "symmetric": False, "array": list(up), "arrayminus": list(down), "thickness": 1, "width": 0,
-            "color": colour}  # fmt: skip
+    return {"error_x": {"type": "data", "symmetric": False, "array": list(up), "arrayminus": list(down),
+                        "thickness": 1, "width": 0, "color": style.colour}}  # fmt: skip
 
 
 def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) -> Chart | None:
@@ -117,33 +100,25 @@ def encoded_chart(findings: Findings, estimator: str, taught: frozenset[str]) ->
     rows = table.dropna(subset=["value"]).sort_values(["value", "task"]).reset_index(drop=True)
     if rows.empty:
         return None
-    style = model_styles([])[BASE]
-    known = rows["task"].isin(taught)
+    known, style = rows["task"].isin(taught), model_styles([])[BASE]
     data: list[Trace] = []
-    for part, name, marker in (
-        (rows[~known], "base to the task's specialist", {}),
-        (rows[known], "the same, of a task taught to this base", {"symbol": "star", "size": 13}),
-    ):
-        if len(part):
-            drawn = dots(part, "value", name, style, marker)
-            data.append(
-                {
-                    **drawn,
-                    "error_x": _bars(
-                        part["value"], part["low"].to_numpy(float), part["high"].to_numpy(float), style.colour
-                    ),
-                }
-            )
     for column, name, other in (
-        ("sham", "base to the one trained on shuffled answers (sham)", NULL),
         ("agreement", "two specialists of the task", AGREEMENT),
+        ("sham", "base to the one trained on shuffled answers (sham)", NULL),
     ):
         if rows[column].notna().any():
-            data.insert(0, dots(rows, column, name, other))
+            data.append(dots(rows, column, name, other))
+    for part, name, marker, size in (
+        (rows[~known], "base to the task's specialist", style.marker, 9),
+        (rows[known], "the same, of a task taught to this base", "*", 13),
+    ):
+        if len(part):
+            bars = _bars(part["value"], part["low"].to_numpy(float), part["high"].to_numpy(float), style)
+            data.append(dots(part, "value", name, style._replace(marker=marker), size) | bars)
     axis = {"title": {"text": "similarity, mean over layers"}, "zeroline": False}
     how = (
         "Mean over layers with its 95 % interval; grey marks on the same line are what the number is read against. "
-        + "A specialist that learned little is close for the wrong reason."
+        "A specialist that learned little is close for the wrong reason."
     )
     panel = Panel(f"{len(rows)} of {count(len(table), 'task')} with a defined value", data,
                   {**task_axis(rows["task"]), "xaxis": axis})  # fmt: skip
