@@ -72,20 +72,20 @@ def table(
 
 
 @app.command()
-def real_curves(run: Path, experimental: str = "sft") -> None:
+def real_curves(run: Path, experimental: str = "sft", answers: bool = False) -> None:
     """Measure what first and last layers and windows of a model tuned in all layers are worth; goes on if stopped."""
     from experiments.place.grafts import compute_curves
 
-    for task in compute_curves(run, experimental):
+    for task in compute_curves(run, experimental, answers):
         typer.echo(task)
 
 
 @app.command()
-def real_grafts(run: Path, experimental: str = "sft") -> None:
+def real_grafts(run: Path, experimental: str = "sft", answers: bool = False) -> None:
     """Print how readings of a model tuned in all layers rank them, against what the layers are worth."""
     from experiments.place.grafts import against_grafts
 
-    typer.echo(against_grafts(run, experimental))
+    typer.echo(against_grafts(run, experimental, answers))
 
 
 @app.command()

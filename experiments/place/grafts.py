@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.place.bootstrap import group_mean_words
 from experiments.place.verdict import rank_correlation
+from mossa.models.prompts import Encoded
 from mossa.study.schema import StudySettings
 from mossa.tasks.task import Task
 
@@ -20,11 +22,12 @@ ESTIMATOR = "cka-linear-debiased"
 READ, GRAFTED, WINDOW = 48, 12, 3  # prompts of a task that are read, and grafted; layers of a window
 
 
-def compute_curves(run: Path, experimental: str = "sft") -> Iterator[str]:
+def compute_curves(run: Path, experimental: str = "sft", answers: bool = False) -> Iterator[str]:
     """Read one model of a finished study on every task, without Shapley values; yield the names of tasks done now.
 
     Each task leaves a table in `curves/` of the run folder and is not done again. The first task of each cluster comes
-    first, so that what is there at any time is of as many clusters as it can be.
+    first, so that what is there at any time is of as many clusters as it can be. `answers`: the gain is that of the
+    answers without the token that ends them, and the tables are in `answer-curves/`.
     """
     from mossa.models.adapters import loaded_adapter
     from mossa.models.base import load_base
@@ -36,7 +39,7 @@ def compute_curves(run: Path, experimental: str = "sft") -> Iterator[str]:
 
     study: StudySettings = load_study(run / "study.yaml")
     study = study.model_copy(update={"base": study.base.model_copy(update={"dtype": "float32"})})
-    folder = run / "curves"
+    folder = run / _folder(answers)
     folder.mkdir(exist_ok=True)
     base = load_base(study.base)
     form = make_format(base.tokenizer, study.prompt, base.longest)
@@ -51,12 +54,21 @@ def compute_curves(run: Path, experimental: str = "sft") -> Iterator[str]:
             templates = [task.test[each.index].template for each in examples[:READ]]
             named = None if None in templates else templates
             read = locate_update(stack, examples[:READ], named, ["one-layer-change", "answer-gain"])
-            curves = locate_update(stack, examples[:GRAFTED], readings=["curves"], window=WINDOW)
+            grafted = [_without_end(each) if answers else each for each in examples[:GRAFTED]]
+            curves = locate_update(stack, grafted, readings=["curves"], window=WINDOW)
             table = pd.concat([read.table, curves.table], ignore_index=True)
             table = table.assign(experimental=experimental, task=task.name, cluster=task.cluster)
             table.to_parquet(path.with_suffix(".part"))
             path.with_suffix(".part").rename(path)
             yield task.name
+
+
+def _folder(answers: bool) -> str:
+    return "answer-curves" if answers else "curves"
+
+
+def _without_end(example: Encoded) -> Encoded:
+    return replace(example, tokens=example.tokens[:-1])
 
 
 def _clusters_first(tasks: list[Task]) -> list[Task]:
@@ -65,12 +77,13 @@ def _clusters_first(tasks: list[Task]) -> list[Task]:
     return sorted(tasks, key=lambda task: first[task.cluster] is not task)
 
 
-def against_grafts(run: Path, experimental: str = "sft") -> str:
+def against_grafts(run: Path, experimental: str = "sft", answers: bool = False) -> str:
     """Return a Markdown table of every reading against every truth, for one model of a study.
 
-    What its layers are worth is in `curves/` of the run folder, or in the results of a study with `place`.
+    What its layers are worth is in `curves/` of the run folder (`answer-curves/` for `answers`), or in the results of a
+    study with `place`.
     """
-    curves, results = sorted((run / "curves").glob("*.parquet")), run / "results"
+    curves, results = sorted((run / _folder(answers)).glob("*.parquet")), run / "results"
     place = pd.concat(map(pd.read_parquet, curves)) if curves else pd.read_parquet(results / "place.parquet")
     place = place[place["experimental"] == experimental]
     similarity = pd.read_parquet(results / "similarity.parquet")

@@ -27,3 +27,7 @@ def test_curves_are_measured_once_and_the_first_task_of_each_cluster_comes_first
     said = against_grafts(run)
     assert said.startswith(f"{(gained > 0).sum()} of {len(tasks)} tasks")
     assert "| leave-window-out | add-window-in |" in said and "shapley" not in said
+    answer = next(compute_curves(run, answers=True))
+    gains = [pd.read_parquet(run / folder / f"{answer}.parquet") for folder in ("curves", "answer-curves")]
+    with_end, without = (table[table["reading"].eq("first-k")]["value"].sum() for table in gains)
+    assert with_end != without  # nats per token, of other tokens
