@@ -10,6 +10,9 @@ processor seconds, summed over processes. Similarities are compared on the same 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
 import resource
 import subprocess
 import sys
@@ -23,6 +26,7 @@ import yaml
 from contest import parser, sample, write
 from mossa.tinyflan import base_folder
 
+CHILD_SUBREAPER = 36  # of Linux: what this process started comes to it when its own parent ends
 WORKER = Path(__file__).with_name("study_worker.py")
 TASKS = [
     "implied",
@@ -61,9 +65,13 @@ def mossa(study: Path, runs: Path, workers: int) -> dict[str, float]:
     """Run the study by the command line; return seconds, processor seconds and those of each step."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "mossa.cli", "run", str(study), "--runs", str(runs), "--workers", str(workers)]
+    ctypes.CDLL(None).prctl(CHILD_SUBREAPER, 1)  # workers are not its children, and outlive it by a moment
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found = {"seconds": time.perf_counter() - start, "processor_seconds": busy}

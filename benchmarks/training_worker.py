@@ -110,7 +110,10 @@ def trl(model: Any, examples: list[Encoded], steps: int) -> Trained:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
     lines = [example for group in order(examples, steps) for example in group]
     data = Dataset.from_list(
-        [{"input_ids": e.tokens, "labels": [-100] * e.prompt_length + e.tokens[e.prompt_length :]} for e in lines]
+        [
+            {"input_ids": list(e.tokens), "labels": [-100] * e.prompt_length + list(e.tokens[e.prompt_length :])}
+            for e in lines
+        ]
     )
     with tempfile.TemporaryDirectory() as folder:
         settings = SFTConfig(

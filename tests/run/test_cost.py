@@ -57,7 +57,7 @@ def test_tokens_operations_and_bytes_are_those_of_the_run(base_folder, task_fold
     prepared.run.prepare()
     context = StepContext(Job(study, prepared.tasks, prepared.run, prepared.fingerprints), "cpu")
     shape = shape_of(study.base, study.recipe.lora)
-    scored = {unit.after for unit in prepared.units.values()}
+    scored = {unit.after for unit in prepared.units.values() if unit.after}
     counter = Counter(study, prepared.tasks, Tokenized(context.format), shape, "cpu", scored=scored)
     for name in ("train/sft", "train/control-first-seed0", "represent/pretrained@first"):
         unit = prepared.units[name]

@@ -98,7 +98,7 @@ def steps_kept(work: Path) -> dict[str, int]:
 
 
 def stopped(folder: Path, words: tuple[str, ...], stop: signal.Signals, seconds: float) -> dict[str, int]:
-    """Run the endless study, stop it `seconds` after a training began, and return the steps that are kept."""
+    """Run the endless study, stop it `seconds` after each worker began a training, and return the steps that are kept."""
     endless = ("recipe.budget={steps: 100000}", "-s", "recipe.checkpoint_every=null")
     process = subprocess.Popen(
         arguments("run", "small.yaml", *words, "-s", *endless),
@@ -112,7 +112,8 @@ def stopped(folder: Path, words: tuple[str, ...], stop: signal.Signals, seconds:
     )
     work = folder / UNITS / ".work"
     deadline = time.monotonic() + 60
-    while not list(work.glob("train-*")) and time.monotonic() < deadline:
+    trainings = 2 if "2" in words else 1
+    while len(list(work.glob("train-*"))) < trainings and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(seconds)
     process.send_signal(stop)

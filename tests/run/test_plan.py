@@ -35,10 +35,17 @@ def test_it_counts_what_the_run_did(folder: Path) -> None:
     assert {step: int(columns[0]) for step, columns in found.items()} == units
     assert all(columns[1] == "0" for columns in found.values())  # nothing is left to do
     assert f"rate: {sum(units.values())} finished units of this study" in ran.output
-    judged = tables(folder)["evaluation"].merge(tables(folder)["tasks"][["task", "prompt_tokens"]], on="task")
-    tokens = (judged["prompt_tokens"] * judged["n"] + judged["target_tokens"]).sum()
-    assert int(found["evaluate"][2].replace(",", "")) == round(tokens)
-    for columns in (found["train"], found["evaluate"]):
+    prompt_tokens = tables(folder)["tasks"].set_index("task")["prompt_tokens"]
+    judged = tables(folder)["evaluation"]
+    tokens = (judged["task"].map(prompt_tokens) * judged["n"] + judged["target_tokens"]).sum()
+    represented = [path.name.split("@") for path in (folder / "runs/small/units/represent").iterdir()]
+    others = {tuple(names) for names in represented} - set(zip(judged["model"], judged["task"], strict=True))
+    assert others  # controls of other tasks, whose answers nobody asks for
+    tokens += sum(prompt_tokens[task] * judged["n"].iloc[0] for _, task in others)
+    assert int(found["represent"][2].replace(",", "")) == round(tokens)  # one pass, which also gives the losses
+    replies = int(found["evaluate"][2].replace(",", ""))
+    assert 0 < replies < tokens / 3
+    for columns in (found["train"], found["represent"], found["evaluate"]):
         true, filled, ratio = (float(column.replace(",", "")) for column in columns[2:5])
         assert ratio == round(filled / true, 2) >= 1
 

@@ -75,7 +75,7 @@ def estimate(
     form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer), prepared.rendering)
     shape = shape_of(study.base, study.recipe.lora)
     memory = (1e9 * chosen.memory if chosen else free_memory(torch.device("cpu"))) - shape.weight_bytes
-    scored = {unit.after for unit in prepared.units.values()}
+    scored = {unit.after for unit in prepared.units.values() if unit.after}
     counter = Counter(study, prepared.tasks, Tokenized(form), shape, "cuda" if chosen else "cpu", memory, scored)
     shown = track(prepared.units.items(), "Counting tokens", console=Console(stderr=True), transient=True)
     works = {name: counter.work(unit) for name, unit in shown}
@@ -101,7 +101,7 @@ def estimate(
             units = plan(other, tasks)
         except MossaError:  # its mixture names a task that this variant leaves out
             continue
-        counted = replace(counter, study=other, tasks=tasks, scored={unit.after for unit in units.values()})
+        counted = replace(counter, study=other, tasks=tasks, scored={unit.after for unit in units.values() if unit.after})
         found = {name: counted.work(unit) for name, unit in units.items()}
         smaller.append((label, sum(rates.of(units, found).values())))
     needed = need(study, shape, prepared.units, works, chosen is not None)

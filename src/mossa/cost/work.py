@@ -72,7 +72,7 @@ class Counter:
     shape: Shape
     device: str
     memory: float = math.inf
-    scored: Collection[str | None] = ()
+    scored: Collection[str] = ()
     _prefixes: dict[str, int] = field(default_factory=dict[str, int], init=False)
 
     @cached_property
@@ -126,7 +126,7 @@ class Counter:
         """Return the work of a pass over a test set; without its own, an evaluation has that of its replies."""
         name, task = unit.key.split("@")
         prompts, examples = (self._examples(task, "test", with_target) for with_target in (False, True))
-        one_pass = (unit.id in self.scored or unit.after in self.scored) and are_same_prompts(prompts, examples)
+        one_pass = (unit.after or unit.id) in self.scored and are_same_prompts(prompts, examples)
         shared = self._prefix(task)
         if unit.step == "represent":
             fed = examples if one_pass else prompts
