@@ -98,7 +98,7 @@ def steps_kept(work: Path) -> dict[str, int]:
 
 
 def stopped(folder: Path, words: tuple[str, ...], stop: signal.Signals, seconds: float) -> dict[str, int]:
-    """Run the endless study, stop it `seconds` after each worker began a training, and return the steps that are kept."""
+    """Run the endless study, stop it `seconds` after all workers train, and return the steps that are kept."""
     endless = ("recipe.budget={steps: 100000}", "-s", "recipe.checkpoint_every=null")
     process = subprocess.Popen(
         arguments("run", "small.yaml", *words, "-s", *endless),

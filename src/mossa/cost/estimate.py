@@ -101,7 +101,8 @@ def estimate(
             units = plan(other, tasks)
         except MossaError:  # its mixture names a task that this variant leaves out
             continue
-        counted = replace(counter, study=other, tasks=tasks, scored={unit.after for unit in units.values() if unit.after})
+        scored = {unit.after for unit in units.values() if unit.after}
+        counted = replace(counter, study=other, tasks=tasks, scored=scored)
         found = {name: counted.work(unit) for name, unit in units.items()}
         smaller.append((label, sum(rates.of(units, found).values())))
     needed = need(study, shape, prepared.units, works, chosen is not None)
