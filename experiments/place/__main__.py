@@ -89,6 +89,14 @@ def real_grafts(run: Path, experimental: str = "sft", answers: bool = False) -> 
 
 
 @app.command()
+def draw_curves(run: Path, target: Path = Path("curves.png")) -> None:
+    """Draw what first and last layers of a model are worth alone, from what real-curves has measured."""
+    from experiments.place.curves_figure import draw_curves
+
+    draw_curves(run, target)
+
+
+@app.command()
 def windows(runs: Runs = Path("runs/place")) -> None:
     """Tune every task on windows of two layers, and print what readings of place would have advised."""
     from experiments.place.windows import outcome, train_windows

@@ -39,7 +39,7 @@ def compute_curves(run: Path, experimental: str = "sft", answers: bool = False) 
 
     study: StudySettings = load_study(run / "study.yaml")
     study = study.model_copy(update={"base": study.base.model_copy(update={"dtype": "float32"})})
-    folder = run / _folder(answers)
+    folder = run / curves_folder(answers)
     folder.mkdir(exist_ok=True)
     base = load_base(study.base)
     form = make_format(base.tokenizer, study.prompt, base.longest)
@@ -63,7 +63,8 @@ def compute_curves(run: Path, experimental: str = "sft", answers: bool = False) 
             yield task.name
 
 
-def _folder(answers: bool) -> str:
+def curves_folder(answers: bool) -> str:
+    """Return where in a run folder the tables of `compute_curves` are."""
     return "answer-curves" if answers else "curves"
 
 
@@ -83,7 +84,7 @@ def against_grafts(run: Path, experimental: str = "sft", answers: bool = False) 
     What its layers are worth is in `curves/` of the run folder (`answer-curves/` for `answers`), or in the results of a
     study with `place`.
     """
-    curves, results = sorted((run / _folder(answers)).glob("*.parquet")), run / "results"
+    curves, results = sorted((run / curves_folder(answers)).glob("*.parquet")), run / "results"
     place = pd.concat(map(pd.read_parquet, curves)) if curves else pd.read_parquet(results / "place.parquet")
     place = place[place["experimental"] == experimental]
     similarity = pd.read_parquet(results / "similarity.parquet")
