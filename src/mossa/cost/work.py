@@ -73,7 +73,7 @@ class Counter:
     device: str
     memory: float = math.inf
     scored: Collection[str] = ()
-    _prefixes: dict[str, int] = field(default_factory=dict[str, int], init=False)
+    _tests: dict[str, tuple[int, bool]] = field(default_factory=dict[str, tuple[int, bool]], init=False)
 
     @cached_property
     def by_name(self) -> dict[str, Task]:
@@ -126,19 +126,17 @@ class Counter:
         """Return the work of a pass over a test set; without its own, an evaluation has that of its replies."""
         name, task = unit.key.split("@")
         prompts, examples = (self._examples(task, "test", with_target) for with_target in (False, True))
-        one_pass = (unit.after or unit.id) in self.scored and are_same_prompts(prompts, examples)
-        shared = self._prefix(task)
+        if task not in self._tests:
+            shared = common_prefix([prompt.tokens for prompt in prompts])
+            self._tests[task] = shared, are_same_prompts(prompts, examples)
+        shared, alike = self._tests[task]
+        one_pass = alike and (unit.after or unit.id) in self.scored
         if unit.step == "represent":
             fed = examples if one_pass else prompts
             return self._represent(fed, adapted=name != BASE, judged=one_pass, shared=shared)
         if one_pass:  # and a few replies
             examples = [example for example in examples if example.index < unit.settings["replies"]]
         return forward_work(examples, self.shape, self.device, adapted=name != BASE, judged=True, shared=shared)
-
-    def _prefix(self, task: str) -> int:
-        if task not in self._prefixes:
-            self._prefixes[task] = common_prefix([prompt.tokens for prompt in self._examples(task, "test", False)])
-        return self._prefixes[task]
 
     def _represent(self, examples: Sequence[Encoded], **how: Any) -> Work:
         written = len(examples) * self.shape.layers * self.shape.width * BYTES[self.study.represented_in]

@@ -17,6 +17,7 @@ from mossa.models.prompts import Encoded, targets_of
 
 WORTH = 32  # tokens; a shorter prefix saves less than attention with a mask costs
 NO_CACHE = (ValueError, TypeError, AttributeError)  # what models raise for a cache that is not their own kind
+WITHOUT_CACHE = {"use_cache": False}
 
 Feed = Callable[[list[int], list[Encoded], dict[str, Any]], None]
 
@@ -28,14 +29,16 @@ def feed_in_batches(
     feed: Feed,
     allowance: Allowance | None = None,
     most: int = sys.maxsize,
+    on_examples: Callable[[int, int], None] | None = None,
 ) -> None:
     """Call `feed(places, batch, given)` for groups of `examples` until all are done; `places` are those of the group.
 
     `batch` is the group without the prefix that all prompts share, and `given` is what the model takes besides tokens,
     among it the keys and values of that prefix. Groups have at most `token_budget` padded tokens and `most` targets.
     Examples beyond the model's `border_of` share no prefix, and groups only with their equals. Where memory runs out,
-    groups are halved, which `allowance` counts.
+    groups are halved, which `allowance` counts. `on_examples` hears of examples done, and of how many.
     """
+    done = 0
     border = border_of(model, max((len(example.tokens) for example in examples), default=0))
 
     def feed_part(part: list[int]) -> None:
@@ -43,11 +46,15 @@ def feed_in_batches(
         longest = max((len(examples[place].tokens) for place in part), default=0)
         shared = common_prefix(prompts) if acts_in_modules(model) and longest <= border else 0
         cache = prefix_cache(decoder_of(model), prompts[0][:shared], device_of(model)) if shared else None
-        given = {"past_key_values": cache, "use_cache": True} if cache else {"use_cache": False}
+        given = {"past_key_values": cache, "use_cache": True} if cache else WITHOUT_CACHE
         own = [without(examples[place], shared if cache else 0) for place in part]
 
         def feed_group(group: list[int]) -> None:
+            nonlocal done
             feed([part[place] for place in group], [own[place] for place in group], given)
+            done += len(group)
+            if on_examples:
+                on_examples(done, len(examples))
 
         sizes = [len(example.tokens) for example in own]
         for_each_batch(sizes, token_budget, allowance or Allowance(), feed_group, border, targets_of(own), most)

@@ -100,11 +100,8 @@ def _represent(
     """Return the states `[n, L, d]` at the last token of every prompt, and fill in the `scores` of the targets."""
     device, known = device_of(model), acts_in_modules(model)
     representations = torch.empty(len(examples), len(blocks_of(model)), _width(model))
-    done = 0
 
     def feed(places: list[int], batch: list[Encoded], given: dict[str, Any]) -> None:
-        nonlocal done
-
         def run() -> None:
             if scores is None:
                 ids = pad_right([example.tokens for example in batch], device)
@@ -114,12 +111,9 @@ def _represent(
 
         with _Taps(model, last_layer, logits=scores is not None) as taps:  # not while the prefix runs
             representations[places] = taps.take([example.prompt_length for example in batch], run)
-        done += len(places)
-        if on_examples:
-            on_examples(done, len(examples))
 
     most = sys.maxsize if scores is None else most_targets(vocabulary_of(model))
-    feed_in_batches(model, examples, token_budget if known else 1, feed, allowance, most)
+    feed_in_batches(model, examples, token_budget if known else 1, feed, allowance, most, on_examples)
     return representations
 
 

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mossa.models.batches import Allowance, border_of, by_length, least_filled, pad_right
 from mossa.models.kernels import unplanned_attention
-from mossa.models.prefix import feed_in_batches
+from mossa.models.prefix import WITHOUT_CACHE, feed_in_batches
 from mossa.models.prompts import Encoded, targets_of
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}  # padded tokens in one micro-batch
@@ -25,7 +25,6 @@ DISPATCH = 3.4e12
 # Numbers in the logits of one micro-batch, which take 4.3 GB with their gradients. Over 128,256 words that is 2,092
 # target tokens. Over 262,144 it is as many as a CPU takes tokens at once, so on a CPU it changes nothing.
 LOGITS_AT_ONCE = 2**28
-WITHOUT_CACHE = {"use_cache": False}
 SHORT = 512  # tokens up to which plain attention may keep the square of a sequence
 
 
@@ -165,16 +164,12 @@ def token_losses(
     Where memory runs out, batches are halved, which `allowance` counts.
     """
     scores = Scores.of(len(examples))
-    done = 0
 
     def feed(places: list[int], batch: list[Encoded], given: dict[str, Any]) -> None:
-        nonlocal done
         scores.add(places, batch, model, device, given)
-        done += len(places)
-        if on_examples:
-            on_examples(done, len(examples))
 
-    feed_in_batches(model, examples, TOKEN_BUDGET[device.type], feed, allowance, most_targets(vocabulary_of(model)))
+    most = most_targets(vocabulary_of(model))
+    feed_in_batches(model, examples, TOKEN_BUDGET[device.type], feed, allowance, most, on_examples)
     return scores
 
 
