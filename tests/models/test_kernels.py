@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -29,10 +31,14 @@ def test_an_operation_that_may_vary_is_refused_and_then_let_through() -> None:
 
 def test_within_batches_no_attention_is_planned_and_afterwards_all_is_as_before() -> None:
     seen: list[bool] = []
+
+    def look(_group: list[int]) -> None:
+        seen.append(torch.backends.cuda.cudnn_sdp_enabled())
+
     for before in (True, False):
         torch.backends.cuda.enable_cudnn_sdp(before)
         try:
-            for_each_batch([3, 2], 4, Allowance(), lambda _group: seen.append(torch.backends.cuda.cudnn_sdp_enabled()))
+            for_each_batch([3, 2], 4, Allowance(), look, math.inf)
             assert torch.backends.cuda.cudnn_sdp_enabled() is before
             with pytest.raises(ValueError), unplanned_attention():
                 raise ValueError

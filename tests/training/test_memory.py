@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -124,4 +125,4 @@ def test_other_errors_are_not_taken_for_want_of_memory() -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        for_each_batch([3, 2], 100, Allowance(), fail)
+        for_each_batch([3, 2], 100, Allowance(), fail, math.inf)

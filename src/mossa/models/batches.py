@@ -78,7 +78,7 @@ def for_each_batch(
     token_budget: int,
     allowance: Allowance,
     do: Callable[[list[int]], None],
-    border: float = math.inf,
+    border: float,
     targets: Sequence[int] = (),
     most: int = sys.maxsize,
 ) -> None:
