@@ -285,7 +285,7 @@ def test_shards_do_every_unit_once_and_see_what_the_others_landed_and_failed(tmp
         assert queues[0].next() is None
         assert lines == ["train b failed in another shard or an earlier run: it diverged"]
         assert set(queues[0].failed) == {"train/b", "represent/b@t", "compare/t"}
-        # an input is damaged: whoever claims it does it again, and one is enough
+        # an input is damaged: the shard that claims it does it again, and one is enough
         land(one.run, third, marks[third.id])
         queues[0].done(third.id)
         (one.run.folder("train/a") / "x.txt").write_text("train/A")

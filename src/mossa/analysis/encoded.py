@@ -32,7 +32,7 @@ def encoded_layers(curves: pd.DataFrame, baseline: str) -> pd.DataFrame:
     `agreement` is the similarity of two controls of the task with different seeds; `share` is computed from both by
     `similarity.agreement`, with an interval by the delta method (which assumes that the two are independent). `sham` is
     the base's similarity to a control trained on shuffled answers, `above_sham` is `value` minus it. `other_controls`
-    is the similarity to controls of other tasks, which hardly move on these prompts, so it is no estimate of chance.
+    is the similarity to controls of other tasks, which hardly move on these prompts, so it does not estimate chance.
     Each is null where the run has no such controls, and `share` also where the agreement is too low.
     """
     key = ["task", "layer", "estimator"]

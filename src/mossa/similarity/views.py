@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
 
 Pair = tuple[str, str]  # the names of a control and of a model
-FEWEST_IN_STRATUM = (
-    10  # prompts of a fixed group: with 4, standard errors are a fifth to a quarter too small, with 8 a tenth
-)
+# Prompts of a fixed group: with 4, standard errors are a fifth to a quarter too small, with 8 a tenth.
+FEWEST_IN_STRATUM = 10
 FEWEST_GROUPS = 10  # where groups are a sample: of 5, the interval covers 62 to 71 %
 BALANCED = 0.8  # smallest over largest fixed group; groups that differ more were hardly drawn with fixed sizes
 
