@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
 import sys
@@ -107,11 +108,13 @@ def run(
     """Train, extract, compare and report; do only what is missing or changed."""
     from mossa.run.options import RunOptions
     from mossa.run.progress import run_shown
+    from mossa.run.run import prepare_to_run
+    from mossa.study import load_study
     from mossa.terminal import open_console, stoppable, write_report
 
     options = RunOptions(device, workers, _shard(shard), engine, address, rehearsal, data_parallel)
     console = open_console()
-    prepared = _prepared(study, overrides, runs)
+    prepared = prepare_to_run(load_study(study, overrides or ()), runs, options)
 
     def conclude(finished: Finished) -> None:
         if report:
@@ -222,6 +225,8 @@ def main(commands: typer.Typer = app) -> None:
         commands()
     except MossaError as error:
         sys.exit(_fail(f"mossa: {error}"))
+    finally:
+        gc.freeze()  # the process ends here: looking for garbage among all of torch once more takes a second
 
 
 if __name__ == "__main__":

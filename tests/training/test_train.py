@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +22,9 @@ from mossa.models.prompts import Encoded, make_format
 from mossa.study.recipe import Budget, Lora, Recipe, Until
 from mossa.study.schema import Base, Prompt
 from mossa.tasks.task import Example
-from mossa.training import activations
+from mossa.training import activations, loss
 from mossa.training.evaluate import evaluate
-from mossa.training.train import train_adapter
+from mossa.training.train import meets, train_adapter
 from tests.small import ARCHITECTURES, examples
 
 RECIPE = Recipe(lora=Lora(rank=8, targets="all-linear"), learning_rate=5e-3, batch_size=8, checkpoint_every=4)
@@ -141,6 +145,37 @@ def test_training_stops_at_its_criterion_and_says_so(base_folder: Callable[[str]
         train_adapter(base, data, [], RECIPE, hard, 0, tmp_path / "c")
 
 
+@pytest.mark.parametrize("metric", ["loss", "exact_match"])
+def test_a_look_at_the_criterion_ends_once_its_answer_is_known(
+    base_folder: Callable[[str], Path], tmp_path: Path, metric: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = load_base(Base(model=str(base_folder("llama"))))
+    data = encoded(base)
+    train_adapter(base, data[:40], [], RECIPE, Budget(steps=10), 0, tmp_path / "adapter")
+    monkeypatch.setitem(loss.TOKEN_BUDGET, "cpu", 64)  # several batches
+    with loaded_adapter(base, tmp_path / "adapter") as adapted:
+        whole = loss.token_losses(adapted, data, base.device)
+        assert 0 < sum(whole.exact) < len(data)
+        low = metric == "loss"  # the lower the better
+        found = sum(whole.losses) / loss.count_targets(data) if low else sum(whole.exact) / len(data)
+        passes: list[int] = []
+        adapted.register_forward_hook(lambda *_: passes.append(1))
+        loss.token_losses(adapted, data, base.device)
+        full = len(passes)
+        for value in [found, *(found + far for far in (-0.5, -0.02, -1e-9, 1e-9, 0.02, 0.5))]:
+            passes.clear()
+            until = Until(metric=metric, value=value, at_most_steps=1)
+            met = meets(until, adapted, data, base.device)
+            assert met == (found <= value if low else found >= value), value
+            assert len(passes) == full if met else len(passes) <= full
+        passes.clear()
+        assert not meets(Until(metric=metric, value=-1 if low else 2, at_most_steps=1), adapted, data, base.device)
+        assert len(passes) == 1 < full  # far away is seen after the first batch
+        with torch.no_grad():
+            adapted.get_output_embeddings().weight.fill_(math.nan)
+        assert not meets(Until(metric="loss", value=100, at_most_steps=1), adapted, data, base.device)
+
+
 def test_gradient_checkpointing_changes_nothing_and_auto_says_when_it_is_needed(
     base_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,3 +266,21 @@ def test_the_base_can_carry_one_adapter_after_the_other(base_folder: Callable[[s
             norms.append(update_norms(adapted))
     assert norms == [(0.0, 0.0)] * 3
     assert not any("lora" in name for name, _ in base.model.named_modules())
+
+
+def test_a_program_ends_although_an_adapter_is_still_on_its_base(
+    base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = load_base(Base(model=str(base_folder("llama"))))
+    train_adapter(base, encoded(base), [], RECIPE, Budget(steps=1), 0, tmp_path / "adapter")
+    program = """
+import sys
+from mossa.models.loader import ModelLoader
+from mossa.study.schema import Base
+loader = ModelLoader(Base(model=sys.argv[1]), "cpu")
+loader.take("adapter", sys.argv[2])
+print("ends here")
+"""
+    given = [sys.executable, "-c", program, str(base_folder("llama")), str(tmp_path / "adapter")]
+    ended = subprocess.run(given, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0 and ended.stdout.strip() == "ends here", ended.stderr

@@ -116,10 +116,10 @@ class Study:
         from mossa.run.options import RunOptions
         from mossa.run.progress import run_shown
         from mossa.run.publish import is_current, publish
-        from mossa.run.run import run_study
+        from mossa.run.run import prepare_to_run, run_study
 
         options = RunOptions(device, workers, shard, engine, address, rehearsal, data_parallel)
-        prepared = self._prepared()
+        prepared = prepare_to_run(self.settings, self.runs, options)
 
         def conclude(finished: Finished) -> None:
             record = prepared.record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,9 +190,11 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
     try:
         yield adapted
     finally:
-        with seeming_present(adapted):
-            adapted.unload()
-        _put_back(base.model, before)  # PEFT leaves trained copies of whole modules where the originals were
+        # At the end of the program nothing uses the base any more, and the thread of PEFT's progress bar cannot start.
+        if not sys.is_finalizing():
+            with seeming_present(adapted):
+                adapted.unload()
+            _put_back(base.model, before)  # PEFT leaves trained copies of whole modules where the originals were
 
 
 def _put_back(model: nn.Module, before: dict[str, nn.Module]) -> None:

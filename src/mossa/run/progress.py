@@ -187,11 +187,10 @@ class Display:
     def _begun(self, unit: Unit) -> None:
         if not (self.seconds or self.rows or self.under_way):
             self.started = time.monotonic()  # what went before, such as loading, is not how fast units go
+        now = time.monotonic()
+        self.under_way[unit.id] = _UnderWay(unit, now, now)
         if self.bars is not None:
             self.rows[unit.id] = self.bars.add_task(unit.title, total=None)
-        else:
-            now = time.monotonic()
-            self.under_way[unit.id] = _UnderWay(unit, now, now)
 
     def _ended(self, outcome: Outcome, queue: Queue) -> None:
         if outcome.state == "damaged":
@@ -199,8 +198,8 @@ class Display:
         self.finished = self.total - len(queue.todo)  # so what other shards did is counted, and what is left out
         if outcome.state == "done":
             self.seconds.setdefault(_kind(queue.units[outcome.identifier]), []).append(outcome.seconds)
+        self.under_way.pop(outcome.identifier, None)
         if self.bars is None:
-            self.under_way.pop(outcome.identifier, None)
             self._line(outcome, queue)
             return
         if outcome.identifier in self.rows:
@@ -227,17 +226,13 @@ class Display:
     def _remaining(self, queue: Queue) -> str:
         """Say how long the rest takes if units go on as those of their kind did so far, and what that leaves out."""
         left = Counter(_kind(queue.units[name]) for name in queue.todo)
-        each = {kind: self._typical(kind) for kind in left}
-        work = sum(left[kind] * seconds for kind, seconds in each.items())
-        spent = sum(map(sum, self.seconds.values()))
+        typical = {kind: sum(those) / len(those) for kind, those in self.seconds.items()}
+        work = sum(count * typical.get(kind, 0.0) for kind, count in left.items())
+        now = time.monotonic()
+        # Units under way count as well: of two workers, one may have ended nothing yet.
+        spent = sum(map(sum, self.seconds.values())) + sum(now - each.since for each in self.under_way.values())
         if not work or not spent:
             return ""
-        unknown = sorted({step for (step, _), seconds in each.items() if not seconds})
+        unknown = sorted(f"{step} ({role})" if role else step for step, role in left.keys() - typical.keys())
         without = f" without {', '.join(unknown)}" if unknown else ""
-        return f", about {_duration(work / spent * (time.monotonic() - self.started))} left{without}"
-
-    def _typical(self, kind: tuple[str, str]) -> float:
-        """Return the mean seconds of the done units of a kind, else of its step; 0 if there is none."""
-        of_step = [each for (step, _), those in self.seconds.items() if step == kind[0] for each in those]
-        found = self.seconds.get(kind) or of_step
-        return sum(found) / len(found) if found else 0.0
+        return f", about {_duration(work / spent * (now - self.started))} left{without}"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mossa.errors import DataError, ModelError, MossaError, noting
+from mossa.run.libraries import importing
 from mossa.study.recipe import Budget
 from mossa.study.schema import Kind, StudySettings
 from mossa.tasks.task import Task
@@ -55,10 +56,11 @@ def rehearse(
     What the loads report goes to `tell`; `rendering` is what was recorded of the prompts. Raises `MossaError` for
     whatever would fail or differ beyond rounding.
     """
-    from mossa.models.converted import readable
-    from mossa.models.loader import ModelLoader
-    from mossa.training.evaluate import evaluate
-    from mossa.training.train import train_adapter
+    with importing():
+        from mossa.models.converted import readable
+        from mossa.models.loader import ModelLoader
+        from mossa.training.evaluate import evaluate
+        from mossa.training.train import train_adapter
 
     loader = ModelLoader(study.base, device)
     with noting(tell), tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from mossa.run.devices import find_device
 from mossa.run.engines.registry import import_for_workers
 from mossa.run.engines.runners import at_work
 from mossa.run.events import Event, Outcome
+from mossa.run.libraries import importing
 from mossa.run.options import RunOptions
 from mossa.run.queue import Queue, needed
 from mossa.run.rehearsal import needs_rehearsal, rehearse
@@ -117,9 +118,18 @@ def prepare(study: StudySettings, runs: Path, steps: Collection[str] | None = No
     return Prepared(study, tasks, run, units, marks, _statuses(run, units, marks), rendering, note)
 
 
+def prepare_to_run(study: StudySettings, runs: Path, options: RunOptions) -> Prepared:
+    """Return what `prepare` does; where nothing was run yet, the workers' libraries are imported meanwhile."""
+    check_access(study.base)
+    if recorded_rendering(RunFolder(runs / study.name), rendered_from(study)) is None:
+        import_for_workers(study, len(study.experimental) + 1, options)  # a study has as many units at least
+    return prepare(study, runs)
+
+
 def _render(study: StudySettings) -> Rendering:
     """Render what stands around the prompts of a study, now."""
-    from mossa.models.base import load_tokenizer  # torch
+    with importing():
+        from mossa.models.base import load_tokenizer  # torch
 
     return render(load_tokenizer(study.base), study.prompt, rendered_from(study))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -151,7 +151,6 @@ class Scores(NamedTuple):
             self.losses[place], self.exact[place] = float(loss.sum()), bool(hit.all())
 
 
-@torch.no_grad()
 def token_losses(
     model: Any,
     examples: Sequence[Encoded],
@@ -164,13 +163,52 @@ def token_losses(
     Where memory runs out, batches are halved, which `allowance` counts.
     """
     scores = Scores.of(len(examples))
+    _score(scores, model, examples, device, allowance, on_examples)
+    return scores
 
+
+def losses_until(
+    decided: Callable[[float, int], bool],
+    model: Any,
+    examples: Sequence[Encoded],
+    device: torch.device,
+    allowance: Allowance | None = None,
+) -> tuple[float, int]:
+    """Return the sum of losses (nats) and the number of wrong answers among `examples`.
+
+    After every batch `decided` is asked with the two numbers so far; where it says yes, they are returned as they are.
+    """
+    scores, seen = Scores.of(len(examples)), 0
+
+    def look(done: int, _total: int) -> None:
+        nonlocal seen
+        seen = done
+        if decided(sum(scores.losses), seen - sum(scores.exact)):
+            raise _Decided
+
+    with suppress(_Decided):
+        _score(scores, model, examples, device, allowance, look)
+    return sum(scores.losses), seen - sum(scores.exact)
+
+
+class _Decided(Exception):
+    """The rest of the examples would change nothing."""
+
+
+@torch.no_grad()
+def _score(
+    scores: Scores,
+    model: Any,
+    examples: Sequence[Encoded],
+    device: torch.device,
+    allowance: Allowance | None,
+    on_examples: Callable[[int, int], None] | None,
+) -> None:
     def feed(places: list[int], batch: list[Encoded], given: dict[str, Any]) -> None:
         scores.add(places, batch, model, device, given)
 
     most = most_targets(vocabulary_of(model))
     feed_in_batches(model, examples, TOKEN_BUDGET[device.type], feed, allowance, most, on_examples)
-    return scores
 
 
 def step_groups(

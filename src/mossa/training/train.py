@@ -22,7 +22,7 @@ from mossa.models.prompts import Encoded
 from mossa.study.recipe import Budget, Recipe, Until
 from mossa.training.activations import checkpointing, computes_again
 from mossa.training.checkpoint import Keeper, Progress
-from mossa.training.loss import backward, count_targets, step_groups, token_losses
+from mossa.training.loss import backward, count_targets, losses_until, step_groups
 from mossa.training.randomness import random_state, set_random_state
 from mossa.training.schedule import batches, learning_rate, planned_steps
 from mossa.training.team import ALONE, Team
@@ -94,7 +94,7 @@ def train_adapter(
         adapted.train()
 
         def reached(until: Until) -> bool:
-            return _reached(adapted, validation, until, base.device, allowance, team)
+            return meets(until, adapted, validation, base.device, allowance, team)
 
         stopped = "budget"
         with keeper.watching(progress) if keeper else nullcontext():
@@ -190,18 +190,27 @@ def _backward(
     return 0.0  # a step has fewer examples than the team has processes
 
 
-def _reached(
-    adapted: Any, validation: Sequence[Encoded], until: Until, device: torch.device, allowance: Allowance, team: Team
+def meets(
+    until: Until,
+    adapted: Any,
+    validation: Sequence[Encoded],
+    device: torch.device,
+    allowance: Allowance | None = None,
+    team: Team = ALONE,
 ) -> bool:
-    mine = [validation[index] for index in team.part([len(each.tokens) for each in validation])]
+    """Tell whether a model meets a criterion on the validation examples.
 
-    def score() -> tuple[float, float]:
-        scores = token_losses(adapted, mine, device, allowance)
-        return sum(scores.losses), sum(scores.exact)
+    Losses and wrong answers only add up. Once one process of the team has seen too many, it looks at no more examples.
+    """
+    mine = [validation[index] for index in team.part([len(each.tokens) for each in validation])]
+    targets = count_targets(validation)
+
+    def missed(loss: float, wrong: float) -> bool:
+        if until.metric == "loss":
+            return not loss / targets <= until.value  # also where it is not a number
+        return (len(validation) - wrong) / len(validation) < until.value
 
     adapted.eval()
-    loss, right = team.summed(score)
+    loss, wrong = team.summed(lambda: losses_until(missed, adapted, mine, device, allowance))
     adapted.train()
-    if until.metric == "loss":
-        return loss / count_targets(validation) <= until.value
-    return right / len(validation) >= until.value
+    return not missed(loss, wrong)

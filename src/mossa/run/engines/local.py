@@ -187,7 +187,7 @@ def fresh_context() -> BaseContext:
     if sys.platform != "linux":  # elsewhere, libraries of the system do not survive a fork
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mossa.run.perform"])
+    context.set_forkserver_preload(["mossa.run.preload"])
     forkserver.ensure_running()
     return context
 

@@ -49,10 +49,10 @@ def local(
 
 
 def import_for_workers(study: StudySettings, units: int, options: RunOptions) -> None:
-    """Begin to import, beside this process, what workers on this machine need, if there will be several."""
+    """Begin to import, beside this process, what workers on this machine need, if `units` will have several."""
     from mossa.run.engines.local import fresh_context
 
-    if min(units, options.workers or (2 if _is_small(study) else 1)) > 1:
+    if options.way.here and min(units, options.workers or (2 if _is_small(study) else 1)) > 1:
         fresh_context()
 
 
