@@ -5,6 +5,7 @@ The rules stand in docs/explanation/smollm2.md. The two runs differ in the budge
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -40,8 +41,9 @@ def main(run: Path, to_a_criterion: Path, model: str = "sft") -> None:
     for name, each in zip(("equal dose", "to a criterion"), results, strict=True):
         adapters = each.tables["adapters"]
         controls = adapters[adapters["role"].eq("control")]
-        right = each.tables["evaluation"].groupby("role")["accuracy"].median().round(2).to_dict()
-        ended = controls["stopped_because"].value_counts().to_dict()
+        answers = each.tables["evaluation"].groupby("role")["accuracy"]
+        right = {role: round(float(found.median()), 2) for role, found in answers}
+        ended = dict(Counter(controls["stopped_because"]))
         typer.echo(f"{name}: steps {sorted(map(int, controls['steps']))}, {ended}, median exact match {right}")
     table = changes(*curves, model)
     for name, part in zip(("equal", "criterion"), curves, strict=True):
