@@ -44,8 +44,9 @@ def main(run: Path, to_a_criterion: Path, model: str = "sft") -> None:
         answers = each.tables["evaluation"].groupby("role")["accuracy"]
         right = {role: round(float(found.median()), 2) for role, found in answers}
         ended = dict(Counter(controls["stopped_because"]))
-        typer.echo(f"{name}: steps {sorted(map(int, controls['steps']))}, {ended}, median exact match {right}")
-    table = changes(*curves, model)
+        steps = sorted(controls["steps"].astype(int).tolist())
+        typer.echo(f"{name}: steps {steps}, {ended}, median exact match {right}")
+    table = changes(curves[0], curves[1], model)
     for name, part in zip(("equal", "criterion"), curves, strict=True):
         for shown in (BASE, model):
             table[f"{shown} {name}"] = curve(part, shown, PLAIN).median()
