@@ -124,7 +124,7 @@ def test_what_the_hub_refuses_is_a_sentence(root: Path, tmp_path: Path) -> None:
         revision, file = ask(address, tmp_path, {**copy, "revision": "v9"}, {**copy, "only": ["snli"]})
     assert f"is gated: ask for access at https://huggingface.co/datasets/{FLAN}" in gated
     assert "No token is set here: log in with `hf auth login`" in gated and "No token" not in refused
-    assert "at revision v9: this revision is gone or never was. Set tasks.revision, for example to main" in revision
+    assert "at revision v9: there is no such revision. Set tasks.revision, for example to main" in revision
     assert "has no file train/snli_10templates_train.jsonl and 2 others" in file and "tasks.only" in file
     with hub(root.parent, {REVISION}) as (address, _):
         (missing,) = ask(address, tmp_path, copy)
