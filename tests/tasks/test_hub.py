@@ -130,7 +130,7 @@ def test_what_the_hub_refuses_is_a_sentence(root: Path, tmp_path: Path) -> None:
         (missing,) = ask(address, tmp_path, copy)
         (private,) = ask(address, tmp_path, copy, token="hf_wrong")
     assert "does not exist, or is private. No token is set here" in missing
-    assert "does not exist, or is private. The token that is set does not open it" in private
+    assert "does not exist, or is private. The token that is set gives no access to it" in private
 
 
 def test_without_a_network_the_sentence_says_what_to_run(tmp_path: Path) -> None:
