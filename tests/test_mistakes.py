@@ -1,4 +1,4 @@
-"""Twenty mistakes that a beginner makes, each answered by a sentence that leads out."""
+"""Mistakes that beginners make, each answered by a sentence that says how to fix it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import yaml
 
 from tests.run.command import mossa
 
-# What was typed, and the words of the answer that lead out. `study` is a good study; its folder holds what SCENE makes.
+# What was typed, and the words of the answer that say how to fix it. `study` is a good study, made by `scene`.
 MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "a verb that does not exist": (["rnu", "study.yaml"], ["No such command 'rnu'", "run"]),
     "no study given": (["run"], ["Missing argument 'study'", "run --help"]),
     "a study that is not there": (["run", "studdy.yaml"], ["does not exist", "mossa init studdy.yaml"]),
+    "the name of a study with a typo": (["run", "demoo"], ["demoo does not exist", "Did you mean demo?"]),
+    "a study with another ending": (["run", "study.yml"], ["Did you mean study.yaml?"]),
     "init without a base": (["init", "mine.yaml", "--tasks", "tasks"], ["Missing option '--base'"]),
     "a study without an ending": (["init", "mine", "--base", "base", "--tasks", "tasks"], ["try mine.yaml"]),
     "a tab in YAML": (["validate", "tab.yaml"], ["line 3", "not YAML", "spaces"]),
@@ -39,7 +41,17 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a template without its place": (["run", "study.yaml", "-s", "prompt.template=Answer"], ["Question: {prompt}"]),
     "too few examples": (["run", "study.yaml", "-s", "tasks.source=few"], ["needs at least 16"]),
-    "a folder that is no model": (["run", "study.yaml", "-s", "base.model=tasks"], ["config.json"]),
+    "a folder that is not a model": (["run", "study.yaml", "-s", "base.model=tasks"], ["config.json"]),
+    "a task that is not there": (["run", "study.yaml", "-s", "tasks.only=[rt]"], ["tasks.only: ", "has no task 'rt'"]),
+    "a layer that is not there": (
+        ["validate", "study.yaml", "-s", "recipe.lora.layers=[99]"],
+        [" recipe.lora.layers: no layer 99. The base has"],
+    ),
+    "an adapter that is a folder of tasks": (
+        ["validate", "study.yaml", "-s", "experimental={pretrained: base, mine: {adapter: tasks}}"],
+        ["experimental.mine: adapter", "this folder has no adapter_config.json", "save_pretrained"],
+    ),
+    "a base that is not a name": (["validate", "study.yaml", "-s", "base.model=tiny:a"], ["such as owner/name"]),
     "a colon without quotes": (["run", "study.yaml", "-s", "prompt.template=Question: what?"], ["in quotes"]),
     "an estimator by its first name": (["run", "study.yaml", "-s", "similarity.estimators=[cka]"], ["cka-linear"]),
     "a device by another name": (["run", "study.yaml", "--device", "gpu"], ["--device gpu", "cpu"]),
@@ -80,10 +92,10 @@ def scene(base_folder: Callable[[str], Path], task_folder: Path, tmp_path_factor
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_answered_by_a_sentence_that_leads_out(scene: Path, mistake: str) -> None:
-    words, way_out = MISTAKES[mistake]
+def test_a_mistake_is_answered_by_a_sentence_that_says_how_to_fix_it(scene: Path, mistake: str) -> None:
+    words, answer = MISTAKES[mistake]
     ran = mossa(scene, *words)
     assert ran.code == 2
-    for part in way_out:
+    for part in answer:
         assert part in ran.output, ran.output
     assert not (scene / "runs").exists()

@@ -78,14 +78,16 @@ def compare(
 def locate(
     base: Annotated[str, typer.Option(help="hub id or folder of the base model")],
     tuned: Annotated[str, typer.Option(help="adapter or checkpoint tuned from it: hub id or folder")],
-    tasks: Annotated[Path, typer.Option(help="file of examples (`inputs` and `targets` each), or a folder of such")],
+    tasks: Annotated[
+        Path, typer.Option(help="file of examples with `inputs` and `targets`, or a folder of such files")
+    ],
     reading: Annotated[
         list[str] | None,
         typer.Option(help="one-layer-change, answer-gain, graft, or curves: a graft without its costly half"),
     ] = None,
     examples: Annotated[int, typer.Option(min=4, help="of each task, spread evenly over its file")] = 64,
     window: Annotated[int, typer.Option(min=1, help="also graft windows of this odd number of layers")] = 1,
-    parts: Annotated[bool, typer.Option(help="also read attention and feed-forward apart")] = False,
+    parts: Annotated[bool, typer.Option(help="also read attention and feed-forward separately")] = False,
     null: Annotated[bool, typer.Option(help="also read random updates of the same size")] = False,
     template: Template = "auto",
     system: System = None,
@@ -204,7 +206,7 @@ def plan(
 
 def _check_output(output: Path | None) -> None:
     if output and output.suffix not in {".csv", ".json"}:
-        raise MossaError(f"--output {output}: the file ends in .csv or .json.")
+        raise MossaError(f"--output {output}: give a file that ends in .csv or .json.")
     if output and not output.parent.is_dir():
         raise MossaError(f"--output {output}: {output.parent} is not a folder; make it first.")
 

@@ -29,9 +29,11 @@ def refusal(kind: str, repository: str, revision: str, fix: str, error: Exceptio
     if isinstance(error, errors.GatedRepoError):
         return f"{where} is gated: ask for access at {page} and run again.{login}"
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"{where}: this revision is gone or never was. Set {fix}, for example to main."
+        return f"{where}: there is no such revision. Set {fix}, for example to main."
     if isinstance(error, errors.RepositoryNotFoundError):
-        seen = " The token that is set does not open it: `hf auth whoami` tells whose it is." if has_token else login
+        seen = (
+            " The token that is set gives no access to it; `hf auth whoami` says whose it is." if has_token else login
+        )
         return f"{where} does not exist, or is private.{seen}"
     if isinstance(error, errors.HFValidationError):
         return f"{where}: this cannot be the name of a repository; write owner/name."

@@ -10,7 +10,7 @@ import typer
 
 from mossa.errors import StudyError
 
-RUNS = Path("runs")  # where run folders are if nothing else is said
+RUNS = Path("runs")  # where run folders are by default
 EXIT_PROBLEM, EXIT_PARTIAL, EXIT_LOST = 2, 3, 4
 
 StudyFile = Annotated[Path, typer.Argument(help="the study file (YAML)", show_default=False)]

@@ -34,12 +34,12 @@ def open_console() -> Console:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Answer Ctrl-C, and a scheduler's signal before it kills, with how to go on."""
+    """Answer Ctrl-C, and a scheduler's signal before it kills, with how to continue."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("\nStopped. What is done is kept; run the same command again to go on.", err=True)
+        typer.echo("\nStopped. What is done is kept; run the same command again to continue.", err=True)
         raise typer.Exit(EXIT_STOPPED) from None
 
 

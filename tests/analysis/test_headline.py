@@ -99,7 +99,11 @@ def check_numbers(tables: dict[str, pd.DataFrame], findings: Findings) -> list[l
         [
             f"{len(accuracy)} specialists",
             f"at {low if low == high else f'{low} to {high}'} exact",
-            *([f"; {len(weak)} that count answer less than half of their", f"({listed(weak)})"] if weak else []),
+            *(
+                [f"; {len(weak)} that count as learned get less than half of their", f"({listed(weak)})"]
+                if weak
+                else []
+            ),
         ],
         [f"{number(alike.median())} (median of {len(alike)} tasks, {span})"],
         [f"{signed(each['correlation'])} [{number(each['low'])}, {number(each['high'])}]" for each in sure],
@@ -210,7 +214,7 @@ def test_no_change_is_said_as_not_detected() -> None:
 
 def test_nothing_gives_a_headline_that_says_so() -> None:
     told = headline(analyse({}))
-    assert told.points == () and "missing" in told.title
+    assert told.points == () and "what this study cannot say" in told.title
     assert {check.state for check in told.checks} == {"unknown"}
 
 

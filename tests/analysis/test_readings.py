@@ -130,7 +130,9 @@ def test_tasks_that_the_tuned_model_did_not_learn_are_marked():
     assert not tuned["task04"] and tuned.drop("task04").all()
     for table in (findings.task_change, findings.dose_readings):
         assert set(table.loc[~table["learned"].astype(bool), "task"]) == {"task04"}
-    assert any("sft did not learn 1 of 9 tasks by the same bar (task04)" in each for each in findings.missing)
+    assert any(
+        "sft did not learn 1 of 9 tasks by the bar of the specialists (task04)" in each for each in findings.missing
+    )
 
 
 def test_controls_without_an_evaluation_are_kept_and_that_is_said():

@@ -106,7 +106,7 @@ def test_units_of_another_study_are_not_taken_for_results(folder: Path, results:
     assert len(mossa.Results.load(folder / "runs/small").similarity) == len(results.similarity)
 
 
-def test_what_is_no_run_folder_is_said_with_the_way_out(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_of_a_run_is_refused_with_how_to_fix_it(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"holds the run folders small: give one of them"):
         mossa.Results.load(folder / "runs")
     with pytest.raises(RunFolderError, match="is not a run folder"):

@@ -69,7 +69,7 @@ def test_what_identifies_a_model_on_the_hub_is_its_commit_or_content(
     assert again == first[:2]
     assert moved == ["me/base@" + "3" * 40, first[1]]
     assert changed != [first[1]]
-    assert "this revision is gone or never was. Set base.revision" in gone[0] and gone[1] == "me/base@" + "3" * 40
+    assert "there is no such revision. Set base.revision" in gone[0] and gone[1] == "me/base@" + "3" * 40
     assert "me/gated cannot be loaded: the repository is gated" in first[2] and "hf auth login" in first[2]
     for name, said in (("me/nothing", first[3]), ("me/other-adapter", first[4])):
         assert f"{name} cannot be loaded: it is neither a folder nor a repository" in said and "Check the name" in said

@@ -114,7 +114,7 @@ def load_of(base: LoadedBase) -> LoadedBase:
         ({"lora_alpha": float("nan")}, "lora_alpha is nan, which cannot be honoured"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_with_the_way_out(
+def test_what_cannot_be_honoured_is_refused_with_how_to_fix_it(
     base: LoadedBase, copied: Path, settings: dict[str, Any], said: str
 ) -> None:
     change(copied, **settings)

@@ -101,6 +101,15 @@ def test_the_same_model_loses_nothing_and_the_flag_does_not_fail(world: Path, tm
     assert values.min().round(6).to_dict() == {"cka-linear-debiased": 1, "one-layer-change": 0}
 
 
+def test_a_page_without_any_change_says_so(world: Path, tmp_path: Path) -> None:
+    few, more = (
+        mossa.diff(*[world / "base"] * 2, world / "tasks", examples=n).write(tmp_path / str(n)) for n in (3, 5)
+    )
+    text = few.read_text()
+    assert "The update changes no layer" in more.read_text() and "No layer has a value of debiased CKA: " in text
+    assert "Not decidable: with so few examples" in text
+
+
 def test_the_page_works_without_a_network(found: Any, tmp_path: Path) -> None:
     page = found.write(tmp_path)
     chromium = start(tmp_path / "profile")

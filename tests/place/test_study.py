@@ -106,7 +106,7 @@ def test_place_is_read_where_it_costs_less_than_a_fifth(settings: dict) -> None:
         ({"--tasks": "nowhere.jsonl"}, "--tasks nowhere.jsonl: there is no such file or folder"),
         ({"--reading": "graf"}, "there is no reading 'graf'. Did you mean 'graft'?"),
         ({"--window": "4"}, "window is 4; give an odd number of layers"),
-        ({"--output": "place.txt"}, "the file ends in .csv or .json"),
+        ({"--output": "place.txt"}, "a file that ends in .csv or .json"),
     ],
 )
 def test_mistakes_end_in_one_sentence(change: dict[str, str], sentence: str, finished, settings, tmp_path) -> None:

@@ -33,8 +33,9 @@ from mossa.report.colours import (
     model_styles,
 )
 from mossa.report.figure_list import available_figures
+from mossa.report.figures.labels import in_lines
 from mossa.report.figures.style import root
-from mossa.report.page.map_charts import leaf_order, relations_charts, specialists_chart
+from mossa.report.page.map_charts import apart, leaf_order, relations_charts, specialists_chart
 from mossa.report.select import common, reading, undefined, unseen
 from mossa.report.titles import most_apart
 from tests.report.incomplete import INCOMPLETE, studied
@@ -308,7 +309,30 @@ def test_the_legend_of_the_clusters_names_models_that_the_first_panel_lacks() ->
     assert [text.get_text() for text in root(panels[0]).legends[0].get_texts()] == ["pretrained", "sft"]
 
 
-def test_a_dollar_sign_in_a_name_is_no_formula() -> None:
+def test_the_legend_of_exact_match_names_every_model_in_its_own_colour() -> None:
+    rows = [("sft", False), ("unseen", False), ("unseen", True)]
+    table = pd.DataFrame(rows, columns=["experimental", "held_out"]).assign(
+        task=["a", "a", "b"], gain=0.1, base_accuracy=0.1, tuned_accuracy=0.2, control_accuracy=0.3
+    )
+    (legend,) = root(figures.performance(table)[0]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["base", "sft", "unseen", "specialist"]
+
+
+def test_a_long_name_breaks_after_an_underscore_and_a_number_stays_whole() -> None:
+    lines = in_lines("reading_comprehension_commonsense (n\xa0=\xa02), layers 4-8", 24).split("\n")
+    assert lines == ["reading_comprehension_", "commonsense (n\xa0=\xa02),", "layers 4-8"]
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=1, max_size=12))
+def test_names_on_the_map_do_not_cover_each_other(centres: list[tuple[float, float]]) -> None:
+    placed = apart(np.array(centres))
+    span = max(1e-9, float(np.ptp(np.array(centres), axis=0).max()))
+    for (x, y), (other_x, other_y) in combinations(placed, 2):
+        assert abs(x - other_x) >= 0.39 * span or abs(y - other_y) >= 0.049 * span
+    assert [x for x, _ in placed] == [x for x, _ in centres]
+
+
+def test_a_dollar_sign_in_a_name_is_not_a_formula() -> None:
     table = pd.DataFrame({"experimental": "$\\frac$", "task": ["a"], "cluster": "$x", "layer": 1, "value": 0.5})
     for drawn in (figures.layers(table.assign(reason=None)), figures.clusters(table)[0]):
         root(drawn).draw_without_rendering()

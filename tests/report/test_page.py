@@ -19,7 +19,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from mossa.analysis import Findings, analyse
 from mossa.report.figure_list import available_figures
-from mossa.report.page.masthead import WORDS, short_count
+from mossa.report.page.masthead import WORDS, short_count, short_model
 from mossa.report.page.render import PageSource, render
 from tests.report.browser import complaints, requests, show, start
 from tests.report.incomplete import INCOMPLETE, SCRIPT, Tables, studied
@@ -357,6 +357,12 @@ def test_a_study_with_something_missing_gives_a_page_that_works(
     assert complaints(browser) == []
     assert "NaN" not in browser.find_element(By.TAG_NAME, "main").text
     assert browser.find_elements(By.CSS_SELECTOR, ".missing li")
+
+
+def test_a_base_is_called_what_the_study_calls_it() -> None:
+    assert short_model("org/model") == "org/model"
+    assert short_model("/site-packages/mossa/tinyflan/bases/a") == "tinyflan:a"
+    assert short_model("/home/me/models/mine/") == "models/mine"
 
 
 def test_a_size_is_said_as_people_say_it() -> None:

@@ -200,7 +200,7 @@ def test_markdown_shows_every_mark_as_itself() -> None:
     assert safe("<b>|x|* [y](z)\n#") == r"&lt;b&gt;\|x\|\* \[y\](z) \#"
 
 
-def test_what_cannot_be_reported_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_what_cannot_be_reported_is_refused_with_how_to_fix_it(tmp_path: Path) -> None:
     tables = {"similarity": world(tasks=2, layers=2, held_out=0)["similarity"]}
     with pytest.raises(DataError, match=r"no estimator 'cka-liner'\. Did you mean 'cka-linear'"):
         write_report(tables, tmp_path, study={}, provenance={}, estimator="cka-liner")

@@ -168,7 +168,7 @@ def test_a_runner_elsewhere_is_lost_when_it_has_been_silent_for_long_by_our_cloc
     now += 2
     assert observer.look(card)[1] is False
     newcomer = Runner(RunFolder(tmp_path), "plan")
-    assert newcomer.look(card)[1] is None  # who has only just come cannot know
+    assert newcomer.look(card)[1] is None  # a runner that has just come cannot know
     for runner in (other, observer, newcomer):
         runner.leave()
 

@@ -149,7 +149,7 @@ def test_stopping_takes_seconds_keeps_every_step_and_says_how_to_go_on(settings:
         ("train/control-first-seed0", "flip"),
     ],
 )
-def test_damage_is_found_said_and_mended(folder: Path, finished, unit: str, how: str) -> None:
+def test_damage_is_found_reported_and_repaired(folder: Path, finished, unit: str, how: str) -> None:
     place = folder / UNITS / unit
     victim = max((path for path in place.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
     data = bytearray(victim.read_bytes())

@@ -1,4 +1,4 @@
-"""A GPU that fails takes its process with it, not the study: another process does the unit, and a bad GPU is given up.
+"""A GPU that fails takes its process with it, not the study: another process does the unit, without a bad GPU.
 
 There is no GPU here, so the base's own code raises what torch raises when a kernel has failed.
 """
@@ -87,25 +87,25 @@ def test_the_process_is_replaced_and_every_unit_is_done(failing: Any) -> None:
     said: list[str] = []
     run_in_processes(job, queue, ["cpu"], 1, settling(queue, ended), said.append)
     assert set(ended.values()) == {"done"} and len(ended) == 4
-    assert len(said) == 1 and "A worker died over train control-" in said[0] and "illegal memory access" in said[0]
+    assert len(said) == 1 and "A worker died during train control-" in said[0] and "illegal memory access" in said[0]
 
 
 def test_a_device_that_fails_over_one_unit_after_another_is_given_up(failing: Any) -> None:
     job, queue = failing(1000)
     ended: dict[str, str] = {}
     said: list[str] = []
-    with pytest.raises(DeviceLost, match="cpu failed over train control-"):
+    with pytest.raises(DeviceLost, match="cpu failed during train control-"):
         run_in_processes(job, queue, ["cpu"], 1, settling(queue, ended), said.append)
     assert (
         list(ended.values()) == ["failed"] and len(queue.todo) == 3
     )  # what is left is for other shards, or another day
-    assert said[-1] == "The worker on cpu is given up: the device fails over one unit after another."
+    assert said[-1] == "The worker on cpu is no longer used: its device fails in one unit after another."
 
 
 def test_without_a_process_to_lose_the_run_ends_with_a_sentence_and_no_unit_has_failed(failing: Any) -> None:
     job, queue = failing(1000)
     ended: dict[str, str] = {}
-    with pytest.raises(DeviceLost, match=r"cpu failed over train control-.* \(CUDA error: an illegal memory access"):
+    with pytest.raises(DeviceLost, match=r"cpu failed during train control-.* \(CUDA error: an illegal memory access"):
         run_here(job, queue, "cpu", 1, settling(queue, ended))
     assert not ended and len(queue.todo) == 4 and not list((job.run.path / "units/.failed").glob("*/*"))
 

@@ -44,8 +44,8 @@ def test_the_time_left_is_told_from_the_first_unit_on(monkeypatch: pytest.Monkey
     # two workers: a second of work takes half a second of the clock. Nothing is told a second after the last line.
     assert console.file.getvalue().splitlines() == [
         "[1/7] train: 1 done, 3 left",  # how long a control takes is not known from a mixture
-        "[2/7] train: 2 done, 2 left, about 2 min left without compare",
-        "[3/7] train: 3 done, 1 left, about 60 s left without compare",
+        "[2/7] train: 2 done, 2 left, about 2 min left, not counting compare",
+        "[3/7] train: 3 done, 1 left, about 60 s left, not counting compare",
         "[4/7] train: 4 done, 0 left",
         "[6/7] compare: 2 done, 1 left, about 1 s left",
         "[7/7] compare: 3 done, 0 left",
@@ -64,7 +64,7 @@ def test_units_under_way_count_as_work_that_goes_on_beside_what_is_done(monkeypa
     # Of two workers one has ended something: two controls of 100 s each take 100 s, not 200.
     assert (
         console.file.getvalue()
-        == "[1/7] train: 1 done, 3 left, about 2 min left without compare, train (experimental)\n"
+        == "[1/7] train: 1 done, 3 left, about 2 min left, not counting compare, train (experimental)\n"
     )
 
 
@@ -76,4 +76,4 @@ def test_a_terminal_shows_what_is_done_of_each_step() -> None:
         done(shown, queue, "train/a", 1.0)
         assert shown.bars is not None
         said = shown.bars.tasks[0].description
-    assert re.fullmatch(r"units, about \d+ s left without compare; train 2/4, compare 0/3", said), said
+    assert re.fullmatch(r"units, about \d+ s left, not counting compare; train 2/4, compare 0/3", said), said

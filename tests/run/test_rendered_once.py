@@ -83,7 +83,7 @@ def test_a_study_goes_on_as_it_was_rendered_when_planned(
     for name in ("train/control-first-seed0", "represent/pretrained@first", "evaluate/pretrained@first"):
         assert goes_on.fingerprints[name] != other.fingerprints[name]
     said = run(goes_on)
-    assert len(said) == 1 and "would be rendered otherwise now" in said[0] and "another name" in said[0]
+    assert len(said) == 1 and "would be rendered differently now" in said[0] and "another name" in said[0]
     run(other)
     day(EAST)
     whole = prepare(study(dated_base, task_folder, "whole"), tmp_path)

@@ -61,7 +61,7 @@ def test_a_team_is_smaller_when_fewer_workers_are_left() -> None:
     crew = [Worker(), Worker(), Worker()]
     teams = Teams[Worker](queue_of([False, True]), 3, lambda: Path("m"))
     assert [share for *_, share in give(teams, crew)] == [WHOLE]  # one works, two wait for it
-    crew.pop(0)  # it is given up
+    crew.pop(0)  # it is no longer used
     assert [share.size for *_, share in give(teams, crew)] == [2, 2]
 
 

@@ -124,13 +124,13 @@ def test_what_the_hub_refuses_is_a_sentence(root: Path, tmp_path: Path) -> None:
         revision, file = ask(address, tmp_path, {**copy, "revision": "v9"}, {**copy, "only": ["snli"]})
     assert f"is gated: ask for access at https://huggingface.co/datasets/{FLAN}" in gated
     assert "No token is set here: log in with `hf auth login`" in gated and "No token" not in refused
-    assert "at revision v9: this revision is gone or never was. Set tasks.revision, for example to main" in revision
+    assert "at revision v9: there is no such revision. Set tasks.revision, for example to main" in revision
     assert "has no file train/snli_10templates_train.jsonl and 2 others" in file and "tasks.only" in file
     with hub(root.parent, {REVISION}) as (address, _):
         (missing,) = ask(address, tmp_path, copy)
         (private,) = ask(address, tmp_path, copy, token="hf_wrong")
     assert "does not exist, or is private. No token is set here" in missing
-    assert "does not exist, or is private. The token that is set does not open it" in private
+    assert "does not exist, or is private. The token that is set gives no access to it" in private
 
 
 def test_without_a_network_the_sentence_says_what_to_run(tmp_path: Path) -> None:

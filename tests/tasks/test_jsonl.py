@@ -1,4 +1,4 @@
-"""Folders of jsonl: what is right is read, what is wrong is a sentence with file, line and way out."""
+"""Folders of jsonl: what is right is read, what is wrong is a sentence with file, line and how to fix it."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_files_that_are_called_as_splits_of_one_task_are_noted(tmp_path: Path) -
     for name in ("train", "test", "trainers"):
         (tmp_path / f"{name}.jsonl").write_bytes(rows)
     (task, *_) = load_folder(tmp_path, LIMITS, 0)
-    assert any(note.startswith("test, train: called as splits") for note in task.notes)
+    assert any(note.startswith("test, train: these names look like splits") for note in task.notes)
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").unlink()
     assert load_folder(tmp_path, LIMITS, 0)[0].notes == ()

@@ -104,7 +104,7 @@ def test_what_does_not_fit_alone_is_a_sentence(base_folder, tmp_path: Path) -> N
         lambda: represent_tokens(base.model, [example.tokens for example in examples]),
         lambda: train_adapter(base, examples, [], Recipe(), Budget(steps=1), 0, tmp_path),
     ):
-        with pytest.raises(ModelError, match=r"memory ran out over a single sequence of \d+ tokens\. Lower"):
+        with pytest.raises(ModelError, match=r"memory ran out on a single sequence of \d+ tokens\. Lower"):
             attempt()
 
 

@@ -73,7 +73,7 @@ def _title(findings: Findings) -> str:
     """Return what tuning changed in the first tuned model that could be tested; the title of the figure covers all."""
     tuned = of_group(findings, TUNED)
     if not tuned:
-        return next(before(findings), "No answer: see what is missing").removesuffix(".")
+        return next(before(findings), "No answer: see what this study cannot say, and why").removesuffix(".")
     changed = {
         model: sorted(int(layer) for way in moved(rows).values() for layer in way["layer"])
         for model, rows in tuned.items()
@@ -137,10 +137,12 @@ def _controls(controls: pd.DataFrame) -> Check:
     elif not met:
         parts[0] += _span(controls["accuracy"])
     if len(poor):
-        parts.append(f"{len(poor)} did not learn and are left out of every reading ({listed(poor['task'])})")
+        are = "are" if len(poor) > 1 else "is"
+        parts.append(f"{len(poor)} did not learn and {are} left out of every reading ({listed(poor['task'])})")
     weak = learned[learned["accuracy"].lt(HALF)]
     if len(weak) and not (met or len(limited)):  # without its own target, "learned" only says that the loss fell
-        parts.append(f"{len(weak)} that count answer less than half of their test examples ({listed(weak['task'])})")
+        few = "that count as learned get less than half of their test examples right"
+        parts.append(f"{len(weak)} {few} ({listed(weak['task'])})")
     unknown = int(controls["learned"].isna().sum())
     if unknown:
         parts.append(f"it is not known whether {unknown} learned")

@@ -51,8 +51,9 @@ def _controls(findings: Findings) -> Iterator[str]:
         )
     for model, tasks in findings.tuned[failed(findings.tuned)].groupby("model"):
         yield (
-            f"{model} did not learn {len(tasks)} of {(findings.tuned['model'] == model).sum()} tasks by the same bar "
-            f"({', '.join(tasks['task'])}); readings of it on these tasks are marked, and say little about learning."
+            f"{model} did not learn {len(tasks)} of {(findings.tuned['model'] == model).sum()} tasks by the bar of the "
+            f"specialists ({', '.join(tasks['task'])}); readings of it on these tasks are marked, and say little "
+            "about learning."
         )
     unknown = controls[controls["learned"].isna()]
     if len(unknown):

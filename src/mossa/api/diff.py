@@ -38,7 +38,7 @@ class Diff:
 
     @property
     def final(self) -> pd.DataFrame:
-        """Return the rows of `tasks` of the tuned model, what was lost first."""
+        """Return the rows of `tasks` of the tuned model, lost tasks first."""
         rows = self.tasks[self.tasks["model"].eq(self.about["models"][-1])]
         order = rows["verdict"].map(VERDICTS.index)
         return rows.assign(order=order).sort_values(["order", "task"]).drop(columns="order").reset_index(drop=True)
@@ -115,7 +115,7 @@ def diff(
 
     `base`, `tuned` and `also` (checkpoints on the way from one to the other, in the order of training) are folders, hub
     ids, GGUF files, `tinyflan:NAME` or adapters. `tasks`: a file or folder of data in any format, hub:owner/name or a
-    collection, of which the test split is taken; of each task `examples` are used, spread evenly. `fields`: which
+    collection, whose test split is used: `examples` of each task, spread evenly. `fields`: which
     column is what, and `template`, `system`, `cutoff` as in a study. `say` is called with lines on what is loaded and
     left out. Raises `MossaError` for models that do not belong together and data that cannot be read.
     """

@@ -75,7 +75,7 @@ def locate(
     cutoff: int | None = None,
     too_long: Literal["refuse", "shorten-start", "shorten-middle"] = "refuse",
 ) -> Place:
-    """Return where the update that makes `tuned` of `base` acts, by readings that take the layers apart.
+    """Return where the update that turns `base` into `tuned` acts, by readings of single layers.
 
     `tuned`: a model with an adapter of PEFT on it (then `base` may be None, or the model it was put on), or a whole
     model tuned from `base`. Neither is changed. `readings`: of `one-layer-change`, `answer-gain`, `graft` and `curves`

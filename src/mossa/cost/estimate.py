@@ -55,7 +55,7 @@ class CostEstimate:
         return [step for step in steps if step not in self.rates.per_second]
 
     def bytes(self) -> int:
-        """Return what the run folder will hold, tables and report apart."""
+        """Return what the run folder will hold, without tables and report."""
         return sum(work.bytes for work in self.works.values())
 
 

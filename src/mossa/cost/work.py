@@ -37,7 +37,7 @@ class Work:
     """What a unit does: `tokens` that go through the model (`padded` with filling), `targets` the loss is taken of.
 
     `operations`: floating-point operations of the model; `products`: those of similarities, on the CPU. `points`: in
-    projections. `bytes`: what it leaves on the disk, tables apart. `batch`: padded tokens of its largest micro-batch,
+    projections. `bytes`: what it leaves on the disk, without tables. `batch`: padded tokens of its largest micro-batch,
     `batch_targets`: the most targets of a micro-batch; `longest` and `longest_targets`: the same where memory allows
     one sequence at a time. `again`: activations are computed again in the backward pass. `blocks`: how often the
     operations of a block are sent to the device, a block's backward counting as two.

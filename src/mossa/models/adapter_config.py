@@ -21,7 +21,7 @@ from mossa.models.load_report import note
 KINDS = ("LORA", "IA3", "LOHA", "LOKR")  # tested: they compute what PEFT computes, and leave the base as it was
 LARGEST = 1_000_000  # characters of a configuration
 KEPT_APART = {"auto_mapping", "base_model_name_or_path", "revision", "peft_version", "inference_mode", "runtime_config"}
-WAY_OUT = "Merge it into its base with PEFT's merge_and_unload, save that, and give it as a checkpoint."
+REMEDY = "Merge it into its base with PEFT's merge_and_unload, save that, and give it as a checkpoint."
 
 Names = str | list[str] | None
 
@@ -71,7 +71,7 @@ def read_adapter_config(folder: Path, name: str) -> PeftConfig:
     if kind not in KINDS:
         raise ModelError(
             f"adapter {name}: peft_type is {_short(kind)}; the choices are {', '.join(KINDS)}, which change weights "
-            f"and leave the base as it was. {WAY_OUT}"
+            f"and leave the base as it was. {REMEDY}"
         )
     try:
         read = (_Lora if kind == "LORA" else _Common).model_validate(raw)
@@ -79,7 +79,7 @@ def read_adapter_config(folder: Path, name: str) -> PeftConfig:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"adapter {name}: {place} is {_short(first['input'])}, which cannot be honoured ({first['msg']}). {WAY_OUT}"
+            f"adapter {name}: {place} is {_short(first['input'])}, which cannot be honoured ({first['msg']}). {REMEDY}"
         ) from error
     known = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
     defaults: dict[str, Any] = known().to_dict()
@@ -87,7 +87,7 @@ def read_adapter_config(folder: Path, name: str) -> PeftConfig:
         unknown = key not in defaults and value not in (None, False, [], {})
         if key not in KEPT_APART and (unknown or (kind == "LORA" and value != _plain(defaults.get(key)))):
             why = "which this version of PEFT does not know" if unknown else "which cannot be honoured"
-            raise ModelError(f"adapter {name}: {_short(key)} is {_short(value)}, {why}. {WAY_OUT}")
+            raise ModelError(f"adapter {name}: {_short(key)} is {_short(value)}, {why}. {REMEDY}")
     given: dict[str, Any] = {key: value for key, value in raw.items() if key in defaults and key not in KEPT_APART}
     given["inference_mode"] = True
     with sentences(f"adapter {name}"):

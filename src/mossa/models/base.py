@@ -173,7 +173,9 @@ def load_config(settings: Base, what: str = "base.model") -> Any:
             f"that transformers knows.{hint}"
         )
     if lacking := [name for name in ("num_hidden_layers", "hidden_size", "vocab_size") if not hasattr(text, name)]:
-        raise ModelError(f"{what}: {settings.model}: its config.json tells no {', '.join(lacking)}, which mossa needs.")
+        raise ModelError(
+            f"{what}: {settings.model}: its config.json does not give {', '.join(lacking)}, which mossa needs."
+        )
     return config
 
 

@@ -41,7 +41,7 @@ class Allowance:
         """Halve batches from now on; raises `ModelError` if the batch that did not fit was a `single` sequence."""
         if single:
             raise ModelError(
-                f"memory ran out over a single sequence of {longest} tokens. Lower prompt.cutoff, set "
+                f"memory ran out on a single sequence of {longest} tokens. Lower prompt.cutoff, set "
                 "recipe.gradient_checkpointing: auto, base.dtype: bfloat16 or base.quantise: 4-bit, or use a device "
                 "with more memory."
             )
@@ -174,7 +174,7 @@ def least_filled(
 def border_of(model: Any, longest: int) -> float:
     """Return the length beyond which a model may be another function of every token, the longer its batch is.
 
-    Models with longrope (Phi-3) turn all positions otherwise once the longest sequence of a batch passes
+    Models with longrope (Phi-3) rotate all positions differently once the longest sequence of a batch passes
     `original_max_position_embeddings`; others scale attention by the batch's length (logN). Any number of positions in
     the configuration may be such a border, also of code that we do not know: the lowest is taken, for one that is none
     costs no more than fuller batches of very long sequences. Raises `ModelError` where positions depend on what the

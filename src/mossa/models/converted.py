@@ -28,7 +28,7 @@ def readable(settings: Base, weights: bool = False, say: Callable[[str], None] |
     """Return `settings` with a folder that transformers reads in the place of a GGUF; any other base as it is.
 
     The folder has configuration and tokenizer, or with `weights` configuration and weights in `settings.dtype`. It
-    lies in the user's cache, is made by the first process that asks for it, and is mapped by all; `say` hears of it.
+    lies in the user's cache, is made by the first process that asks for it, and is mapped by all; `say` gets a line.
     Raises `ModelError` if the file cannot be read, gguf is not installed, or transformers does not read this
     architecture whole.
     """

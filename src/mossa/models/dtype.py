@@ -12,7 +12,7 @@ FLAGS = re.compile(r"\b(amx_bf16|avx512_bf16|bf16)\b")  # of processors that mul
 
 
 def settled(base: Base, earlier: Base | None = None) -> tuple[Base, str]:
-    """Return `base` with a number format that is none of `auto`, and why it is that one ('' if it was given).
+    """Return `base` with a number format other than `auto`, and why it is that one ('' if it was given).
 
     It is the `earlier` one, if the same base had one when the study was first planned: what is planned must not depend
     on the machine that goes on with it. Raises `ModelError` if the base's configuration cannot be read.

@@ -29,7 +29,7 @@ def base_fingerprint(settings: Base, what: str = "base.model", tokenizer: bool =
     """Return what identifies the model (and its tokenizer): the hub's commit, or a SHA-256 of the files loaded.
 
     Code from another repository counts by its commit. Raises `ModelError`, beginning with `what`, if the model cannot
-    be read or the hub tells no commit.
+    be read or the hub gives no commit.
     """
     if parts := gguf_parts(settings.model):
         return gguf_hash(parts)

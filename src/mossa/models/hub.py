@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -26,6 +26,10 @@ def adapter_folder(source: str) -> Path:
     Raises `ModelError` if it is not there, or has no weights as safetensors.
     """
     check_place(source, "adapter")
+    if Path(source).is_dir() and not (Path(source) / ADAPTER_FILES[0]).is_file():
+        raise ModelError(
+            f"adapter {source}: this folder has no {ADAPTER_FILES[0]}. Give a folder written by PEFT's save_pretrained."
+        )
     with sentences(f"adapter {source}"), quiet():
         paths = [cached_file(source, name) for name in ADAPTER_FILES]
     return Path(str(paths[0])).parent
@@ -41,7 +45,7 @@ def commit_of(source: str, revision: str | None, what: str, name: str = "config.
         path = cached_file(source, name, revision=revision)
         commit = extract_commit_hash(path, None)
     if commit is None:
-        raise ModelError(f"{what}: the hub tells no commit of {source}. Download it to a folder and give that.")
+        raise ModelError(f"{what}: the hub gives no commit for {source}. Download it to a folder and give that.")
     return commit
 
 
@@ -80,19 +84,21 @@ def sentences(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers and accelerate from writing bars and warnings to the terminal for the length of the block."""
+    """Keep the libraries that load models from writing bars and warnings to the terminal in the block."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
-    accelerate = logging.getLogger("accelerate")
-    level = accelerate.level
+    others = [logging.getLogger(name) for name in ("accelerate", "huggingface_hub")]
+    levels = [logger.level for logger in others]
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    accelerate.setLevel(logging.ERROR)
+    for logger in others:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
-        accelerate.setLevel(level)
+        for logger, level in zip(others, levels, strict=True):
+            logger.setLevel(level)
         if bars:
             transformers_logging.enable_progress_bar()
 
@@ -107,8 +113,15 @@ def _why(error: BaseException) -> str:
             "if it is private, log in with: hf auth login"
         )
     if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
-        return "this revision is gone or never was. Set base.revision to one that is there, for example main"
+        return "there is no such revision. Set base.revision to one that exists, for example main"
+    if any(isinstance(cause, HFValidationError) for cause in causes):
+        return "it is neither a folder nor the id of a repository on the hub, such as owner/name. Check the name"
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "couldn't connect" in first:
+        return (
+            "it is not a folder here, nor in the hub's cache, and the hub cannot be reached. Check the name; if it is "
+            "on the hub, run again where there is a network"
+        )
     if os.environ.get("HF_HUB_OFFLINE"):
         first += " HF_HUB_OFFLINE is set, so only what is cached can be read."
     return first

@@ -1,4 +1,4 @@
-"""What transformers reports of a load: a model with missing weights is refused, everything else is told."""
+"""What transformers reports of a load: a model with missing weights is refused, everything else becomes a note."""
 
 from __future__ import annotations
 

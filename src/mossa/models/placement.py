@@ -40,7 +40,7 @@ def places_of(device: str) -> dict[str, int | None]:
         kinds = [order.index(place.partition(":")[0]) for place in [*places, *([found[1]] if found else [])]]
         if not found or found[1] in places or kinds != sorted(kinds):
             raise StudyError(
-                f"--device {device}: {part!r} cannot stand there. Name each place once, GPUs first, then cpu, then "
+                f"--device {device}: {part!r} is not allowed there. Name each place once, GPUs first, then cpu, then "
                 "disk, each with the most it may hold if you like: cuda:0=20GB+cuda:1+cpu+disk"
             )
         places[found[1]] = int(float(found[2]) * SIZES[found[3]]) if found[2] else None

@@ -36,7 +36,7 @@ def feed_in_batches(
     `batch` is the group without the prefix that all prompts share, and `given` is what the model takes besides tokens,
     among it the keys and values of that prefix. Groups have at most `token_budget` padded tokens and `most` targets.
     Examples beyond the model's `border_of` share no prefix, and groups only with their equals. Where memory runs out,
-    groups are halved, which `allowance` counts. `on_examples` hears of examples done, and of how many.
+    groups are halved, which `allowance` counts. `on_examples` is called with examples done, and all.
     """
     done = 0
     border = border_of(model, max((len(example.tokens) for example in examples), default=0))

@@ -72,7 +72,7 @@ class Rendering:
 
     @classmethod
     def read(cls, content: dict[str, Any]) -> Rendering:
-        """Return a rendering from what JSON kept of its fields; raises `TypeError` or `KeyError` if it is none."""
+        """Return a rendering from what JSON kept of its fields; raises `TypeError` or `KeyError` if it is not one."""
         fields: dict[str, Any] = {name: tuple(content[name]) for name in ("prefix", "suffix")}
         fields["end"] = tuple(content.get("end", ()))
         made = cls(**{**content, **fields})
@@ -132,7 +132,7 @@ def first_tokens(tokenizer: Any) -> tuple[int, ...]:
 
 
 def otherwise(recorded: Rendering, now: Rendering) -> str | None:
-    """Return a sentence if prompts would be rendered otherwise now than was recorded, None if they would not."""
+    """Return a sentence if prompts would be rendered differently now than was recorded, None if they would not."""
     if recorded.hash == replace(now, end=now.end if recorded.end else (), probe=recorded.probe).hash:
         return None
     old, new = (f"{each.before}\n{each.after}".splitlines() for each in (recorded, now))
@@ -141,8 +141,8 @@ def otherwise(recorded: Rendering, now: Rendering) -> str | None:
     if recorded.end != now.end and recorded.end:
         what = f"targets would end in token {now.end} and not {recorded.end}"
     return (
-        f"The chat template would be rendered otherwise now ({what}); the study goes on as it was rendered when it was "
-        "first run. Give it another name to begin anew."
+        f"The chat template would be rendered differently now ({what}); the study goes on as it was rendered when it "
+        "was first run. Give it another name to begin anew."
     )
 
 

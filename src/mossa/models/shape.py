@@ -27,7 +27,7 @@ class Shape:
 
     `block_weights`: those that multiply every token, in all blocks (of experts, those that are used). `head_weights`:
     those of the head. `attention`: heads x head width, summed over layers. `adapter_weights`: those that are trained.
-    `kept_per_token`: bytes that autograd keeps per token for the backward pass, attention's square apart. `reach`: the
+    `kept_per_token`: bytes that autograd keeps per token for backward, without attention's square. `reach`: the
     share of the blocks that the backward pass goes through, from the last down to the lowest with an adapter.
     `combines`: adapters are part of the blocks' own products (`models/fused_lora.py`).
     """
@@ -128,7 +128,7 @@ def kept_per_token(adapted: Any, device: torch.device | str = "cpu") -> float:
 
 
 def _kept(model: Any, tokens: int, device: torch.device | str) -> int:
-    """Return the bytes that autograd keeps for the backward pass of one sequence, the weights themselves apart."""
+    """Return the bytes that autograd keeps for the backward pass of one sequence, without the weights themselves."""
     weights = {id(parameter) for parameter in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 

@@ -34,7 +34,8 @@ def most_apart(rows: pd.DataFrame, where: str = "") -> str:
     place = int(np.argmax(spread.to_numpy(float)))
     layer = medians.index[place]
     words = listed(f"{model} {number(value)}" for model, value in medians.iloc[place].sort_values().items())
-    return f"The models differ most {where}at layer {layer}: {words} (medians, {tasks})"
+    of = tasks if tasks == count(1, "task") else f"medians, {tasks}"
+    return f"The models differ most {where}at layer {layer}: {words} ({of})"
 
 
 def clusters(rows: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,8 +37,7 @@ def check_study(
         try:
             found.append(check())
         except MossaError as error:
-            here = f"{'.'.join(place)}: "
-            problems.extend(read.problem(place, line.removeprefix(here)) for line in str(error).splitlines())
+            problems.extend(read.problem(*_placed(line, place)) for line in str(error).splitlines())
 
     def read_tasks() -> str:
         from mossa.tasks.collections import load_tasks, remarks
@@ -69,6 +69,14 @@ def check_study(
     else:
         attempt(("base", "model"), lambda: _rehearse(study, tasks, notes, _rendering(study, runs)))
     return problems, found, notes
+
+
+def _placed(line: str, place: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return the key that a message begins with, or else `place`, and the rest of the message."""
+    found = re.match(r"([a-z]+)(\.[a-z_]+)+: ", line)
+    if found and found[1] in StudySettings.model_fields:
+        return tuple(found[0].removesuffix(": ").split(".")), line[found.end() :]
+    return place, line
 
 
 def _estimators(study: StudySettings, tasks: list[Task]) -> str:
@@ -175,12 +183,13 @@ def _prompts_fit(study: StudySettings, tasks: list[Task], rendering: Rendering |
 
 
 def _targets(study: StudySettings) -> str:
+    from mossa.analysis.wording import layers_in_words
     from mossa.models.adapters import lora_config
     from mossa.models.base import without_storage
 
     config = lora_config(without_storage(study.base), study.recipe.lora)
     names = config.target_modules or ()
-    layers = f" of the layers {', '.join(map(str, study.recipe.lora.layers))}" if study.recipe.lora.layers else ""
+    layers = f" of {layers_in_words(study.recipe.lora.layers)}" if study.recipe.lora.layers else ""
     return f"adapters on: {names if isinstance(names, str) else ', '.join(sorted(names))}{layers}"
 
 

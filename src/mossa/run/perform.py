@@ -67,7 +67,7 @@ def perform(unit: Unit, context: StepContext, share: Share = WHOLE, told: tuple[
     except Exception as error:
         if lost_its_device(error):
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise DeviceLost(f"{context.device} failed over {unit.title} ({lines[0]})") from error
+            raise DeviceLost(f"{context.device} failed during {unit.title} ({lines[0]})") from error
         if may_vary(error):
             context.detach()
             return perform(unit, context, share, (varying(error),))
@@ -90,7 +90,7 @@ def _help(unit: Unit, context: StepContext, share: Share) -> Outcome:
         context.detach()
     except Exception as error:
         if lost_its_device(error):
-            raise DeviceLost(f"{context.device} failed over {unit.title} ({error})") from error
+            raise DeviceLost(f"{context.device} failed during {unit.title} ({error})") from error
         context.detach()
     return Outcome(unit.id, "helped")
 

@@ -172,7 +172,7 @@ class Display:
         self.bars = None
 
     def tick(self) -> None:
-        """Say how far each unit is of which nothing was said for a minute, also one that tells nothing itself."""
+        """Say how far each unit is that had no line for a minute, also one that reports nothing itself."""
         now = time.monotonic()
         for under_way in list(self.under_way.values()):
             if now - under_way.shown >= EVERY:
@@ -208,7 +208,7 @@ class Display:
         self.bars.update(self.overall, completed=self.finished, total=self.total, description=said)
 
     def _line(self, outcome: Outcome, queue: Queue) -> None:
-        """Say how far a step is, if it has ended or nothing was said for a while."""
+        """Say how far a step is, if it has ended or had no line for a while."""
         if outcome.state != "done":
             return  # said by the run itself, with its reason
         step = queue.units[outcome.identifier].step
@@ -234,5 +234,5 @@ class Display:
         if not work or not spent:
             return ""
         unknown = sorted(f"{step} ({role})" if role else step for step, role in left.keys() - typical.keys())
-        without = f" without {', '.join(unknown)}" if unknown else ""
+        without = f", not counting {', '.join(unknown)}" if unknown else ""
         return f", about {_duration(work / spent * (now - self.started))} left{without}"

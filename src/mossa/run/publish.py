@@ -59,7 +59,7 @@ def write_again(
     against: Path | None = None,
     for_paper: bool = False,
 ) -> Published:
-    """Write tables and report of what is done into the run folder again; `say` hears of how much is not.
+    """Write tables and report of what is done into the run folder again; `say` gets a line on how much is not.
 
     Raises `RunFolderError` if nothing was run or another process works there, `DataError` if nothing was compared;
     where that is so because the study has changed since, the tables of the run stay.

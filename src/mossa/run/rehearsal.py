@@ -1,4 +1,4 @@
-"""Does once, on two prompts, what the units of a study will do: what would fail is told before it costs hours."""
+"""Does once, on two prompts, what the units of a study will do: a failure shows before it costs hours."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def run_study(
 def _rehearsed(prepared: Prepared, options: RunOptions, say: Callable[[str], None]) -> str | None:
     """Rehearse once per base, recipe and run folder, before anything is written; return what marks it as done."""
     import_for_workers(prepared.study, len(prepared.todo), options)  # while this process imports and rehearses
-    device = find_device(options.device)  # what is not there is said before anything is written
+    device = find_device(options.device)  # a missing device is reported before anything is written
     if not options.rehearsal:
         return None
     mark = needs_rehearsal(prepared.units, prepared.todo, device, prepared.run.path / REHEARSED)

@@ -1,4 +1,4 @@
-"""What becomes of a unit whose worker died over it, whatever the engine."""
+"""What becomes of a unit whose worker died during it, whatever the engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class WorkerFailures:
             self.say(f"A worker died when {unit.title} was done ({how}). It is replaced.")
             self.on_event(Outcome(unit.id, "done", seconds=manifest["seconds"], counts=manifest["counts"]))
         else:
-            self._again(unit, how, f"A worker died over {unit.title} ({how}). It is replaced, and the unit done again.")
+            self._again(
+                unit, how, f"A worker died during {unit.title} ({how}). It is replaced, and the unit done again."
+            )
 
     def settle(self, outcome: Outcome, unit: Unit) -> None:
         """Settle how a unit ended; one that lost a worker of its team goes on with another."""

@@ -40,7 +40,7 @@ def on_device(work: Callable[[torch.device], Found], device: torch.device) -> Fo
         if device.type == "cpu" or not ran_out_of_memory(error):
             raise
     free_cached()
-    warnings.warn(ModelNote(f"memory of {device} ran out over a comparison, so it ran on the CPU."), stacklevel=2)
+    warnings.warn(ModelNote(f"memory of {device} ran out during a comparison, so it ran on the CPU."), stacklevel=2)
     return work(torch.device("cpu"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mossa.errors import StudyError, choices
+from mossa.names import count
 from mossa.study.paths import built_in_studies, locate, resolve_paths
 from mossa.study.recipe import RECIPES
 from mossa.study.schema import StudySettings
@@ -51,7 +53,7 @@ class ReadStudy:
         """Return the study; raises `StudyError`, beginning with its `name`, that lists every problem if it has any."""
         if self.study is None:
             listed = "\n".join(f"  {problem}" for problem in self.problems)
-            raise StudyError(f"{name}: {len(self.problems)} problem(s)\n{listed}")
+            raise StudyError(f"{name}: {count(len(self.problems), 'problem')}\n{listed}")
         return self.study
 
 
@@ -73,8 +75,8 @@ def read_study(path: Path, overrides: Sequence[str] = ()) -> ReadStudy:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error)
         line = mark.line + 1 if mark else None
-        way_out = " Indent with spaces instead of tabs." if "'\\t'" in what else ""
-        return ReadStudy(None, [Problem("file", f"this is not YAML: {what}.{way_out}", line)], {})
+        remedy = " Indent with spaces instead of tabs." if "'\\t'" in what else ""
+        return ReadStudy(None, [Problem("file", f"this is not YAML: {what}.{remedy}", line)], {})
     if not isinstance(data, dict):
         hint = "run `mossa init` to get one to start from"
         return ReadStudy(None, [Problem("file", f"a study is a mapping of keys to values; {hint}.", 1)], {})
@@ -135,9 +137,11 @@ def _read_text(path: Path) -> str:
         )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
+        beside = [file for file in path.parent.glob("*.y*ml") if file.stem == path.stem]
+        near = [*beside, *difflib.get_close_matches(str(path), built_in_studies(), n=1)]
         raise StudyError(
-            f"{path} {what}. Give a study file, or one that comes with mossa ({', '.join(built_in_studies())}), "
-            f"or make one with: mossa init {path.stem or 'study'}.yaml"
+            f"{path} {what}. {f'Did you mean {near[0]}? ' if near else ''}Give a study file, or one that comes with "
+            f"mossa ({', '.join(built_in_studies())}), or make one with: mossa init {path.stem or 'study'}.yaml"
         )
     if path.stat().st_size > LARGEST_STUDY_FILE:
         raise StudyError(f"{path} has {path.stat().st_size:,} bytes; a study file has at most {LARGEST_STUDY_FILE:,}.")

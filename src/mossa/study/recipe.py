@@ -96,7 +96,7 @@ class Recipe(Settings):
     max_gradient_norm: Positive | None = Field(default=1.0, description="clip the gradient to this norm")
     budget: Budget = Field(default=Budget(epochs=3), description="how long to train")
     gradient_checkpointing: bool | Literal["auto"] = Field(
-        default=False, description="less memory, a third more time, the same gradient; auto: where memory asks for it"
+        default=False, description="less memory, a third more time, the same gradient; auto: where memory is short"
     )
     checkpoint_every: Count | None = Field(
         default=None,

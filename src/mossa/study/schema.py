@@ -199,7 +199,7 @@ class Similarity(Settings):
     shift: bool = Field(default=True, description="also compare the changes from the base")
     other_controls: Annotated[int, Field(ge=0, le=10**15)] = Field(
         default=2,
-        description="controls of other tasks to compare with (no null: they hardly move on these prompts); 0 for none",
+        description="controls of other tasks to compare with (not a null: they hardly move on these prompts); 0: none",
     )
     seed: Seed = Field(default=0, description="seed that draws the other controls")
     affinity: bool = Field(

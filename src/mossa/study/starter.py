@@ -94,7 +94,7 @@ def write_starter(path: Path, base: str, tasks: str, found: Sequence[str] = (), 
         dtype=chosen.dtype,
         quantise=f"quantise: {chosen.quantise}" if chosen.quantise else "# quantise: 4-bit",
         cutoff=f"  cutoff: {chosen.cutoff:<17}# tokens of prompt and target\n" if chosen.cutoff else "",
-        checkpointing="  gradient_checkpointing: auto   # where memory asks for it: the same gradient\n" if fit else "",
+        checkpointing="  gradient_checkpointing: auto   # where memory is short: the same gradient\n" if fit else "",
         represented=chosen.represented,
     )
     path.write_text(text, encoding="utf-8")

@@ -100,7 +100,7 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
         return TaskSource(place, {name_of(place): Part(name_of(place), (place,))}, by_task(clusters, place))
     if not place.is_dir():
         raise DataError(
-            f"{place} is neither a folder nor a file. tasks.source wants a folder of task files, a file, "
+            f"{place} is neither a folder nor a file. tasks.source takes a folder of task files, a file, "
             "hub:owner/name, or the name of a collection."
         )
     folder = place if _data_files(place) or not (place / "tasks").is_dir() else place / "tasks"
@@ -119,8 +119,8 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     notes = [f"ignored {len(system)} system files: {', '.join(system[:3])}"] if system else []
     if looks := [part.name for part in parts if A_PART_OF_ONE.fullmatch(part.name)]:
         notes.append(
-            f"{', '.join(looks[:3])}: called as splits or parts of one set are, but each file is a task of its own; "
-            "put the rows of one task into one file, whose splits are drawn from it"
+            f"{', '.join(looks[:3])}: these names look like splits or parts of one data set, but each file is a task "
+            "of its own; put the rows of one task into one file, and mossa draws the splits from it"
         )
     if clusters is None and (place / CLUSTERS_FILE).is_file():
         clusters = _read_clusters(place / CLUSTERS_FILE)
@@ -189,7 +189,7 @@ def _cluster(task: str, source: TaskSource, found: Found) -> str:
 def _check_only(place: Path | str, only: list[str] | None, names: Iterable[str]) -> None:
     for name in only or ():
         if name not in names:
-            raise DataError(f"{place}: there is no task {name!r}. {choices(name, names)}")
+            raise DataError(f"tasks.only: {place} has no task {name!r}. {choices(name, names)}")
 
 
 def _by_name(folder: Path, parts: list[Part]) -> dict[str, Part]:

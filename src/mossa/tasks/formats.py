@@ -149,7 +149,7 @@ def _mapping(row: Mapping[str, Any], fields: Fields | None, where: str, notes: l
         hint = f" Perhaps: {{prompt: {guess.prompt}, target: {guess.target}}}." if guess else ""
         needs = "; ".join(" and ".join(map(repr, _needed(known))) for known in FORMATS.values())
         raise DataError(
-            f"{where}: this is not a known format, which need {needs}. {_columns(row)} Name the columns of a "
+            f"{where}: this is not a known format. Known ones have {needs}. {_columns(row)} Name the columns of a "
             f"prompt and a target, or of messages, under tasks.fields in the study.{hint}"
         )
     (taken, mapping), *others = fitting.items()

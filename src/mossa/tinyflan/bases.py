@@ -12,7 +12,7 @@ from mossa.tinyflan.catalogue import specifications
 
 SHIPPED = Path(__file__).parent / "bases"
 MANIFEST = "manifest.json"
-WAY_OUT = "Install mossa again, or rebuild the bases with `python -m experiments.tinyflan.build` in the repository."
+REMEDY = "Install mossa again, or rebuild the bases with `python -m experiments.tinyflan.build` in the repository."
 
 # `a` and `b` have complementary halves of every cluster, `all` has every skill, `random` is untrained.
 BASES = ("a", "b", "all", "random")
@@ -27,13 +27,13 @@ def base_folder(name: str, folder: Path = SHIPPED) -> Path:
         raise ModelError(f"TinyFLAN has no base {name!r}. {choices(name, BASES)}")
     expected = read_manifest(folder).get(name)
     if expected is None:
-        raise ModelError(f"{folder}: the base {name!r} has not been built. {WAY_OUT}")
+        raise ModelError(f"{folder}: the base {name!r} has not been built. {REMEDY}")
     for file, digest in expected["files"].items():
         path = folder / name / file
         if not path.is_file():
-            raise ModelError(f"{path}: this file of the base {name!r} is missing. {WAY_OUT}")
+            raise ModelError(f"{path}: this file of the base {name!r} is missing. {REMEDY}")
         if hash_file(path) != digest:
-            raise ModelError(f"{path}: this file of the base {name!r} is damaged. {WAY_OUT}")
+            raise ModelError(f"{path}: this file of the base {name!r} is damaged. {REMEDY}")
     return folder / name
 
 
@@ -45,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"{path}: the list of the bases is damaged ({error}). {WAY_OUT}") from error
+        raise ModelError(f"{path}: the list of the bases is damaged ({error}). {REMEDY}") from error
 
 
 def hash_file(path: Path) -> str:

@@ -39,7 +39,7 @@ def evaluate(
     allowance: Allowance | None = None,
     on_examples: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Return how well `model` gives the targets of `examples`; `on_examples` hears of examples done, and of how many.
+    """Return how well `model` gives the targets of `examples`; `on_examples` is called with examples done, and all.
 
     Without examples, or where a loss is not finite, the loss is None and the reason is given.
     """

@@ -158,7 +158,7 @@ def token_losses(
     allowance: Allowance | None = None,
     on_examples: Callable[[int, int], None] | None = None,
 ) -> Scores:
-    """Return the scores of `examples`; `on_examples` hears of examples done, and of how many.
+    """Return the scores of `examples`; `on_examples` is called with examples done, and all.
 
     Where memory runs out, batches are halved, which `allowance` counts.
     """

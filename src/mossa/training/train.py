@@ -64,7 +64,7 @@ def train_adapter(
     """Train a LoRA adapter on `examples`, save it to `output` in PEFT's format, and leave the base as it was.
 
     With `checkpoints`, goes on exactly from the last checkpoint there that has this `fingerprint`; one is written about
-    every two minutes, and when the run is stopped. `on_step` hears of steps done, of how many, and the loss. Where
+    every two minutes, and when the run is stopped. `on_step` is called with steps done, all steps, and the loss. Where
     memory runs out, micro-batches are halved, which `allowance` counts and which changes sums in their last digits
     only. With a `team`, every process calls this with the same arguments and gets the same adapter; the first writes
     the checkpoints. Raises `TrainingError` if there is nothing to train on or a loss or gradient is not finite, and

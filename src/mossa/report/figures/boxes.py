@@ -49,7 +49,8 @@ def layers(table: pd.DataFrame, axes: Axes | None = None, *, title: str = "", co
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("similarity to the specialist")
     entitle(axes, title or titles.most_apart(defined))
-    legend_below(axes, select.undefined(table))
+    drawn = "" if draw is _ribbon else "Boxes: quartiles and median over tasks; points: tasks."
+    legend_below(axes, " ".join(filter(None, (drawn, select.undefined(table)))))
     return axes
 
 
@@ -108,7 +109,8 @@ def clusters(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours
         same_height(axes[: len(names)])
         lines = {str(line.get_label()): line for panel in axes for line in panel.lines}
         handles = [line for label, line in lines.items() if not label.startswith("_")]
-        root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=across(len(handles), 4))
+        how = {"title": "Thick: median over tasks; thin: one task; bands: quartiles.", "title_fontsize": 6}
+        root(axes[0]).legend(handles=handles, loc="outside lower center", ncols=across(len(handles), 4), **how)
         headline(axes[0], titles.clusters(table))
     return axes
 
@@ -131,8 +133,9 @@ def _cluster(axes: Axes, rows: pd.DataFrame, name: str, styles: dict[str, Style]
         axes.plot(part["layer"], part["value"], ".", color=style.colour, markersize=1.4, alpha=0.5, mew=0)
     missing = int(rows["value"].isna().sum())
     undefined = f", {missing} values undefined" if missing else ""
-    entitle(axes, f"{short(name)} (n = {rows['task'].nunique()}{undefined})", fontsize=7.5)
+    entitle(axes, f"{short(name)} (n\xa0=\xa0{rows['task'].nunique()}{undefined})", fontsize=7.5)
     axes.set_xlabel("layer")
+    axes.set_ylabel("similarity")
 
 
 @styled

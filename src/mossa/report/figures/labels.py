@@ -13,19 +13,26 @@ from mossa.report.figures.style import STYLE, root
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SWAP = str.maketrans("_-", "-_")  # textwrap breaks at hyphens
+
+
+def in_lines(text: str, width: int) -> str:
+    """Return a text in lines; a name may break after an underscore, and nothing breaks at a hyphen."""
+    return textwrap.fill(text.translate(SWAP), width).translate(SWAP)
+
 
 def entitle(axes: Axes, text: str, *, beside: float = 0, fontsize: float = STYLE["axes.titlesize"]) -> None:
     """Write a title that wraps at the width of its axes; tick labels take `beside` inches of it."""
     spec = axes.get_subplotspec()
     columns = spec.get_gridspec().ncols if spec else 1
     inches = root(axes).get_figwidth() / columns - 0.6 - beside
-    axes.set_title(textwrap.fill(text, max(18, int(inches * 72 / (0.55 * fontsize)))), fontsize=fontsize)
+    axes.set_title(in_lines(text, max(18, int(inches * 72 / (0.55 * fontsize)))), fontsize=fontsize)
 
 
 def headline(axes: Axes, text: str) -> None:
     """Write one title over all panels of a figure."""
     figure = root(axes)
-    figure.suptitle(textwrap.fill(text, int(figure.get_figwidth() * 14)), x=0.01, ha="left")
+    figure.suptitle(in_lines(text, int(figure.get_figwidth() * 14)), x=0.01, ha="left")
 
 
 def label_width(names: Sequence[str], fontsize: float) -> float:
@@ -44,7 +51,7 @@ def legend_below(axes: Axes, note: str = "") -> None:
     inches, lines = root(axes).get_figwidth(), 0
     if labels:
         below = offset_copy(axes.transAxes, root(axes), y=-30, units="points")
-        labels = [textwrap.fill(label, int((inches - 1.3) / 0.055)) for label in labels]
+        labels = [in_lines(label, int((inches - 1.3) / 0.055)) for label in labels]
         columns = legend_columns(labels, inches - 0.5)
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
         axes.legend(handles, labels, ncols=columns, borderaxespad=0, **place)

@@ -41,7 +41,7 @@ def change(table: pd.DataFrame, axes: Sequence[Axes] | None = None, *, colours: 
         panel.set_ylabel("difference in similarity")
         entitle(panel, f"{group_words(str(name), int(rows['tasks'].max()))}. {change_title(rows)}.", fontsize=8)
     same_height(axes[: len(groups)])
-    legend_below(axes[0])
+    legend_below(axes[0], "Lines: median over tasks; bands: its 95 % interval.")
     return axes
 
 

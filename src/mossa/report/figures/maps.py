@@ -95,6 +95,6 @@ def correlates(table: pd.DataFrame, axes: Axes | None = None) -> Axes:
     axes.set_yticks(np.arange(len(pairs)), labels)
     layer_ticks(axes, layers)
     axes.set_xlim(layers[0] - 0.5, layers[-1] + 0.5)
-    entitle(axes, f"{titles.correlates(table)} (bold: q < .05)", beside=1 + label_width(labels, 7))
+    entitle(axes, f"{titles.correlates(table)} (bold: q < .05; grey: undefined)", beside=1 + label_width(labels, 7))
     axes.figure.colorbar(image, ax=axes, label="correlation", pad=0.01, aspect=25, fraction=0.04)
     return axes

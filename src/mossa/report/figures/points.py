@@ -65,7 +65,7 @@ def performance(
     styles = styles_of(table["experimental"], colours)
     for panel, ((model, held_out), rows) in zip(axes, parts, strict=False):
         panel.hlines(rows.index, rows["base_accuracy"], rows["tuned_accuracy"], color="#C9D0D7", linewidth=2)
-        for column, style, name in (("base", styles[BASE], "base"), ("tuned", styles[str(model)], "tuned model")):
+        for column, style, name in (("base", styles[BASE], "base"), ("tuned", styles[str(model)], short(str(model)))):
             panel.plot(rows[f"{column}_accuracy"], rows.index, style.marker, color=style.colour, ms=3.5, label=name)
         panel.plot(rows["control_accuracy"], rows.index, "X", color=GREY, ms=3.5, label="specialist")
         panel.set_yticks(rows.index, [short(task, 22) for task in rows["task"]], fontsize=5)
@@ -75,7 +75,9 @@ def performance(
         means = f"{number(rows['base_accuracy'].mean())} → {number(rows['tuned_accuracy'].mean())}"
         entitle(panel, f"{short(str(model))}, {count(len(rows), f'{kind} task')}: {means}, "
                        f"{int((rows['gain'] < 0).sum())} worse", fontsize=7, beside=0.5)  # fmt: skip
-    root(axes[0]).legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    drawn = {str(line.get_label()): line for panel in axes for line in panel.lines}
+    drawn["specialist"] = drawn.pop("specialist")  # after all models
+    root(axes[0]).legend(drawn.values(), drawn, loc="outside lower center", ncols=legend_columns([*drawn], 6.5))
     return axes
 
 

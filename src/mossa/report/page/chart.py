@@ -144,15 +144,15 @@ def band(rows: pd.DataFrame, colour: str, low: str = "low", high: str = "high") 
     ]  # fmt: skip
 
 
-def grid(cells: pd.DataFrame, low: float, high: float, title: str) -> Trace:
-    """Return a heat map on a fixed scale: the same colour is the same number in every view."""
+def grid(cells: pd.DataFrame, low: float, high: float, title: str, unit: str = "") -> Trace:
+    """Return a heat map on a fixed scale, labelled `unit`: the same colour is the same number in every view."""
     scale = [[0, BLUE], [0.5, "--panel"], [1, VERMILLION]] if low < 0 else "Cividis"
     return {
         "type": "heatmap", "z": cells.to_numpy(float), "x": list(cells.columns),
         "y": [safe(name, 34) for name in cells.index], "zmin": low, "zmax": high,
         "colorscale": scale, "xgap": 1, "ygap": 1, "hoverongaps": True, "name": title,
         "hovertemplate": f"%{{y}}<br>%{{x}}: %{{z:.2f}}<extra>{title}</extra>",
-        "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": title, "side": "right"}},
+        "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": unit or title, "side": "right"}},
     }  # fmt: skip
 
 

@@ -93,6 +93,8 @@ def _performance(tasks: pd.DataFrame, title: str) -> Chart:
         "One line per task, the same examples before and after. Verdicts come from paired tests; the expected "
         "share of false ones over tasks is at most 5 %."
     )
+    if tasks["verdict"].eq("not decidable").any():
+        how += " Not decidable: with so few examples, no outcome could have been significant."
     return Chart("performance", title, how, views)
 
 
@@ -134,9 +136,12 @@ def _layers(name: str, source: Compared, readings: Mapping[str, str], title: str
     """Draw readings per layer, one line per model; the title is about the first reading of the last model."""
     first, last = next(iter(readings)), source.about["models"][-1]
     own = source.medians[source.medians["model"].eq(last) & source.medians["reading"].eq(first)]
+    reasons = own["reason"].dropna()
     own = own.dropna(subset=["value"])
-    said = "No layer has a value"
-    if len(own):
+    said = f"No layer has a value of {readings[first]}" + (f": {reasons.iloc[0]}" if len(reasons) else "")
+    if len(own) and not smallest and own["value"].eq(0).all():
+        said = "The update changes no layer"
+    elif len(own):
         values = own["value"].to_numpy(float)
         row = own.iloc[int(values.argmin() if smallest else values.argmax())]
         said = f"{title} at layer {row['layer']} ({number(row['value'])})"

@@ -31,7 +31,10 @@ def correlates_chart(findings: Findings, estimator: str) -> Chart | None:
     for method, rows in table.groupby("method", sort=False):
         panels = [_correlates_panel(str(model), part) for model, part in rows.groupby("experimental", sort=False)]
         views.append(ChartView(str(method), panels))
-    how = "Correlation over tasks, layer by layer. A dot marks q < .05 (Benjamini-Hochberg over layers)."
+    how = (
+        "Correlation over tasks, layer by layer. A dot marks q < .05 (Benjamini-Hochberg over layers). Grey: "
+        "undefined, for example because all tasks have the same value."
+    )
     return Chart("correlates", titles.correlates(table[table["method"].eq("pearson")]), how, views)
 
 
@@ -43,7 +46,7 @@ def _correlates_panel(model: str, rows: pd.DataFrame) -> Panel:
         "type": "scatter", "mode": "markers", "x": list(sure["layer"]), "y": list(sure["correlate"]),
         "hoverinfo": "skip", "showlegend": False, "marker": {"size": 5, "color": "--ink"},
     }  # fmt: skip
-    axis = layer_axis(list(cells.columns), showgrid=False)
+    axis = _cells_axis(cells.columns)
     return _map(model, [grid(cells, -1, 1, "correlation"), dots], 110 + 24 * len(cells), axis)
 
 
@@ -51,6 +54,11 @@ def _map(title: str, data: list[Trace], height: int, x: dict[str, Any], **y: Any
     """Return a heat map whose first row is on top; undefined cells show the grey behind it."""
     y = {"autorange": "reversed", **y}
     return Panel(title, data, {"height": height, "xaxis": x, "yaxis": y, "plot_bgcolor": "--undefined"})
+
+
+def _cells_axis(layers: pd.Index[Any], **more: Any) -> dict[str, Any]:
+    """Return an axis of layers that ends where the cells end, so that no grey is left beside them."""
+    return layer_axis(list(layers), range=[min(layers) - 0.5, max(layers) + 0.5], showgrid=False, **more)
 
 
 def specialists_chart(findings: Findings, estimator: str) -> Chart | None:
@@ -105,7 +113,7 @@ def heat_chart(findings: Findings, estimator: str) -> Chart | None:
     for model, values in cells.items():
         if base is not None and model not in (findings.baseline, CEILING):
             views.append(_heat_view(f"{model} minus {findings.baseline}", values - base, -0.5, 0.5))
-    how = "One row per task, in the order of its cluster. The scale is the same in every view. Grey: undefined."
+    how = "One row per task, sorted by cluster. The scale is the same in every view. Grey: undefined."
     return Chart("heatmap", titles.heatmap(rows), how, views)
 
 
@@ -113,9 +121,9 @@ def _heat_view(label: str, cells: pd.DataFrame, low: float, high: float) -> Char
     values = cells.to_numpy(float)
     clipped = int(np.sum((values < low) | (values > high)))
     note = f"{clipped} of {np.isfinite(values).sum()} cells lie outside {low:g} to {high:g} and have its last colour."
-    axis = layer_axis(list(cells.columns), showgrid=False)
+    axis, unit = _cells_axis(cells.columns), "difference" if low else "similarity"
     height = 120 + 18 * max(5, len(cells))
-    panel = _map("", [grid(cells, low, high, label)], height, axis, dtick=1, tickfont={"size": 11})
+    panel = _map("", [grid(cells, low, high, label, unit)], height, axis, dtick=1, tickfont={"size": 11})
     return ChartView(label, [panel], note if clipped else "")
 
 
@@ -153,7 +161,7 @@ def relations_charts(findings: Findings) -> list[Chart]:
 def _map_panel(model: str, other: str, table: pd.DataFrame) -> Panel:
     heat = grid(table, 0, 1, "similarity") | {"y": list(table.index)}
     x, y = (
-        layer_axis(list(side), title={"text": f"layer of {safe(name)}"}, showgrid=False)
+        _cells_axis(side, title={"text": f"layer of {safe(name)}"})
         for side, name in ((table.columns, other), (table.index, model))
     )
     layout = {"height": 380, "xaxis": x, "yaxis": y, "plot_bgcolor": "--undefined"}
@@ -178,6 +186,19 @@ def projection_chart(findings: Findings) -> Chart | None:
     return Chart("projection", "A map of the prompts, for orientation only", how, [*views[middle:], *views[:middle]])
 
 
+def apart(centres: np.ndarray[Any, Any]) -> list[tuple[float, float]]:
+    """Return where names at the points `[n, 2]` stand: moved up where one would cover another."""
+    width, height = (share * max(1e-9, float(np.ptp(centres, axis=0).max())) for share in (0.4, 0.05))
+    placed: dict[int, tuple[float, float]] = {}
+    for place in np.argsort(centres[:, 1]):
+        x, y = map(float, centres[place])
+        for other_x, other_y in sorted(placed.values(), key=lambda point: point[1]):
+            if abs(x - other_x) < width and abs(y - other_y) < height:
+                y = other_y + height
+        placed[int(place)] = x, y
+    return [placed[place] for place in range(len(centres))]
+
+
 def _map_of_prompts(model: str, rows: pd.DataFrame, marks: Any) -> Panel:
     kept = rows.iloc[:: max(1, math.ceil(len(rows) / MOST_POINTS))]
     data: list[Trace] = []
@@ -192,7 +213,7 @@ def _map_of_prompts(model: str, rows: pd.DataFrame, marks: Any) -> Panel:
     centres = kept.groupby("cluster")[["x", "y"]].median()
     names = [
         {"x": x, "y": y, "text": safe(cluster, 22), "showarrow": False, "bgcolor": "--veil", "font": {"size": 11}}
-        for cluster, (x, y) in zip(centres.index, centres.to_numpy(float), strict=True)
+        for cluster, (x, y) in zip(centres.index, apart(centres.to_numpy(float)), strict=True)
     ]
     bare = {"showticklabels": False, "zeroline": False, "showgrid": False, "showline": True, "mirror": True}
     title = f"{model}: {len(kept):,} of {count(len(rows), 'prompt')} drawn"

@@ -70,7 +70,7 @@ def masthead(
     prompts = own.drop_duplicates("task")["n"].sum()
     tasks = f"{count(own['task'].nunique(), 'task')} in {count(own['cluster'].nunique(), 'cluster')}"
     facts = [
-        ("Base model", f"{_short(model)} · {size}" if model else size),
+        ("Base model", f"{short_model(model)} · {size}" if model else size),
         ("Tasks", f"{tasks}, {prompts:,.0f} test prompts" if prompts else tasks),
         *(("Tuned model", _tuned_on(str(name), part)) for name, part in own.groupby("experimental", sort=False)
           if name not in (findings.baseline, CEILING)),
@@ -88,9 +88,12 @@ def short_count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def _short(model: str) -> str:
-    """Return a hub id unchanged, and the last two parts of a folder: `bases/a`."""
-    return "/".join(model.rstrip("/").split("/")[-2:]) if model.startswith(("/", ".")) else model
+def short_model(model: str) -> str:
+    """Return a hub id unchanged, a base that comes with mossa by its name, and the last two parts of another folder."""
+    if not model.startswith(("/", ".")):
+        return model
+    parts = model.rstrip("/").split("/")
+    return f"tinyflan:{parts[-1]}" if parts[-3:-1] == ["tinyflan", "bases"] else "/".join(parts[-2:])
 
 
 def _tuned_on(name: str, rows: pd.DataFrame) -> str:

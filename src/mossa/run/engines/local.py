@@ -31,7 +31,7 @@ PATIENCE = 20.0  # seconds that workers have to stop by themselves: a training f
 
 
 def run_here(job: Job, queue: Queue, device: str, threads: int, on_event: Callable[[Event], None]) -> None:
-    """Do all units of `queue` in this process; `on_event` hears of everything and settles the queue."""
+    """Do all units of `queue` in this process; `on_event` gets every event and settles the queue."""
     from mossa.run.perform import perform  # torch and the rest; with workers, only they need it
     from mossa.steps.context import StepContext
 
@@ -56,10 +56,10 @@ def run_in_processes(
     say: Callable[[str], None],
     data_parallel: int = 1,
 ) -> None:
-    """Do all units of `queue` in one process per entry of `devices`; `on_event` hears of everything and settles it.
+    """Do all units of `queue` in one process per entry of `devices`; `on_event` gets every event and settles it.
 
     `data_parallel` of them share each training of a mixture. A process that dies is replaced, with a message, and its
-    unit done again, up to three times; one whose device fails over two units in a row is not. Raises `MossaError` that
+    unit done again, up to three times; one whose device fails in two units in a row is not. Raises `MossaError` that
     a worker met outside of a unit, and `DeviceLost` if no worker is left.
     """
     with job.run.writing():  # the text of all tasks, once for all workers; it goes with the runner
@@ -115,7 +115,9 @@ def _hear(
         if len(worker.lost) > 1:  # no unit's fault
             crew.remove(worker)
             worker.stop(time.monotonic())
-            failures.say(f"The worker on {worker.device} is given up: the device fails over one unit after another.")
+            failures.say(
+                f"The worker on {worker.device} is no longer used: its device fails in one unit after another."
+            )
         if not crew:
             raise event
     elif isinstance(event, MossaError):

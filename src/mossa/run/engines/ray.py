@@ -32,7 +32,7 @@ from mossa.units.unit import Unit
 ray: Any = ray_library  # its own annotations know neither concurrency groups nor what an actor's methods take
 PATIENCE = 20.0  # seconds that actors have to stop by themselves
 LOOK = 1.0  # seconds between two looks at how the units under way go
-SLOW_START = 60.0  # seconds without any actor after which this is said
+SLOW_START = 60.0  # seconds without any actor after which the run says so
 
 
 class Hand:
@@ -125,7 +125,7 @@ def run_on_ray(
 ) -> None:
     """Do all units of `queue` on the Ray cluster at `address`, else the one found, else one started here.
 
-    An actor or node that is lost is replaced, which is said, and its unit done again elsewhere, up to three times; a
+    An actor or node that is lost is replaced, with a message, and its unit done again elsewhere, up to three times; a
     slow node delays only the unit it has. Raises `MossaError` if there is no such cluster, or its nodes do not see the
     run folder or have other versions of the libraries.
     """

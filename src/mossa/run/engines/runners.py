@@ -111,7 +111,7 @@ class Runner:
                     break  # over NFS a link can be made and its answer lost
                 if lives is not False:
                     return False
-                # Who leaves lets go of claims first, so one that is still there after its owner's end is left over.
+                # A runner that leaves releases its claims first, so one still there after its owner's end is left over.
                 if card and self.look(path) == (card, False):
                     path.unlink(missing_ok=True)
                     self.run.clear_after(card.token)
