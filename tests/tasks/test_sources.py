@@ -322,6 +322,9 @@ def test_columns_are_named_in_the_study(tmp_path: Path) -> None:
     (tmp_path / "all.jsonl").write_bytes(as_lines([*rows, rows[0] | {"kind": "kind_0"}]))
     with pytest.raises(DataError, match="'kind_0' and 'Kind 0' name one task"):
         load_tasks(Tasks(source=str(tmp_path), fields=fields))
+    (tmp_path / "all.jsonl").write_bytes(as_lines([*rows, rows[0] | {"kind": "other", "area": "x#y"}]))
+    with pytest.raises(DataError, match=r"'x#y' and 'x y' name one cluster; spell it one way, or rename one"):
+        load_tasks(Tasks(source=str(tmp_path), fields=fields))
 
 
 def test_a_task_column_of_flan_makes_many_tasks_of_one_file(tmp_path: Path) -> None:

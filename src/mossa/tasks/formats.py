@@ -45,7 +45,7 @@ class Found:
     left_out: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     clusters: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
-    spelt: dict[str, str] = field(default_factory=dict[str, str])
+    spelt: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
 
 def read_table(
@@ -67,14 +67,11 @@ def read_table(
             raise DataError(f"{where}: an example is an object with named columns, not {type(row).__name__}.")
         if mapping is None:
             mapping = _mapping(row, fields, where, found.notes)
-        task = _name(row, mapping.task, where) if mapping.task else name
-        spelt = str(row[mapping.task]) if mapping.task else name
-        if found.spelt.setdefault(task.lower(), spelt) != spelt:
-            raise DataError(f"{where}: {spelt!r} and {found.spelt[task.lower()]!r} name one task; spell it one way.")
+        task = _name(row, mapping.task, where, "task", found) if mapping.task else name
         if mapping.task is None and mapping.prompt == "inputs":
             _check_stated(row, stated or (name,), where)
         if mapping.cluster:
-            cluster = _name(row, mapping.cluster, where)
+            cluster = _name(row, mapping.cluster, where, "cluster", found)
             if found.clusters.setdefault(task, cluster) != cluster:
                 raise DataError(f"{where}: task {task!r} is in the clusters {found.clusters[task]!r} and {cluster!r}.")
         try:
@@ -179,14 +176,19 @@ def _is_missing(label: Any) -> bool:
     return label is None or label != label or (isinstance(label, str) and not label.strip())
 
 
-def _name(row: Mapping[str, Any], column: str, where: str) -> str:
-    """Return the name of a task or a cluster in a column, with `_` for characters that names cannot have."""
+def _name(row: Mapping[str, Any], column: str, where: str, what: str, found: Found) -> str:
+    """Return the name of a task or a cluster in a column, with `_` for characters that names cannot have.
+
+    Raises `DataError` for a value without a name, and for two that would get one name (C and C++), or nearly one.
+    """
     value = row.get(column)
     name = "".join(one if one.isascii() and (one.isalnum() or one in "-+.") else "_" for one in str(value).strip())
-    name = name.strip("_.+-")
+    name = name.strip("_.+-").replace("..", "_")
     if _is_missing(value) or not name:
         raise DataError(f"{where}: {column!r} names no task or cluster (here: {_shown(value)}).")
-    return name.replace("..", "_")
+    if (other := found.spelt.setdefault((what, name.lower()), str(value))) != str(value):
+        raise DataError(f"{where}: {str(value)!r} and {other!r} name one {what}; spell it one way, or rename one.")
+    return name
 
 
 def _check_stated(row: Mapping[str, Any], stated: Collection[str], where: str) -> None:
