@@ -258,6 +258,18 @@ LEFT_OUT: list[tuple[dict[str, Any], str]] = [
         {"messages": [*conversation("a")["messages"], {"role": "assistant", "content": "b", "thinking": "so"}]},
         "with thoughts apart from the answer",
     ),
+    (
+        {"messages": [*conversation("a")["messages"], {"role": "assistant", "content": "b", "reasoning": "so"}]},
+        "with thoughts apart from the answer",
+    ),
+    (
+        {"messages": [{"role": "user", "content": "a", "images": ["x.png"]}, {"role": "assistant", "content": "b"}]},
+        "with images, audio or other parts that are not text",
+    ),
+    (
+        {"messages": [*conversation("a")["messages"], {"role": "assistant", "content": "b", "weight": 0}]},
+        "whose answer has the weight 0, so that nothing learns it",
+    ),
     (conversation("a", "b") | {"images": ["x.png"]}, "with images, audio or video"),
     (conversation("a", "b") | {"tools": [{"name": "f"}]}, "with tools"),
 ]
