@@ -360,6 +360,31 @@ def test_two_formats_that_fit_are_told(tmp_path: Path) -> None:
     assert task.test[0].target == "x" and not remarks([task])
 
 
+def test_a_column_of_content_that_a_recognised_format_does_not_have_is_told(tmp_path: Path) -> None:
+    rows = [ROWS["TRL"](*pair) | {"system": "Be kind.", "id": 1} for pair in PAIRS]
+    (tmp_path / "first.jsonl").write_bytes(as_lines(rows))
+    assert remarks(load_tasks(Tasks(source=str(tmp_path)))) == [
+        "read as prompt and completion, without system: name columns under tasks.fields to use them"
+    ]
+    (task,) = load_tasks(Tasks(source=str(tmp_path), fields=Fields(system="system")))
+    assert task.test[0].before == (("system", "Be kind."),) and not remarks([task])
+
+
+def test_answers_that_are_marked_as_wanted_or_not_are_refused_until_the_columns_are_named(tmp_path: Path) -> None:
+    rows = [ROWS["TRL"](*pair) | {"label": k % 2 == 0} for k, pair in enumerate(PAIRS)]
+    (tmp_path / "first.jsonl").write_bytes(as_lines(rows))
+    with pytest.raises(DataError, match=r"line 1: 'label' is true, as in sets of preferences.*name prompt and target"):
+        load_tasks(Tasks(source=str(tmp_path)))
+    assert load_tasks(Tasks(source=str(tmp_path), fields=Fields(prompt="prompt", target="completion")))
+
+
+def test_a_text_that_is_named_may_be_called_as_an_image_is(tmp_path: Path) -> None:
+    (tmp_path / "first.jsonl").write_bytes(as_lines([{"image": asked, "answer": answer} for asked, answer in PAIRS]))
+    fields = Fields(prompt="image", target="answer")
+    (task,) = load_tasks(Tasks(source=str(tmp_path), fields=fields))
+    assert not task.left_out
+
+
 def test_system_files_are_ignored_and_counted(tmp_path: Path) -> None:
     (tmp_path / "first.jsonl").write_bytes(as_lines([ROWS["FLAN"](*pair) for pair in PAIRS]))
     for name in ("._first.jsonl", ".DS_Store", "Thumbs.db", "desktop.ini", "~$first.csv", ".hidden.json"):

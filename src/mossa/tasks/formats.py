@@ -34,7 +34,6 @@ NOT_TEXT = {
     "tools": "with tools",
     "chat_template_kwargs": "with settings of the chat template",
 }
-CONTENT = ("prompt", "input", "target", "messages", "system", "history")
 
 
 @dataclass
@@ -58,7 +57,7 @@ def read_table(
 ) -> None:
     """Add the examples of `rows` to `found`: of the task called `name` or of those that the column `fields.task` names.
 
-    Without columns of content in `fields` the format is recognised by the first row. A row of FLAN must name one of
+    Without a prompt or messages in `fields` the format is recognised by the first row. A row of FLAN must name one of
     `stated` (default: `name`) as its `task`. Raises `DataError` with the place for the first bad row.
     """
     mapping: Fields | None = None
@@ -98,8 +97,9 @@ def example(row: Mapping[str, Any], fields: Fields, where: str, tags: Tags = USU
     needed = _needed(fields) if answered else _needed(fields)[:1]
     if missing := [column for column in needed if column not in row]:
         raise DataError(f"{where}: there is no {missing[0]!r}. {_columns(row)} {_other_format(row, fields)}")
+    named = _named(fields).values()
     for column, reason in NOT_TEXT.items():
-        if column in row and column not in _named(fields) and row[column] not in (None, "", [], {}, "[]", "null"):
+        if column in row and column not in named and row[column] not in (None, "", [], {}, "[]", "null"):
             raise Unusable(reason)
     system = _text(row, fields.system, where) if fields.system else ""
     template = row.get(fields.template) if fields.template else None
@@ -138,7 +138,7 @@ def _mapping(row: Mapping[str, Any], fields: Fields | None, where: str, notes: l
     for key, column in named.items():
         if column not in row:
             raise DataError(f"{where} has no column {column!r} for the {key}. {choices(column, row)}")
-    if any(key in CONTENT for key in named):
+    if given.prompt or given.messages:
         return given
     fitting = recognise(row)
     if not fitting:
@@ -150,9 +150,19 @@ def _mapping(row: Mapping[str, Any], fields: Fields | None, where: str, notes: l
             f"prompt and a target, or of messages, under tasks.fields in the study.{hint}"
         )
     (taken, mapping), *others = fitting.items()
+    if mapping.target == "completion" and isinstance(row.get("label"), bool):
+        raise DataError(
+            f"{where}: 'label' is {str(row['label']).lower()}, as in sets of preferences (KTO), where false marks an "
+            "answer that nobody wants. Keep the rows with true and take the column out; or, if every answer is right, "
+            "name prompt and target under tasks.fields in the study."
+        )
+    mine = mapping.model_copy(update=named)
+    read = _named(mine).values()
+    if unread := [column for column in ("system", "input", "history") if column in row and column not in read]:
+        notes.append(f"read as {taken}, without {', '.join(unread)}: name columns under tasks.fields to use them")
     if others:
         notes.append(f"read as {taken}; {others[0][0]} fits too: name columns under tasks.fields to choose")
-    return mapping.model_copy(update=named)
+    return mine
 
 
 def _needed(fields: Fields) -> list[str]:
