@@ -176,6 +176,25 @@ def test_files_that_are_called_as_splits_of_one_task_are_noted(tmp_path: Path) -
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").unlink()
     assert load_folder(tmp_path, LIMITS, 0)[0].notes == ()
+    for name in ("rte_train", "driving_test"):  # of one set there is one file, so it may be a whole task
+        (tmp_path / f"{name}.jsonl").write_bytes(rows)
+    assert not any("called as splits" in note for note in load_folder(tmp_path, LIMITS, 0)[0].notes)
+    for name in ("rte_dev", "a-00000-of-00002", "a-00001-of-00002"):
+        (tmp_path / f"{name}.jsonl").write_bytes(rows)
+    (task, *_) = load_folder(tmp_path, LIMITS, 0)
+    assert any(note.startswith("a-00000-of-00002, a-00001-of-00002, rte_dev: called") for note in task.notes)
+
+
+def test_what_is_in_a_folder_and_is_not_read_is_told(tmp_path: Path) -> None:
+    rows = as_lines([ROWS["FLAN"](*pair) for pair in PAIRS])
+    (tmp_path / "more").mkdir()
+    for name in ("first.jsonl", "second.ndjson", "more/third.jsonl"):
+        (tmp_path / name).write_bytes(rows)
+    (tmp_path / "fourth.jsonl").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "tasks.json").write_text('{"clusters": {"c": ["first", "second", "third"]}}')
+    assert remarks(load_folder(tmp_path, LIMITS, 0)) == [
+        "not read: fourth.jsonl, more/, second.ndjson", "in a cluster, but without data: second, third"
+    ]  # fmt: skip
 
 
 def test_a_value_that_is_there_twice_is_refused_by_every_reader(tmp_path: Path) -> None:
