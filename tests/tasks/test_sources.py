@@ -112,6 +112,31 @@ def test_tables_are_read_whatever_separates_their_cells(
     assert len(read_examples(path)) == len(PAIRS)
 
 
+CELL = st.text('"a\t\n ,', max_size=6)
+
+
+@given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=4), quoted=st.booleans())
+def test_no_quote_in_a_table_with_tabs_loses_a_row_in_silence(
+    rows: list[tuple[str, str]], quoted: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("tabs") / "first.tsv"
+    with path.open("w", newline="") as file:
+        if quoted:
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows([("prompt", "completion"), *rows])
+        else:
+            rows = [tuple(cell.replace("\t", " ").replace("\n", " ") for cell in row) for row in rows]
+            file.writelines("\t".join(row) + "\n" for row in [("prompt", "completion"), *rows])
+    try:
+        read = [(row["prompt"], row["completion"]) for _, row in read_rows(path)]
+    except DataError as error:
+        assert "A quote that is text is written twice" in str(error) or "Quote a cell" in str(error)
+        return
+    if quoted:
+        assert read == rows
+    else:
+        assert len(read) == len(rows)
+
+
 @pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE])
 def test_byte_order_marks_are_read(mark: bytes, tmp_path: Path) -> None:
     encoding = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
