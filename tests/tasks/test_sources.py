@@ -560,6 +560,7 @@ def test_a_set_of_the_hub_is_read_and_then_without_a_network(tmp_path: Path, mon
     root = tmp_path / "root"
     save_set(root / "someone/chats", rows[:60], "default/train/0000.parquet", "second/test/0000.parquet")
     save_set(root / "someone/chats", rows[60:], "default/train/0001.parquet")
+    save_set(root / "someone/large", rows, "default/partial-train/0000.parquet")
     (root / "someone/plain/data").mkdir(parents=True)
     (root / "someone/plain/data/train.jsonl").write_bytes(as_lines(rows))
     (root / "someone/plain/data/test.jsonl").write_bytes(as_lines(rows[:40]))
@@ -578,6 +579,8 @@ def test_a_set_of_the_hub_is_read_and_then_without_a_network(tmp_path: Path, mon
         assert [(task.name, len(task.test)) for task in first] == [("area_0", 15), ("area_1", 15)]
         assert [(task.name, len(task.test)) for task in load_tasks(second)] == [("chats", 15)]
         assert [(task.name, len(task.test)) for task in load_tasks(plain)] == [("plain", 10)]
+        assert not remarks(load_tasks(plain))
+        assert "only the first part of this set" in remarks(load_tasks(Tasks(source="hub:someone/large")))[0]
         with pytest.raises(DataError, match=r"no split default/train.*second/test.*tasks\.configuration"):
             save_set(root / "someone/two", rows, "one/train/0.parquet", "second/test/0.parquet")
             load_tasks(Tasks(source="hub:someone/two"))
@@ -586,6 +589,9 @@ def test_a_set_of_the_hub_is_read_and_then_without_a_network(tmp_path: Path, mon
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert [task.content_hash for task in load_tasks(settings)] == [task.content_hash for task in first]
     assert len(load_tasks(plain)[0].test) == 10
+    assert remarks(load_tasks(plain)) == [
+        "HF_HUB_OFFLINE is set: 1 file read; whether the set has more is not known"
+    ]  # fmt: skip
     with pytest.raises(DataError, match="not in the cache and HF_HUB_OFFLINE is set"):
         load_tasks(settings.model_copy(update={"configuration": "third"}))
 
