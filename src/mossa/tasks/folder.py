@@ -149,9 +149,9 @@ def _read(part: Part, fields: Fields | None, demonstrations: int, found: Found) 
     """Add what the files of a part hold to `found`."""
     content: Any = read_object(part.files[0]) if kind_of(part.files[0]) == ".json" else None
     if is_task_file(content):
-        examples, empty = read_instances(content, part.files[0], demonstrations)
+        examples, left_out = read_instances(content, part.files[0], demonstrations)
         found.examples[part.name] += examples
-        found.left_out[part.name]["empty"] += empty
+        found.left_out[part.name] += left_out
         if cluster := stated_cluster(content):
             found.clusters[part.name] = cluster
         return
