@@ -178,6 +178,13 @@ def test_what_is_told_of_other_columns_does_not_hide_the_names_of_classes(beside
     assert [row["label"] for _, row in read_rows(tmp_path / "first.parquet")] == ["yes", "no"]
 
 
+def test_a_value_of_parquet_that_python_does_not_have_is_a_sentence(tmp_path: Path) -> None:
+    table = pa.table({"prompt": ["a"], "completion": ["b"], "when": pa.array([2**62], pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "first.parquet")
+    with pytest.raises(DataError, match=r"first\.parquet: a value cannot be read \(date value out of range\)"):
+        list(read_rows(tmp_path / "first.parquet"))
+
+
 @pytest.mark.parametrize("packing", ["", *PACKINGS])
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json"])
 def test_every_text_file_may_be_packed(ending: str, packing: str, tmp_path: Path) -> None:
@@ -208,6 +215,17 @@ def test_files_that_are_called_as_splits_of_one_task_are_noted(tmp_path: Path) -
         (tmp_path / f"{name}.jsonl").write_bytes(rows)
     (task, *_) = load_folder(tmp_path, LIMITS, 0)
     assert any(note.startswith("a-00000-of-00002, a-00001-of-00002, rte_dev: called") for note in task.notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [(["state.json", "data-00000-of-00001.arrow"], r"\)\.to"), (["dataset_dict.json"], r"\)\['train'\]\.to")],
+)
+def test_what_datasets_saved_to_disk_says_how_to_write_it(files: list[str], code: str, tmp_path: Path) -> None:
+    for name in [*files, "dataset_info.json"]:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(DataError, match=rf"written by save_to_disk of `datasets`.*load_from_disk\('.*'{code}"):
+        load_folder(tmp_path, LIMITS, 0)
 
 
 def test_what_is_in_a_folder_and_is_not_read_is_told(tmp_path: Path) -> None:

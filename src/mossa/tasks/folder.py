@@ -107,6 +107,12 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
             f"{place} is neither a folder nor a file. tasks.source wants a folder of task files, a file, "
             "hub:owner/name, or the name of a collection."
         )
+    if (place / "dataset_dict.json").is_file() or ((place / "state.json").is_file() and [*place.glob("*.arrow")]):
+        part = "['train']" if (place / "dataset_dict.json").is_file() else ""
+        raise DataError(
+            f"{place} was written by save_to_disk of `datasets`, whose files are not read. Write a parquet file: "
+            f"datasets.load_from_disk({str(place)!r}){part}.to_parquet('name-of-the-task.parquet')"
+        )
     folder = place if _data_files(place) or not (place / "tasks").is_dir() else place / "tasks"
     listed = read_dataset_info(folder)
     parts = [Part(name, _inside(folder / entry.place), entry.fields, entry.tags) for name, entry in listed.items()]

@@ -259,6 +259,8 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[d
         raise DataError(
             f"{file} is not a whole parquet file, so it was not downloaded to its end: delete it and run again."
         ) from error
+    except (ValueError, OverflowError) as error:  # a date beyond Python's years, half of a character
+        raise DataError(f"{file}: a value cannot be read ({error}); take its column out, or convert it.") from error
 
 
 def _names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
