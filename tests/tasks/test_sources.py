@@ -662,6 +662,16 @@ def test_prompts_are_read_from_every_format(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_a_comparison_reads_the_prompts_that_a_study_reads(name: str, tmp_path: Path) -> None:
+    rows = [ROWS[name](*pair) | {"id": 1} for pair in PAIRS]
+    for row in rows if name.startswith("alpaca") else ():  # some sets also hold all of it as one text, with the answer
+        row["prompt"] = f"### Instruction: {row['instruction']} ### Output: {row['output']}"
+    (tmp_path / "first.jsonl").write_bytes(as_lines(rows))
+    asked = [one.prompt for one in read_examples(tmp_path / "first.jsonl")]
+    assert [one.prompt for one in read_prompts(tmp_path / "first.jsonl")] == asked
+
+
 def test_a_registered_collection_is_listed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_pairs(settings: Tasks) -> list[Task]:
         """Pairs of something."""

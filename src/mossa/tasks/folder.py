@@ -14,7 +14,7 @@ from mossa.errors import DataError, choices
 from mossa.names import check_name
 from mossa.study.schema import Fields
 from mossa.tasks.dataset_info import FILE, read_dataset_info
-from mossa.tasks.formats import FORMATS, Found, example, read_table
+from mossa.tasks.formats import FORMATS, Found, example, read_table, recognise
 from mossa.tasks.natural_instructions import is_task_file, read_instances, stated_cluster
 from mossa.tasks.rows import PACKED, READERS, kind_of, name_of, read_json, read_lines, read_object, read_rows
 from mossa.tasks.split import Limits, each_once, split_by_input
@@ -139,7 +139,9 @@ def read_prompts(path: Path) -> list[Example]:
     prompts: list[Example] = []
     for where, row in read_rows(path) if kind_of(path) else read_lines(path):
         columns = row if isinstance(row, Mapping) else {}
-        fields = next((known for known in FORMATS.values() if (known.messages or known.prompt) in columns), None)
+        # a whole format comes first, so that a study and a comparison read one file alike
+        alone = (known for known in FORMATS.values() if (known.messages or known.prompt) in columns)
+        fields = next(chain(recognise(columns).values(), alone), None)
         if fields is None:
             raise DataError(f"{where}: there is no prompt; call its column 'inputs', or 'messages' of a conversation.")
         try:

@@ -97,6 +97,8 @@ def prompts_of(given: Any) -> list[Example]:
     """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise DataError(f"prompts is one {type(given).__name__}; give a list of texts, such as [prompt].")
+    if getattr(given, "ndim", 1) != 1:  # a table would be read as the names of its columns
+        raise DataError(f"prompts is a {type(given).__name__} of rows and columns; give one column of it.")
     prompts = [*given]
     if prompts and all(isinstance(prompt, Mapping) for prompt in prompts):
         raise DataError("prompts is one list of messages; give a list of them, such as [messages].")
