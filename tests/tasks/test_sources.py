@@ -551,6 +551,10 @@ def test_dataset_info_is_followed(tmp_path: Path) -> None:
         ({"tags": {"role": "x"}, "formatting": "sharegpt"}, r"tags has no 'role'\. Did you mean 'role_tag'"),
         ({"formatting": "sharegtp"}, r"formatting is 'sharegtp'\. Did you mean 'sharegpt'"),
         ({"ranking": True}, r"holds preferences, not answers"),
+        (
+            {"columns": {"prompt": "instruction", "response": "output", "images": "pictures"}},
+            r"columns\.images is 'pictures'\. Rows with images, audio or video are left out, but only if",
+        ),
     ],
 )
 def test_a_dataset_info_that_cannot_be_followed_is_a_sentence(
@@ -560,6 +564,19 @@ def test_a_dataset_info_that_cannot_be_followed_is_a_sentence(
     (tmp_path / "dataset_info.json").write_text(json.dumps({"qa": {"file_name": "qa.json", **entry}}))
     with pytest.raises(DataError, match=sentence):
         load_folder(tmp_path, LIMITS, 0, ["qa"])
+
+
+def test_a_listed_folder_without_data_or_with_several_instructions_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "dataset_info.json").write_text('{"qa": {"file_name": "several"}}')
+    (tmp_path / "several").mkdir()
+    with pytest.raises(DataError, match=r"several, which dataset_info\.json lists, has no file of data"):
+        load_folder(tmp_path, LIMITS, 0)
+    for name in ("one.json", "two.json"):
+        (tmp_path / "several" / name).write_text('{"Definition": ["Do it."], "Instances": []}')
+    with pytest.raises(
+        DataError, match=r"several: a task of Super-NaturalInstructions is one file; list each of the 2"
+    ):
+        load_folder(tmp_path, LIMITS, 0)
 
 
 # The hub

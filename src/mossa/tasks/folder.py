@@ -157,6 +157,11 @@ def _read(part: Part, fields: Fields | None, demonstrations: int, found: Found) 
     """Add what the files of a part hold to `found`."""
     content: Any = read_object(part.files[0]) if kind_of(part.files[0]) == ".json" else None
     if is_task_file(content):
+        if part.files[1:]:
+            raise DataError(
+                f"{part.files[0].parent}: a task of Super-NaturalInstructions is one file; list each of the "
+                f"{len(part.files)} as a set of its own in {FILE}."
+            )
         examples, left_out = read_instances(content, part.files[0], demonstrations)
         found.examples[part.name] += examples
         found.left_out[part.name] += left_out
@@ -246,8 +251,11 @@ def _parts_of_one(names: list[str]) -> list[str]:
 
 
 def _inside(place: Path) -> tuple[Path, ...]:
-    """Return the files of data in a folder, or the file."""
-    return tuple(_data_files(place)) if place.is_dir() else (place,)
+    """Return the files of data in a folder that is listed, or the file; raises `DataError` if there are none."""
+    found = tuple(_data_files(place)) if place.is_dir() else (place,)
+    if not found:
+        raise DataError(f"{place}, which {FILE} lists, has no file of data. Take it out of the list.")
+    return found
 
 
 def _data_files(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mossa.errors import DataError
+from mossa.tasks.split import folded
 from mossa.tasks.task import Example
 from mossa.tasks.turns import checked_text
 
@@ -29,7 +30,7 @@ def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> 
         raise DataError(f"{path}: 'Definition' must be a list of texts (here: {definition!r}).")
     shown = _demonstrations(content, path, demonstrations)
     head = text.strip() + "".join(f"\n\nInput: {given}\nOutput: {answer}" for given, answer in shown)
-    inputs = {given for given, _ in shown}
+    inputs = {folded(Example(given, "")) for given, _ in shown}
     instances = content["Instances"]
     if not isinstance(instances, list):
         raise DataError(f"{path}: 'Instances' must be a list (here: {type(instances).__name__}).")
@@ -44,7 +45,7 @@ def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> 
             raise DataError(f"{where}: 'output' must be a list of texts (here: {outputs!r}).")
         filled = [output for output in outputs if output.strip()]
         left_out["empty"] += len(outputs) - len(filled)
-        if given in inputs:
+        if folded(Example(given, "")) in inputs:
             left_out["that are demonstrations"] += len(filled)
         else:
             examples += [Example(f"{head}\n\nInput: {given}\nOutput:", output) for output in filled]
