@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import mossa
-from mossa.errors import DataError, MossaError, StudyError
+from mossa.errors import DataError, ModelNote, MossaError, StudyError
 from mossa.models.rendering import Rendering
 from mossa.study import StudySettings as Settings
 from mossa.tasks.task import Example, Task
+from mossa.tasks.turns import prompts_of
 from mossa.units.plan import plan
 from tests.small import examples, make_model, make_tokenizer
 
@@ -58,6 +60,21 @@ def test_what_is_no_prompt_is_a_sentence(prompts: Any, sentence: str) -> None:
     if prompts not in ("one", None):
         with pytest.raises(MossaError, match=sentence):
             mossa.compare("base", "one", "other", prompts)
+
+
+def test_a_system_message_that_the_template_has_no_place_for_is_told() -> None:
+    other = "{% if m['role'] != 'system' %}say {{ m['content'] }} ? {% endif %}"
+    users = f"{{% for m in messages %}}{other}{{% endfor %}}Answer :"
+    with_system = [[{"role": "system", "content": "cat"}, {"role": "user", "content": text}] for text in PROMPTS[:4]]
+    with pytest.warns(ModelNote, match="no place for a system message: 4 of 6 prompts go without theirs"):
+        mossa.represent(make_model("llama"), make_tokenizer(users), [*with_system, *PROMPTS[4:6]])
+
+
+@pytest.mark.parametrize("table", [pd.DataFrame({"prompt": PROMPTS}), np.array([PROMPTS])])
+def test_a_table_is_not_read_as_the_names_of_its_columns(table: Any) -> None:
+    with pytest.raises(DataError, match=r"prompts is a (DataFrame|ndarray) of rows and columns; give one column of it"):
+        prompts_of(table)
+    assert len(prompts_of(pd.DataFrame({"prompt": PROMPTS})["prompt"])) == len(PROMPTS)
 
 
 def test_repeated_prompts_are_told_and_kept_in_their_rows() -> None:

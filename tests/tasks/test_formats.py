@@ -109,6 +109,12 @@ def test_demonstrations_are_shown_and_never_asked(tmp_path: Path) -> None:
         f"Repeat what is asked for.{shown}\n\nInput: {made[2]['inputs']}\nOutput:", made[2]["targets"]
     )
     assert len(read) == 118
+    shown_twice = load_tasks(Tasks(source=str(path), demonstrations=2))[0]
+    assert dict(shown_twice.left_out) == {"that are demonstrations": 2}
+    content = instructions("first")
+    content["Positive Examples"][0]["input"] += " "  # the splits call it the same prompt
+    path.write_text(json.dumps(content))
+    assert len(read_examples(path, "task1", demonstrations=2)) == 118
     (tmp_path / "flan.jsonl").write_text(json.dumps(made[0]))
     with pytest.raises(DataError, match=r"tasks\.demonstrations: .*flan\.jsonl has none"):
         load_folder(tmp_path, LIMITS, 0, ["flan"], {"c": ["flan"]}, demonstrations=1)

@@ -112,6 +112,31 @@ def test_tables_are_read_whatever_separates_their_cells(
     assert len(read_examples(path)) == len(PAIRS)
 
 
+CELL = st.text('"a\t\n ,', max_size=6)
+
+
+@given(rows=st.lists(st.tuples(CELL, CELL), min_size=1, max_size=4), quoted=st.booleans())
+def test_no_quote_in_a_table_with_tabs_loses_a_row_in_silence(
+    rows: list[tuple[str, str]], quoted: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("tabs") / "first.tsv"
+    with path.open("w", newline="") as file:
+        if quoted:
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows([("prompt", "completion"), *rows])
+        else:
+            rows = [tuple(cell.replace("\t", " ").replace("\n", " ") for cell in row) for row in rows]
+            file.writelines("\t".join(row) + "\n" for row in [("prompt", "completion"), *rows])
+    try:
+        read = [(row["prompt"], row["completion"]) for _, row in read_rows(path)]
+    except DataError as error:
+        assert "A quote that is text is written twice" in str(error) or "Quote a cell" in str(error)
+        return
+    if quoted:
+        assert read == rows
+    else:
+        assert len(read) == len(rows)
+
+
 @pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE])
 def test_byte_order_marks_are_read(mark: bytes, tmp_path: Path) -> None:
     encoding = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -153,6 +178,13 @@ def test_what_is_told_of_other_columns_does_not_hide_the_names_of_classes(beside
     assert [row["label"] for _, row in read_rows(tmp_path / "first.parquet")] == ["yes", "no"]
 
 
+def test_a_value_of_parquet_that_python_does_not_have_is_a_sentence(tmp_path: Path) -> None:
+    table = pa.table({"prompt": ["a"], "completion": ["b"], "when": pa.array([2**62], pa.timestamp("us"))})
+    pq.write_table(table, tmp_path / "first.parquet")
+    with pytest.raises(DataError, match=r"first\.parquet: a value cannot be read \(date value out of range\)"):
+        list(read_rows(tmp_path / "first.parquet"))
+
+
 @pytest.mark.parametrize("packing", ["", *PACKINGS])
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json"])
 def test_every_text_file_may_be_packed(ending: str, packing: str, tmp_path: Path) -> None:
@@ -176,6 +208,36 @@ def test_files_that_are_called_as_splits_of_one_task_are_noted(tmp_path: Path) -
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").unlink()
     assert load_folder(tmp_path, LIMITS, 0)[0].notes == ()
+    for name in ("rte_train", "driving_test"):  # of one set there is one file, so it may be a whole task
+        (tmp_path / f"{name}.jsonl").write_bytes(rows)
+    assert not any("called as splits" in note for note in load_folder(tmp_path, LIMITS, 0)[0].notes)
+    for name in ("rte_dev", "a-00000-of-00002", "a-00001-of-00002"):
+        (tmp_path / f"{name}.jsonl").write_bytes(rows)
+    (task, *_) = load_folder(tmp_path, LIMITS, 0)
+    assert any(note.startswith("a-00000-of-00002, a-00001-of-00002, rte_dev: called") for note in task.notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [(["state.json", "data-00000-of-00001.arrow"], r"\)\.to"), (["dataset_dict.json"], r"\)\['train'\]\.to")],
+)
+def test_what_datasets_saved_to_disk_says_how_to_write_it(files: list[str], code: str, tmp_path: Path) -> None:
+    for name in [*files, "dataset_info.json"]:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(DataError, match=rf"written by save_to_disk of `datasets`.*load_from_disk\('.*'{code}"):
+        load_folder(tmp_path, LIMITS, 0)
+
+
+def test_what_is_in_a_folder_and_is_not_read_is_told(tmp_path: Path) -> None:
+    rows = as_lines([ROWS["FLAN"](*pair) for pair in PAIRS])
+    (tmp_path / "more").mkdir()
+    for name in ("first.jsonl", "second.ndjson", "more/third.jsonl"):
+        (tmp_path / name).write_bytes(rows)
+    (tmp_path / "fourth.jsonl").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "tasks.json").write_text('{"clusters": {"c": ["first", "second", "third"]}}')
+    assert remarks(load_folder(tmp_path, LIMITS, 0)) == [
+        "not read: fourth.jsonl, more/, second.ndjson", "in a cluster, but without data: second, third"
+    ]  # fmt: skip
 
 
 def test_a_value_that_is_there_twice_is_refused_by_every_reader(tmp_path: Path) -> None:
@@ -258,6 +320,18 @@ LEFT_OUT: list[tuple[dict[str, Any], str]] = [
         {"messages": [*conversation("a")["messages"], {"role": "assistant", "content": "b", "thinking": "so"}]},
         "with thoughts apart from the answer",
     ),
+    (
+        {"messages": [*conversation("a")["messages"], {"role": "assistant", "content": "b", "reasoning": "so"}]},
+        "with thoughts apart from the answer",
+    ),
+    (
+        {"messages": [{"role": "user", "content": "a", "images": ["x.png"]}, {"role": "assistant", "content": "b"}]},
+        "with images, audio or other parts that are not text",
+    ),
+    (
+        {"messages": [*conversation("a")["messages"], {"role": "assistant", "content": "b", "weight": 0}]},
+        "whose answer has the weight 0, so that nothing learns it",
+    ),
     (conversation("a", "b") | {"images": ["x.png"]}, "with images, audio or video"),
     (conversation("a", "b") | {"tools": [{"name": "f"}]}, "with tools"),
 ]
@@ -322,6 +396,9 @@ def test_columns_are_named_in_the_study(tmp_path: Path) -> None:
     (tmp_path / "all.jsonl").write_bytes(as_lines([*rows, rows[0] | {"kind": "kind_0"}]))
     with pytest.raises(DataError, match="'kind_0' and 'Kind 0' name one task"):
         load_tasks(Tasks(source=str(tmp_path), fields=fields))
+    (tmp_path / "all.jsonl").write_bytes(as_lines([*rows, rows[0] | {"kind": "other", "area": "x#y"}]))
+    with pytest.raises(DataError, match=r"'x#y' and 'x y' name one cluster; spell it one way, or rename one"):
+        load_tasks(Tasks(source=str(tmp_path), fields=fields))
 
 
 def test_a_task_column_of_flan_makes_many_tasks_of_one_file(tmp_path: Path) -> None:
@@ -343,6 +420,31 @@ def test_two_formats_that_fit_are_told(tmp_path: Path) -> None:
     ]
     (task,) = load_tasks(Tasks(source=str(tmp_path), fields=Fields(prompt="prompt", target="completion")))
     assert task.test[0].target == "x" and not remarks([task])
+
+
+def test_a_column_of_content_that_a_recognised_format_does_not_have_is_told(tmp_path: Path) -> None:
+    rows = [ROWS["TRL"](*pair) | {"system": "Be kind.", "id": 1} for pair in PAIRS]
+    (tmp_path / "first.jsonl").write_bytes(as_lines(rows))
+    assert remarks(load_tasks(Tasks(source=str(tmp_path)))) == [
+        "read as prompt and completion, without system: name columns under tasks.fields to use them"
+    ]
+    (task,) = load_tasks(Tasks(source=str(tmp_path), fields=Fields(system="system")))
+    assert task.test[0].before == (("system", "Be kind."),) and not remarks([task])
+
+
+def test_answers_that_are_marked_as_wanted_or_not_are_refused_until_the_columns_are_named(tmp_path: Path) -> None:
+    rows = [ROWS["TRL"](*pair) | {"label": k % 2 == 0} for k, pair in enumerate(PAIRS)]
+    (tmp_path / "first.jsonl").write_bytes(as_lines(rows))
+    with pytest.raises(DataError, match=r"line 1: 'label' is true, as in sets of preferences.*name prompt and target"):
+        load_tasks(Tasks(source=str(tmp_path)))
+    assert load_tasks(Tasks(source=str(tmp_path), fields=Fields(prompt="prompt", target="completion")))
+
+
+def test_a_text_that_is_named_may_be_called_as_an_image_is(tmp_path: Path) -> None:
+    (tmp_path / "first.jsonl").write_bytes(as_lines([{"image": asked, "answer": answer} for asked, answer in PAIRS]))
+    fields = Fields(prompt="image", target="answer")
+    (task,) = load_tasks(Tasks(source=str(tmp_path), fields=fields))
+    assert not task.left_out
 
 
 def test_system_files_are_ignored_and_counted(tmp_path: Path) -> None:
@@ -449,6 +551,10 @@ def test_dataset_info_is_followed(tmp_path: Path) -> None:
         ({"tags": {"role": "x"}, "formatting": "sharegpt"}, r"tags has no 'role'\. Did you mean 'role_tag'"),
         ({"formatting": "sharegtp"}, r"formatting is 'sharegtp'\. Did you mean 'sharegpt'"),
         ({"ranking": True}, r"holds preferences, not answers"),
+        (
+            {"columns": {"prompt": "instruction", "response": "output", "images": "pictures"}},
+            r"columns\.images is 'pictures'\. Rows with images, audio or video are left out, but only if",
+        ),
     ],
 )
 def test_a_dataset_info_that_cannot_be_followed_is_a_sentence(
@@ -458,6 +564,19 @@ def test_a_dataset_info_that_cannot_be_followed_is_a_sentence(
     (tmp_path / "dataset_info.json").write_text(json.dumps({"qa": {"file_name": "qa.json", **entry}}))
     with pytest.raises(DataError, match=sentence):
         load_folder(tmp_path, LIMITS, 0, ["qa"])
+
+
+def test_a_listed_folder_without_data_or_with_several_instructions_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "dataset_info.json").write_text('{"qa": {"file_name": "several"}}')
+    (tmp_path / "several").mkdir()
+    with pytest.raises(DataError, match=r"several, which dataset_info\.json lists, has no file of data"):
+        load_folder(tmp_path, LIMITS, 0)
+    for name in ("one.json", "two.json"):
+        (tmp_path / "several" / name).write_text('{"Definition": ["Do it."], "Instances": []}')
+    with pytest.raises(
+        DataError, match=r"several: a task of Super-NaturalInstructions is one file; list each of the 2"
+    ):
+        load_folder(tmp_path, LIMITS, 0)
 
 
 # The hub
@@ -476,6 +595,7 @@ def test_a_set_of_the_hub_is_read_and_then_without_a_network(tmp_path: Path, mon
     root = tmp_path / "root"
     save_set(root / "someone/chats", rows[:60], "default/train/0000.parquet", "second/test/0000.parquet")
     save_set(root / "someone/chats", rows[60:], "default/train/0001.parquet")
+    save_set(root / "someone/large", rows, "default/partial-train/0000.parquet")
     (root / "someone/plain/data").mkdir(parents=True)
     (root / "someone/plain/data/train.jsonl").write_bytes(as_lines(rows))
     (root / "someone/plain/data/test.jsonl").write_bytes(as_lines(rows[:40]))
@@ -494,6 +614,8 @@ def test_a_set_of_the_hub_is_read_and_then_without_a_network(tmp_path: Path, mon
         assert [(task.name, len(task.test)) for task in first] == [("area_0", 15), ("area_1", 15)]
         assert [(task.name, len(task.test)) for task in load_tasks(second)] == [("chats", 15)]
         assert [(task.name, len(task.test)) for task in load_tasks(plain)] == [("plain", 10)]
+        assert not remarks(load_tasks(plain))
+        assert "only the first part of this set" in remarks(load_tasks(Tasks(source="hub:someone/large")))[0]
         with pytest.raises(DataError, match=r"no split default/train.*second/test.*tasks\.configuration"):
             save_set(root / "someone/two", rows, "one/train/0.parquet", "second/test/0.parquet")
             load_tasks(Tasks(source="hub:someone/two"))
@@ -502,6 +624,9 @@ def test_a_set_of_the_hub_is_read_and_then_without_a_network(tmp_path: Path, mon
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert [task.content_hash for task in load_tasks(settings)] == [task.content_hash for task in first]
     assert len(load_tasks(plain)[0].test) == 10
+    assert remarks(load_tasks(plain)) == [
+        "HF_HUB_OFFLINE is set: 1 file read; whether the set has more is not known"
+    ]  # fmt: skip
     with pytest.raises(DataError, match="not in the cache and HF_HUB_OFFLINE is set"):
         load_tasks(settings.model_copy(update={"configuration": "third"}))
 
@@ -552,6 +677,16 @@ def test_prompts_are_read_from_every_format(tmp_path: Path) -> None:
         Example("k", ""),
         Example("l", ""),
     ]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_comparison_reads_the_prompts_that_a_study_reads(name: str, tmp_path: Path) -> None:
+    rows = [ROWS[name](*pair) | {"id": 1} for pair in PAIRS]
+    for row in rows if name.startswith("alpaca") else ():  # some sets also hold all of it as one text, with the answer
+        row["prompt"] = f"### Instruction: {row['instruction']} ### Output: {row['output']}"
+    (tmp_path / "first.jsonl").write_bytes(as_lines(rows))
+    asked = [one.prompt for one in read_examples(tmp_path / "first.jsonl")]
+    assert [one.prompt for one in read_prompts(tmp_path / "first.jsonl")] == asked
 
 
 def test_a_registered_collection_is_listed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:

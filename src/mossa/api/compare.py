@@ -88,6 +88,7 @@ def compare(
             f"base is a {type(base).__name__}; mossa.compare takes names or folders of models. For arrays of "
             "representations use mossa.similarity.compare(models, control)."
         )
+    from mossa.models.conversations import tell_systems_without_place
     from mossa.models.dtype import settled
     from mossa.models.loader import ModelLoader, kind_of
     from mossa.run.devices import find_device
@@ -108,7 +109,10 @@ def compare(
     for name, source in tuned.items():
         sources[name] = (kind_of(source, f"--{name}"), source)
     loader = ModelLoader(settings, place)
-    fitting = loader.format(form).encode(examples, "--prompts", with_target=False)
+    formatted = loader.format(form)
+    fitting = formatted.encode(examples, "--prompts", with_target=False)
+    with noting(say) if say else nullcontext():
+        tell_systems_without_place(formatted, examples)
     encoded = _each_once(fitting, examples)
     if len(encoded) < 4:
         raise DataError(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mossa.errors import DataError, ModelError
+from mossa.models.load_report import note
 from mossa.models.rendering import MARK, PLAIN, TRIMS, render
 from mossa.tasks.task import Example, Turn
 
@@ -45,6 +46,13 @@ def systems_without_place(form: PromptFormat, examples: Sequence[Example]) -> in
     """Return how many examples have a system turn that the chat template has no place for."""
     count = sum(any(role == "system" for role, _ in example.before) for example in examples)
     return count if count and not has_place_for_system(form) else 0
+
+
+def tell_systems_without_place(form: PromptFormat, examples: Sequence[Example]) -> None:
+    """Tell, as a note, of how many examples the system turn is left out, if of any."""
+    if lost := systems_without_place(form, examples):
+        of = f"{lost} of {len(examples)} prompts go without theirs"
+        note(f"The chat template has no place for a system message: {of}.")
 
 
 def has_place_for_system(form: PromptFormat) -> bool:

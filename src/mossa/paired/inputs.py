@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mossa.errors import ModelError
 from mossa.models.adapter_config import named_base
 from mossa.models.base import load_checkpoint, load_config, load_tokenizer
+from mossa.models.conversations import tell_systems_without_place
 from mossa.models.dtype import settled
 from mossa.models.gguf import gguf_parts
 from mossa.models.hub import adapter_folder, stored
@@ -104,6 +105,7 @@ def task_examples(tasks: Sequence[Task], form: PromptFormat, count: int) -> Iter
         there = len(task.test)
         chosen = [task.test[place * there // min(count, there)] for place in range(min(count, there))]
         encoded = form.encode(chosen, f"task {task.name!r}", with_target=True)
+        tell_systems_without_place(form, chosen)
         labels = [chosen[each.index].template for each in encoded]
         known = [label for label in labels if label is not None]
         yield TaskExamples(task, len(task.test), len(chosen), encoded, known if len(known) == len(labels) else None)

@@ -12,6 +12,7 @@ import torch
 
 from mossa.errors import DataError, ModelError
 from mossa.models.base import check_vocabulary, longest_input
+from mossa.models.conversations import tell_systems_without_place
 from mossa.models.prompts import Encoded, make_format
 from mossa.representations.extract import check_alone, represent_tokens
 from mossa.study.loading import checked
@@ -89,6 +90,7 @@ def encode_examples(
     if targets is not None:
         examples = [replace(example, target=target) for example, target in zip(examples, targets, strict=True)]
     encoded = form.encode(examples, "prompts", with_target=targets is not None)
+    tell_systems_without_place(form, examples)
     if len(encoded) < len(examples):
         there = {each.index for each in encoded}
         missing = next(index for index in range(len(examples)) if index not in there)

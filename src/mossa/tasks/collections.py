@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mossa.errors import DataError, choices
-from mossa.names import check_name
+from mossa.hub import is_offline
+from mossa.names import check_name, count
 from mossa.study.paths import looks_local
 from mossa.study.schema import Tasks
 from mossa.tasks.flan2021.sources import is_copy, load_folder_copy, load_hub_copy, load_raw
@@ -74,7 +75,13 @@ def open_hub(settings: Tasks) -> TaskSource:
         hint="Say which with tasks.configuration and tasks.split.",
     )
     name = check_name(repository.rpartition("/")[2], "task", settings.source)
-    return TaskSource(settings.source, {name: Part(name, tuple(files))}, by_task(settings.clusters, settings.source))
+    notes: list[str] = []
+    if any(file.parent.name.startswith("partial-") for file in files):
+        notes.append("the hub converted only the first part of this set; tasks.revision: main has its own files, whole")
+    if is_offline():
+        notes.append(f"HF_HUB_OFFLINE is set: {count(len(files), 'file')} read; whether the set has more is not known")
+    clusters = by_task(settings.clusters, settings.source)
+    return TaskSource(settings.source, {name: Part(name, tuple(files))}, clusters, notes)
 
 
 def is_local(source: str) -> bool:

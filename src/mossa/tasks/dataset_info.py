@@ -9,6 +9,7 @@ from typing import Any
 
 from mossa.errors import DataError, choices
 from mossa.study.schema import Fields
+from mossa.tasks.formats import NOT_TEXT
 from mossa.tasks.rows import read_json
 from mossa.tasks.turns import Tags
 
@@ -68,6 +69,12 @@ def _entry(entry: dict[str, Any], where: str) -> NamedSet:
     usual = ALPACA if formatting == "alpaca" else SHAREGPT
     # a list of columns replaces all the usual ones, as it does there
     columns = _checked(entry.get("columns"), (*ALPACA, *SHAREGPT, *ELSEWHERE), where, "columns") or usual
+    for key in ("tools", "images", "videos", "audios"):
+        if columns.get(key) not in (None, *NOT_TEXT):
+            raise DataError(
+                f"{where}: columns.{key} is {columns[key]!r}. Rows {NOT_TEXT[key]} are left out, but only if the "
+                f"column is called {key!r}: rename it here and in the file."
+            )
     tags = TAGS | _checked(entry.get("tags"), TAGS, where, "tags")
     named = {OUR_NAMES.get(key, key): columns.get(key) for key in usual}
     return NamedSet(entry["file_name"], _fields(named, where), _tags(tags) if formatting == "sharegpt" else Tags())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,7 +14,7 @@ from mossa.errors import DataError, choices
 from mossa.names import check_name
 from mossa.study.schema import Fields
 from mossa.tasks.dataset_info import FILE, read_dataset_info
-from mossa.tasks.formats import FORMATS, Found, example, read_table
+from mossa.tasks.formats import FORMATS, Found, example, read_table, recognise
 from mossa.tasks.natural_instructions import is_task_file, read_instances, stated_cluster
 from mossa.tasks.rows import PACKED, READERS, kind_of, name_of, read_json, read_lines, read_object, read_rows
 from mossa.tasks.split import Limits, each_once, split_by_input
@@ -22,7 +23,8 @@ from mossa.tasks.turns import USUAL, Tags
 
 CLUSTERS_FILE = "tasks.json"
 ONE_CLUSTER = "all"
-A_PART_OF_ONE = re.compile(r"(train|test|val|valid|validation|dev|eval)|.*-\d{5}-of-\d{5}", re.IGNORECASE)
+# what follows the name of a set in the name of a file that is a split or a part of it
+A_PART_OF_ONE = re.compile(r"((^|[-_.])(train|test|val|valid|validation|dev|eval))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}  # and all whose names begin with a dot or "~$"
 
 
@@ -76,6 +78,8 @@ def load_parts(
     notes = [*source.notes, *found.notes]
     if source.clusters is None and not found.clusters and len(names) > 1:
         notes.append(f"all tasks are in one cluster; {CLUSTERS_FILE} or tasks.clusters may say which belong together")
+    if gone := sorted((source.clusters or {}).keys() - (names if many else source.parts.keys())):
+        notes.append(f"in a cluster, but without data: {_few(gone)}")
     tasks: list[Task] = []
     for name in sorted(names if only is None else set(only)):
         cluster = _cluster(check_name(name, "task", str(source.place)), source, found)
@@ -103,6 +107,12 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
             f"{place} is neither a folder nor a file. tasks.source takes a folder of task files, a file, "
             "hub:owner/name, or the name of a collection."
         )
+    if (place / "dataset_dict.json").is_file() or ((place / "state.json").is_file() and [*place.glob("*.arrow")]):
+        part = "['train']" if (place / "dataset_dict.json").is_file() else ""
+        raise DataError(
+            f"{place} was written by save_to_disk of `datasets`, whose files are not read. Write a parquet file: "
+            f"datasets.load_from_disk({str(place)!r}){part}.to_parquet('name-of-the-task.parquet')"
+        )
     folder = place if _data_files(place) or not (place / "tasks").is_dir() else place / "tasks"
     listed = read_dataset_info(folder)
     parts = [Part(name, _inside(folder / entry.place), entry.fields, entry.tags) for name, entry in listed.items()]
@@ -110,18 +120,12 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     parts += [Part(name_of(path), (path,)) for path in _data_files(folder) if path not in taken]
     if not parts:
         others = sorted(path.name for path in place.iterdir())
-        there = f"It holds {', '.join(others[:3])}{' and others' if len(others) > 3 else ''}. " if others else ""
+        there = f"It holds {_few(others)}. " if others else ""
         raise DataError(
             f"{place} has no file of data ({', '.join(f'*{ending}' for ending in READERS)}, packed as "
             f"{', '.join(PACKED)} or not). {there}Each task is one file."
         )
-    system = [path.name for path in sorted(folder.iterdir()) if _is_system(path)]
-    notes = [f"ignored {len(system)} system files: {', '.join(system[:3])}"] if system else []
-    if looks := [part.name for part in parts if A_PART_OF_ONE.fullmatch(part.name)]:
-        notes.append(
-            f"{', '.join(looks[:3])}: these names look like splits or parts of one data set, but each file is a task "
-            "of its own; put the rows of one task into one file, and mossa draws the splits from it"
-        )
+    notes = [*_not_read(folder, parts), *_parts_of_one([part.name for part in parts])]
     if clusters is None and (place / CLUSTERS_FILE).is_file():
         clusters = _read_clusters(place / CLUSTERS_FILE)
     return TaskSource(place, _by_name(folder, parts), by_task(clusters, place), notes)
@@ -135,7 +139,9 @@ def read_prompts(path: Path) -> list[Example]:
     prompts: list[Example] = []
     for where, row in read_rows(path) if kind_of(path) else read_lines(path):
         columns = row if isinstance(row, Mapping) else {}
-        fields = next((known for known in FORMATS.values() if (known.messages or known.prompt) in columns), None)
+        # a whole format comes first, so that a study and a comparison read one file alike
+        alone = (known for known in FORMATS.values() if (known.messages or known.prompt) in columns)
+        fields = next(chain(recognise(columns).values(), alone), None)
         if fields is None:
             raise DataError(f"{where}: there is no prompt; call its column 'inputs', or 'messages' of a conversation.")
         try:
@@ -151,9 +157,14 @@ def _read(part: Part, fields: Fields | None, demonstrations: int, found: Found) 
     """Add what the files of a part hold to `found`."""
     content: Any = read_object(part.files[0]) if kind_of(part.files[0]) == ".json" else None
     if is_task_file(content):
-        examples, empty = read_instances(content, part.files[0], demonstrations)
+        if part.files[1:]:
+            raise DataError(
+                f"{part.files[0].parent}: a task of Super-NaturalInstructions is one file; list each of the "
+                f"{len(part.files)} as a set of its own in {FILE}."
+            )
+        examples, left_out = read_instances(content, part.files[0], demonstrations)
         found.examples[part.name] += examples
-        found.left_out[part.name]["empty"] += empty
+        found.left_out[part.name] += left_out
         if cluster := stated_cluster(content):
             found.clusters[part.name] = cluster
         return
@@ -219,15 +230,44 @@ def by_task(clusters: Mapping[str, list[str]] | None, place: Path | str) -> dict
     return found
 
 
+def _not_read(folder: Path, parts: list[Part]) -> list[str]:
+    """Return sentences about what is in the folder and is not read: system files and all other files and folders."""
+    read = {place for part in parts for path in part.files for place in (path, *path.parents)}
+    read |= {folder / CLUSTERS_FILE, folder / FILE}
+    rest = sorted(path for path in folder.iterdir() if path not in read)
+    system = [path.name for path in rest if _is_system(path)]
+    others = [f"{path.name}{'/' if path.is_dir() else ''}" for path in rest if not _is_system(path)]
+    notes = [f"ignored {len(system)} system files: {', '.join(system[:3])}"] if system else []
+    return [*notes, *([f"not read: {_few(others)}"] if others else [])]
+
+
+def _parts_of_one(names: list[str]) -> list[str]:
+    """Return a sentence if files are called as splits or parts of one set are."""
+    stems = {name: A_PART_OF_ONE.sub("", name) for name in names}
+    counted = Counter(stems.values())
+    looks = [name for name, stem in stems.items() if not stem or (stem != name and counted[stem] > 1)]
+    said = "these names look like splits or parts of one data set, but each file is a task of its own"
+    how = "put the rows of one task into one file, and mossa draws the splits from it"
+    return [f"{', '.join(looks[:3])}: {said}; {how}"] if looks else []
+
+
 def _inside(place: Path) -> tuple[Path, ...]:
-    """Return the files of data in a folder, or the file."""
-    return tuple(_data_files(place)) if place.is_dir() else (place,)
+    """Return the files of data in a folder that is listed, or the file; raises `DataError` if there are none."""
+    found = tuple(_data_files(place)) if place.is_dir() else (place,)
+    if not found:
+        raise DataError(f"{place}, which {FILE} lists, has no file of data. Take it out of the list.")
+    return found
 
 
 def _data_files(folder: Path) -> list[Path]:
     names = (CLUSTERS_FILE, FILE)
     found = (path for path in folder.iterdir() if path.is_file() and kind_of(path) and path.name not in names)
     return sorted(path for path in found if not _is_system(path))
+
+
+def _few(names: list[str]) -> str:
+    """Return the first three names."""
+    return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"
 
 
 def _is_system(path: Path) -> bool:

@@ -34,7 +34,6 @@ NOT_TEXT = {
     "tools": "with tools",
     "chat_template_kwargs": "with settings of the chat template",
 }
-CONTENT = ("prompt", "input", "target", "messages", "system", "history")
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Found:
     left_out: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     clusters: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
-    spelt: dict[str, str] = field(default_factory=dict[str, str])
+    spelt: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
 
 
 def read_table(
@@ -58,7 +57,7 @@ def read_table(
 ) -> None:
     """Add the examples of `rows` to `found`: of the task called `name` or of those that the column `fields.task` names.
 
-    Without columns of content in `fields` the format is recognised by the first row. A row of FLAN must name one of
+    Without a prompt or messages in `fields` the format is recognised by the first row. A row of FLAN must name one of
     `stated` (default: `name`) as its `task`. Raises `DataError` with the place for the first bad row.
     """
     mapping: Fields | None = None
@@ -67,14 +66,11 @@ def read_table(
             raise DataError(f"{where}: an example is an object with named columns, not {type(row).__name__}.")
         if mapping is None:
             mapping = _mapping(row, fields, where, found.notes)
-        task = _name(row, mapping.task, where) if mapping.task else name
-        spelt = str(row[mapping.task]) if mapping.task else name
-        if found.spelt.setdefault(task.lower(), spelt) != spelt:
-            raise DataError(f"{where}: {spelt!r} and {found.spelt[task.lower()]!r} name one task; spell it one way.")
+        task = _name(row, mapping.task, where, "task", found) if mapping.task else name
         if mapping.task is None and mapping.prompt == "inputs":
             _check_stated(row, stated or (name,), where)
         if mapping.cluster:
-            cluster = _name(row, mapping.cluster, where)
+            cluster = _name(row, mapping.cluster, where, "cluster", found)
             if found.clusters.setdefault(task, cluster) != cluster:
                 raise DataError(f"{where}: task {task!r} is in the clusters {found.clusters[task]!r} and {cluster!r}.")
         try:
@@ -101,8 +97,9 @@ def example(row: Mapping[str, Any], fields: Fields, where: str, tags: Tags = USU
     needed = _needed(fields) if answered else _needed(fields)[:1]
     if missing := [column for column in needed if column not in row]:
         raise DataError(f"{where}: there is no {missing[0]!r}. {_columns(row)} {_other_format(row, fields)}")
+    named = _named(fields).values()
     for column, reason in NOT_TEXT.items():
-        if column in row and column not in _named(fields) and row[column] not in (None, "", [], {}, "[]", "null"):
+        if column in row and column not in named and row[column] not in (None, "", [], {}, "[]", "null"):
             raise Unusable(reason)
     system = _text(row, fields.system, where) if fields.system else ""
     template = row.get(fields.template) if fields.template else None
@@ -141,7 +138,7 @@ def _mapping(row: Mapping[str, Any], fields: Fields | None, where: str, notes: l
     for key, column in named.items():
         if column not in row:
             raise DataError(f"{where} has no column {column!r} for the {key}. {choices(column, row)}")
-    if any(key in CONTENT for key in named):
+    if given.prompt or given.messages:
         return given
     fitting = recognise(row)
     if not fitting:
@@ -153,9 +150,19 @@ def _mapping(row: Mapping[str, Any], fields: Fields | None, where: str, notes: l
             f"prompt and a target, or of messages, under tasks.fields in the study.{hint}"
         )
     (taken, mapping), *others = fitting.items()
+    if mapping.target == "completion" and isinstance(row.get("label"), bool):
+        raise DataError(
+            f"{where}: 'label' is {str(row['label']).lower()}, as in sets of preferences (KTO), where false marks an "
+            "answer that nobody wants. Keep the rows with true and take the column out; or, if every answer is right, "
+            "name prompt and target under tasks.fields in the study."
+        )
+    mine = mapping.model_copy(update=named)
+    read = _named(mine).values()
+    if unread := [column for column in ("system", "input", "history") if column in row and column not in read]:
+        notes.append(f"read as {taken}, without {', '.join(unread)}: name columns under tasks.fields to use them")
     if others:
         notes.append(f"read as {taken}; {others[0][0]} fits too: name columns under tasks.fields to choose")
-    return mapping.model_copy(update=named)
+    return mine
 
 
 def _needed(fields: Fields) -> list[str]:
@@ -179,14 +186,19 @@ def _is_missing(label: Any) -> bool:
     return label is None or label != label or (isinstance(label, str) and not label.strip())
 
 
-def _name(row: Mapping[str, Any], column: str, where: str) -> str:
-    """Return the name of a task or a cluster in a column, with `_` for characters that names cannot have."""
+def _name(row: Mapping[str, Any], column: str, where: str, what: str, found: Found) -> str:
+    """Return the name of a task or a cluster in a column, with `_` for characters that names cannot have.
+
+    Raises `DataError` for a value without a name, and for two that would get one name (C and C++), or nearly one.
+    """
     value = row.get(column)
     name = "".join(one if one.isascii() and (one.isalnum() or one in "-+.") else "_" for one in str(value).strip())
-    name = name.strip("_.+-")
+    name = name.strip("_.+-").replace("..", "_")
     if _is_missing(value) or not name:
         raise DataError(f"{where}: {column!r} names no task or cluster (here: {_shown(value)}).")
-    return name.replace("..", "_")
+    if (other := found.spelt.setdefault((what, name.lower()), str(value))) != str(value):
+        raise DataError(f"{where}: {str(value)!r} and {other!r} name one {what}; spell it one way, or rename one.")
+    return name
 
 
 def _check_stated(row: Mapping[str, Any], stated: Collection[str], where: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from mossa.errors import DataError
+from mossa.tasks.split import folded
 from mossa.tasks.task import Example
 from mossa.tasks.turns import checked_text
 
@@ -16,8 +18,8 @@ def is_task_file(content: Any) -> bool:
     return isinstance(content, dict) and "Instances" in content
 
 
-def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> tuple[list[Example], int]:
-    """Return one example per instance and reference output, and how many are left out because they are empty.
+def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> tuple[list[Example], Counter[str]]:
+    """Return one example per instance and reference output, and how many are left out by the reason.
 
     Each prompt begins with the definition and `demonstrations` examples. An instance that is also shown as a
     demonstration is not an example. Raises `DataError` with the place of a part that is missing or has the wrong form.
@@ -28,11 +30,12 @@ def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> 
         raise DataError(f"{path}: 'Definition' must be a list of texts (here: {definition!r}).")
     shown = _demonstrations(content, path, demonstrations)
     head = text.strip() + "".join(f"\n\nInput: {given}\nOutput: {answer}" for given, answer in shown)
-    inputs = {given for given, _ in shown}
+    inputs = {folded(Example(given, "")) for given, _ in shown}
     instances = content["Instances"]
     if not isinstance(instances, list):
         raise DataError(f"{path}: 'Instances' must be a list (here: {type(instances).__name__}).")
     examples: list[Example] = []
+    left_out: Counter[str] = Counter()
     for number, instance in enumerate(instances, 1):
         where = f"{path}, instance {number}"
         (given,) = _texts(instance, ("input",), where)
@@ -40,12 +43,15 @@ def read_instances(content: dict[str, Any], path: Path, demonstrations: int) -> 
         outputs = [outputs] if isinstance(outputs, str) else outputs
         if not _are_texts(outputs):
             raise DataError(f"{where}: 'output' must be a list of texts (here: {outputs!r}).")
-        if given not in inputs:
-            examples += [Example(f"{head}\n\nInput: {given}\nOutput:", output) for output in outputs]
-    if not examples:
+        filled = [output for output in outputs if output.strip()]
+        left_out["empty"] += len(outputs) - len(filled)
+        if folded(Example(given, "")) in inputs:
+            left_out["that are demonstrations"] += len(filled)
+        else:
+            examples += [Example(f"{head}\n\nInput: {given}\nOutput:", output) for output in filled]
+    if not examples and not left_out.total():
         raise DataError(f"{path} is empty; a task needs examples.")
-    filled = [example for example in examples if example.target.strip()]
-    return filled, len(examples) - len(filled)
+    return examples, left_out
 
 
 def stated_cluster(content: Any) -> str | None:

@@ -10,7 +10,7 @@ import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ MARKS = {  # byte order marks; UTF-32 first, because its marks begin with those 
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+QUOTES = 'A quote that is text is written twice, in a cell in quotes: """Yes"" is an answer".'
 CUT = " The file ends in the middle of this record, so it was not downloaded whole: delete it and get it again."
 
 
@@ -135,13 +136,21 @@ def _table(path: Path) -> Iterator[Row]:
     with _text(path, newline="") as file:
         header = file.readline(LONGEST_LINE)
         separator = "\t" if kind_of(path) == ".tsv" else max(",;\t", key=header.count)
+        lines: list[str] = []  # of the row that is read
+        # the line is put back in front, for not every packed file can be read from its start again
+        reader = csv.reader(_noted(chain([header], file), lines), delimiter=separator, strict=True)
         try:
-            # the line is put back in front, for not every packed file can be read from its start again
-            reader = csv.reader(chain([header], file), delimiter=separator, strict=True)
             columns = next(reader, [])
             if twice := [name for name in columns if columns.count(name) > 1]:
                 raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one.")
+            lines.clear()
             for number, cells in enumerate(reader, 1):
+                if separator == "\t" and _each_a_row(lines, len(columns)):
+                    raise DataError(
+                        f"{path}, row {number}: a cell that begins with a quote goes on in the next line, but each "
+                        f"line is a row by itself: {lines[0][:60]!r}. {QUOTES} If it is one cell, take out its tabs."
+                    )
+                lines.clear()
                 if cells and len(cells) != len(columns):
                     raise DataError(
                         f"{path}, row {number} has {len(cells)} cells and the first line {len(columns)} names. Quote "
@@ -150,7 +159,23 @@ def _table(path: Path) -> Iterator[Row]:
                 if cells:
                     yield f"{path}, row {number}", dict(zip(columns, cells, strict=True))
         except csv.Error as error:
-            raise DataError(f"{path}: this is not a table ({error}).") from error
+            raise DataError(f"{path}, line {reader.line_num}: this is not a table ({error}). {QUOTES}") from error
+
+
+def _noted(lines: Iterable[str], noted: list[str]) -> Iterator[str]:
+    """Yield the lines, and add each to `noted`."""
+    for line in lines:
+        noted.append(line)
+        yield line
+
+
+def _each_a_row(lines: list[str], columns: int) -> bool:
+    """Tell whether several lines that quotes make one row of are each a row of a table in which quotes are text.
+
+    Tables with tabs are written in both ways, and every other case can be told from how many cells a line has.
+    """
+    filled = [line for line in lines if line.strip()]
+    return columns > 1 and len(filled) > 1 and all(line.count("\t") == columns - 1 for line in filled)
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -234,6 +259,8 @@ def read_parquet(file: Path, columns: Sequence[str] | None = None) -> Iterator[d
         raise DataError(
             f"{file} is not a whole parquet file, so it was not downloaded to its end: delete it and run again."
         ) from error
+    except (ValueError, OverflowError) as error:  # a date beyond Python's years, half of a character
+        raise DataError(f"{file}: a value cannot be read ({error}); take its column out, or convert it.") from error
 
 
 def _names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:

@@ -21,11 +21,14 @@ ROLES = {
     "developer": "system",
 }
 TOOLS = ("tool", "function", "function_call", "function_response", "observation", "ipython")
+NO_TEXT = "with images, audio or other parts that are not text"
 BESIDE = {  # keys of a message besides its text that make it unusable, with the reason
     "tool_calls": "with tool calls",
     "function_call": "with tool calls",
     "thinking": "with thoughts apart from the answer",
     "reasoning_content": "with thoughts apart from the answer",
+    "reasoning": "with thoughts apart from the answer",
+    **dict.fromkeys(("images", "image", "videos", "video", "audio"), NO_TEXT),
 }
 
 
@@ -68,6 +71,8 @@ def from_turns(
         raise Unusable("empty")
     if turns[-1][0] != "assistant":
         raise Unusable("that end without an answer")
+    if answered and messages[-1].get("weight") == 0:
+        raise Unusable("whose answer has the weight 0, so that nothing learns it")
     *before, (_, prompt), (_, target) = _alternating(turns)
     return Example(prompt, target if answered else "", template, tuple(before))
 
@@ -92,6 +97,8 @@ def prompts_of(given: Any) -> list[Example]:
     """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise DataError(f"prompts is one {type(given).__name__}; give a list of texts, such as [prompt].")
+    if getattr(given, "ndim", 1) != 1:  # a table would be read as the names of its columns
+        raise DataError(f"prompts is a {type(given).__name__} of rows and columns; give one column of it.")
     prompts = [*given]
     if prompts and all(isinstance(prompt, Mapping) for prompt in prompts):
         raise DataError("prompts is one list of messages; give a list of them, such as [messages].")
@@ -144,6 +151,6 @@ def _plain(content: Any, where: str) -> str:
     for part in content:
         text = part.get("text") if isinstance(part, Mapping) else part
         if not isinstance(text, str) or (isinstance(part, Mapping) and part.get("type", "text") != "text"):
-            raise Unusable("with images, audio or other parts that are not text")
+            raise Unusable(NO_TEXT)
         texts.append(checked_text(text, where))
     return "".join(texts)
