@@ -100,7 +100,7 @@ def test_places_are_read_as_they_are_written(gpus: list[int], cpu: bool, disk: b
     "device", ["cpu+cuda:0", "cpu+cpu", "disk+cpu", "cuda:0+", "cpu=20+disk", "cuda+cpu", "cpu+tpu"]
 )
 def test_what_is_no_place_is_a_sentence(device: str) -> None:
-    with pytest.raises(StudyError, match=r"cannot stand there\. Name each place once, GPUs first"):
+    with pytest.raises(StudyError, match=r"is not allowed there\. Name each place once, GPUs first"):
         places_of(device)
 
 

@@ -214,7 +214,10 @@ def test_files_that_are_called_as_splits_of_one_task_are_noted(tmp_path: Path) -
     for name in ("rte_dev", "a-00000-of-00002", "a-00001-of-00002"):
         (tmp_path / f"{name}.jsonl").write_bytes(rows)
     (task, *_) = load_folder(tmp_path, LIMITS, 0)
-    assert any(note.startswith("a-00000-of-00002, a-00001-of-00002, rte_dev: these names look like splits") for note in task.notes)
+    assert any(
+        note.startswith("a-00000-of-00002, a-00001-of-00002, rte_dev: these names look like splits")
+        for note in task.notes
+    )
 
 
 @pytest.mark.parametrize(
