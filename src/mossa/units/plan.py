@@ -32,7 +32,7 @@ VERSIONS = {
     "train": 3,
     "represent": 3,
     "evaluate": 2,
-    "compare": 4,
+    "compare": 5,
     "overview": 2,
     "common": 3,
     "affinity": 2,
