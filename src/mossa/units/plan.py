@@ -36,7 +36,7 @@ VERSIONS = {
     "overview": 2,
     "common": 3,
     "affinity": 2,
-    "place": 2,
+    "place": 3,
 }
 SHOWN_PROMPTS = 5  # per task: the first of its test set, kept with their targets and with what every model answers
 PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
