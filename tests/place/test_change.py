@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from mossa.models.blocks import blocks_of
 from mossa.place import Stack, locate_update
 from mossa.place.change import one_layer_change, see
 from mossa.similarity import cka
 from tests.place.worlds import make_adapted, make_base, make_checkpoint, make_data
+from tests.small import COMMON, GROUPED
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,26 @@ def test_the_two_by_two_is_what_models_with_one_block_exchanged_give(base: Any, 
         spread = float((outputs["tuned", "base"] - outputs["tuned", "base"].mean(0)).norm())
         interaction = found.loc["change-interaction", layer]["value"]
         assert interaction == pytest.approx(float((changes[0] - changes[1]).norm()) / spread, rel=1e-4)
+
+
+def test_blocks_that_take_keys_and_values_of_earlier_ones_take_those_of_the_model_whose_input_they_read() -> None:
+    config = AutoConfig.for_model(
+        "gemma4_text", **COMMON, **GROUPED, head_dim=8, global_head_dim=8, sliding_window=64, num_kv_shared_layers=1,
+        layer_types=["sliding_attention", "full_attention", "full_attention"],
+        hidden_size_per_layer_input=8, vocab_size_per_layer_input=96,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(config).double().eval().requires_grad_(False)
+    data, tuned = make_data(16), copy.deepcopy(base)
+    for name, weight in blocks_of(tuned).named_parameters():
+        if "self_attn" in name and weight.dim() == 2:
+            weight += 0.05 * torch.randn_like(weight)
+    seen = see(Stack(base, tuned), [each.tokens[: each.prompt_length] for each in data])
+    models = {"base": base, "tuned": tuned}
+    for (whose, block), found in seen.other.items():
+        for layer in (1, 2, 3):
+            mixed = _with(models[whose], blocks_of(models[block])[layer - 1], layer)
+            torch.testing.assert_close(found[:, layer - 1], _states(mixed, data, layer).float(), rtol=1e-5, atol=1e-5)
 
 
 def test_where_nothing_changed_it_is_exactly_zero_and_says_so(base: Any, tuned: Any, data: list[Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
 
 from mossa.models.blocks import blocks_of
 from mossa.place import Stack
@@ -182,3 +184,21 @@ def test_parts_are_exchanged_apart_and_a_random_update_is_as_large(base, adapted
         assert norms[0] == pytest.approx(norms[1], rel=1e-6) and sum(norms[0]) > 0
     null = graft(Stack(None, adapted), data, null=True)
     assert set(_values(null, "add-one-in-null")) == set(ALL)
+
+
+def test_a_random_update_of_experts_is_as_large_as_theirs() -> None:
+    experts = make_base(architecture="mixtral").float()
+    config = LoraConfig(r=4, target_modules=[], target_parameters=["mlp.experts.down_proj", "mlp.experts.gate_up_proj"])
+    tuned = get_peft_model(copy.deepcopy(experts), config)
+    torch.manual_seed(0)
+    for name, weight in tuned.named_parameters():
+        if "lora_" in name:  # experts differ in how much they learned
+            size = torch.linspace(1, 20, weight.shape["lora_B" in name])
+            weight.data = torch.randn_like(weight) * (size if "lora_B" in name else size[:, None])
+    stack = Stack(None, tuned.requires_grad_(False))
+    norms = [
+        [float(each.get_delta_weight("default").norm()) for each in block.modules() if hasattr(each, "lora_A")]
+        for block in (stack.block(1, "random"), stack.block(1, "tuned"))
+    ]
+    assert len(norms[0]) == 2
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)

@@ -46,6 +46,26 @@ def test_declared_invariances_are_exactly_the_true_ones(id):
 
 
 @ids
+@pytest.mark.parametrize("exponent", [-110, 110])
+def test_what_the_scale_leaves_unchanged_it_does_over_the_whole_range_of_float32(id, exponent):
+    Y, Z = (X.astype(np.float32) for X in reference.related(60, 5, 0))
+    if "isotropic scaling" in ESTIMATORS[id].invariances:
+        assert value(id, np.ldexp(Y, exponent), Z) == pytest.approx(value(id, Y, Z), abs=1e-6)
+    if "dimension scaling" in ESTIMATORS[id].invariances:
+        assert value(id, np.ldexp(Y, [exponent, 0, 0, 0, 0]), Z) == pytest.approx(value(id, Y, Z), abs=1e-6)
+
+
+@ids
+@pytest.mark.parametrize(("dtype", "constant"), [(np.float64, 3.3), (np.float64, 1e4), (np.float32, 1e15)])
+def test_dimensions_that_do_not_vary_change_nothing(id, dtype, constant):
+    if "translation" not in ESTIMATORS[id].invariances:
+        return  # it looks at the origin too
+    Y, Z = (X.astype(dtype) for X in reference.related(97, 5, 0))
+    more = [np.concatenate([X, np.full((97, 20), constant, dtype)], axis=1) for X in (Y, Z)]
+    assert value(id, *more) == pytest.approx(value(id, Y, Z), abs=1e-5)
+
+
+@ids
 def test_a_copy_is_closest_and_symmetry_is_as_declared(id):
     Y, Z = reference.related(60, 5, 2)
     assert value(id, Y, Y) == pytest.approx(1 if ESTIMATORS[id].higher_is_closer else 0, abs=1e-7)

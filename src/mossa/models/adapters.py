@@ -140,22 +140,26 @@ def save_adapter(adapted: PeftModel, folder: Path) -> None:
 def update_norms(adapted: PeftModel) -> tuple[float, float]:
     """Return ‖ΔW‖_F over all adapted weights together, and the same as a share of ‖W‖_F.
 
-    ΔW = scale · B A is never formed: ‖B A‖² = tr((BᵀB)(A Aᵀ)), r × r products in float64. The experts of a mixture
-    have one pair of factors each.
+    The experts of a mixture have one pair of factors each.
     """
     update = weight = 0.0
     layers: list[Any] = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
     for layer in layers:
-        a = layer.lora_A["default"].weight.detach().double()
-        b = layer.lora_B["default"].weight.detach().double()
-        if isinstance(layer, ParamWrapper):  # A is (experts · r, in) and B (out, r · experts), as PEFT lays them out
-            a = a.reshape(layer.num_experts, -1, a.shape[-1])
-            b = b.reshape(b.shape[0], -1, layer.num_experts).permute(2, 0, 1)
-        update += layer.scaling["default"] ** 2 * float(((b.mT @ b) * (a @ a.mT)).sum())
+        update += (layer.scaling["default"] * product_norm(layer, "default")) ** 2
         with align_module_device(layer.get_base_layer()):  # a weight that lies on the disk is read for this
             original = layer.get_param() if isinstance(layer, ParamWrapper) else _full(layer.get_base_layer())
             weight += float(torch.linalg.vector_norm(original.detach(), dtype=torch.float64)) ** 2
-    return math.sqrt(max(update, 0.0)), math.sqrt(max(update, 0.0) / weight)
+    return math.sqrt(update), math.sqrt(update / weight)
+
+
+def product_norm(layer: Any, adapter: str) -> float:
+    """Return ‖B A‖_F of an adapted layer. B A is never formed: ‖B A‖² = tr((BᵀB)(A Aᵀ)), r × r products in float64."""
+    a = layer.lora_A[adapter].weight.detach().double()
+    b = layer.lora_B[adapter].weight.detach().double()
+    if isinstance(layer, ParamWrapper):  # A is (experts · r, in) and B (out, r · experts), as PEFT lays them out
+        a = a.reshape(layer.num_experts, -1, a.shape[-1])
+        b = b.reshape(b.shape[0], -1, layer.num_experts).permute(2, 0, 1)
+    return math.sqrt(max(float(((b.mT @ b) * (a @ a.mT)).sum()), 0.0))
 
 
 def _full(module: Any) -> torch.Tensor:

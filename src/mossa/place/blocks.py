@@ -13,6 +13,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from mossa.errors import ModelError
+from mossa.models.adapters import product_norm
 from mossa.models.blocks import blocks_of
 
 ATTENTION = ("attn", "attention")
@@ -55,9 +56,9 @@ def random_update(base: nn.Module, tuned: nn.Module, seed: int) -> nn.Module | N
     for layer in layers:
         for name in layer.active_adapters:
             a, b = layer.lora_A[name], layer.lora_B[name]
-            size = _norm(a.weight, b.weight)
+            size = product_norm(layer, name)
             a.weight, b.weight = (_noise(each.weight, generator) for each in (a, b))
-            b.weight.data *= size / _norm(a.weight, b.weight)
+            b.weight.data *= size / product_norm(layer, name)
     if not layers:
         originals = dict(base.named_parameters())
         for name, weight in list(drawn.named_parameters()):
@@ -71,11 +72,6 @@ def random_update(base: nn.Module, tuned: nn.Module, seed: int) -> nn.Module | N
 def _noise(weight: torch.Tensor, generator: torch.Generator) -> nn.Parameter:
     drawn = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight.device, weight.dtype)
     return nn.Parameter(drawn, requires_grad=False)
-
-
-def _norm(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Return ‖B A‖ from r x r products."""
-    return ((b.mT @ b) * (a @ a.mT)).sum().clamp_min(0).sqrt()
 
 
 def changed_layers(base: Any, tuned: Any) -> tuple[bool, ...]:

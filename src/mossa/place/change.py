@@ -68,8 +68,7 @@ def see(
                 seen.own[side][group, place] = last_of(states, last)
         for layer in range(1, stack.layers + 1):
             for side, variant in crossed if stack.changed[layer] else ():
-                states = traces["base" if side == "base" else "tuned"].states[layer - 1]
-                made = stack.run(layer, variant, states, traces["base"])
+                made = stack.run_on_input(layer, variant, traces["base" if side == "base" else "tuned"])
                 seen.other[side, variant][group, layer - 1] = last_of(made, last)
         if on_batch:
             on_batch(group, traces)

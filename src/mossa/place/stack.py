@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -28,12 +29,14 @@ SEED = 20  # of random updates
 class Trace:
     """One batch in one model: `states`, the input of block 1 and every block's output, L + 1 of `[b, s, d]`.
 
-    `calls`: what else each block was given (positions, masks), as positional and named arguments. `final`: the last
-    block's output after the final norm.
+    `calls`: what else each block was given (positions, masks), as positional and named arguments. `shared`: of that,
+    what earlier blocks had written into by then (keys and values for later ones). `final`: the last block's output
+    after the final norm.
     """
 
     states: list[torch.Tensor]
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    shared: list[dict[str, Any]]
     final: torch.Tensor
 
 
@@ -88,19 +91,30 @@ class Stack:
         return self._blocks[layer, variant]
 
     def run(self, layer: int, variant: Variant, states: torch.Tensor, trace: Trace) -> torch.Tensor:
-        """Return what a block makes of `states` `[b, s, d]`, given what `trace` says that blocks are given."""
+        """Return what a block makes of `states` `[b, s, d]`, given what `trace` says that blocks are given.
+
+        Where blocks share keys and values, a block takes those of the blocks that were run last before it.
+        """
         args, named = trace.calls[layer - 1]
         return _first(self.block(layer, variant)(states, *args, **named))
+
+    def run_on_input(self, layer: int, variant: Variant, trace: Trace) -> torch.Tensor:
+        """Return what a block makes of all that the block at this layer was given in `trace`."""
+        args, named = trace.calls[layer - 1]
+        shared = {name: copy.copy(written) for name, written in trace.shared[layer - 1].items()}
+        return _first(self.block(layer, variant)(trace.states[layer - 1], *args, **named | shared))
 
     def trace(self, side: Side, sequences: Sequence[Sequence[int]]) -> Trace:
         """Run a model on a right-padded batch and return all that happens between its blocks."""
         states: list[torch.Tensor] = []
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        shared: list[dict[str, Any]] = []
 
         def before(_block: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
             named = dict(named)
             states.append(args[0] if args else named.pop("hidden_states"))
             calls.append((args[1:], named))
+            shared.append({key: copy.copy(value) for key, value in named.items() if isinstance(value, MutableMapping)})
 
         def after(_block: Any, _inputs: Any, output: Any) -> None:
             self._tuples = isinstance(output, tuple)
@@ -117,7 +131,7 @@ class Stack:
                 hook.remove()
         if len(calls) != self.layers:
             raise ModelError(f"{type(model).__name__} runs its blocks {len(calls)} times, not {self.layers}.")
-        return Trace(states, calls, given.last_hidden_state)
+        return Trace(states, calls, shared, given.last_hidden_state)
 
     def losses(self, side: Side, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss (nats, float64 `[m]` on the CPU) that final norm and head give states `[m, d]` of layer L."""

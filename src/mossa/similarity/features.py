@@ -63,8 +63,8 @@ class Groups:
         return Groups.of(self.labels[rows].tolist(), int(rows.sum()))
 
 
-def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
-    """Return X [n, d] (less `origin`) less the mean of its group, in float32 or float64.
+def centre(X: Tensor, groups: Groups, origin: Tensor | None = None, zscored: bool = False) -> Tensor:
+    """Return X [n, d] (less `origin`) less the mean of its group, in float32 or float64; `zscored`: at variance 1.
 
     Raises SimilarityError with the reason if no dimension of X varies by more than the rounding of this sum: numbers of
     16 bits are taken as exact, since those around a large common offset still differ. A change from an origin must be
@@ -80,39 +80,39 @@ def centre(X: Tensor, groups: Groups, origin: Tensor | None = None) -> Tensor:
     labels = torch.from_numpy(groups.labels).to(X.device)
     means = _means(changes, labels, groups)
     centred = changes - means
-    left = _means(centred, labels, groups)
-    size = float(torch.linalg.vector_norm(centred))
-    if float(torch.linalg.vector_norm(left)) * (len(X) / len(left)) ** 0.5 > 1e-6 * size:
+    for _ in range(3):  # what is left of an offset of 1e15 is as large as what varies
+        left = _means(centred, labels, groups)
+        if float(_norm(left)) * (len(X) / len(left)) ** 0.5 <= 1e-6 * float(_norm(centred)):
+            break
         centred -= left
-        size = float(torch.linalg.vector_norm(centred))
+    size = float(_norm(centred))
     if not math.isfinite(size):
         raise SimilarityError(
             f"squares of these values overflow {str(wide.dtype)[6:]}; divide them by a constant first"
         )
-    removed = float(torch.linalg.vector_norm(means)) * (len(X) / len(means)) ** 0.5
+    removed = float(_norm(means)) * (len(X) / len(means)) ** 0.5
     suspicious = origin is not None or size <= resolution * (size + removed)
-    if suspicious and not varies(centred, wide, resolution):
+    if suspicious and not varying(centred, wide, resolution).any():
         what = "the representations do not vary" if origin is None else "nothing changed from the origin"
         raise SimilarityError(what + (" within groups" if len(groups) > 1 else ""))
+    if zscored:
+        chosen = varying(centred, wide, 2 * torch.finfo(wide.dtype).eps)
+        scaled = centred * torch.where(chosen, len(X) ** 0.5 / _norm(centred, 0), 0).to(wide.dtype)
+        return scaled - _means(scaled, labels, groups)
     exponent = round(math.log2(size / centred.numel() ** 0.5))
-    return centred if abs(exponent) < 8 else centred.mul_(2.0**-exponent)
+    return centred if abs(exponent) < 8 else centred.mul_(2.0 ** min(-exponent, 126))  # the largest that float32 has
 
 
-def varies(centred: Tensor, wide: Tensor, resolution: float) -> bool:
-    """Tell whether any dimension varies by more than the rounding of its own values, however large the others are."""
+def varying(centred: Tensor, wide: Tensor, resolution: float) -> Tensor:
+    """Return which dimensions vary by more than the rounding of their own values, however large the others are, [d]."""
+    return _norm(centred, 0) > resolution * _norm(wide, 0)
+
+
+def _norm(X: Tensor, dim: int | None = None) -> Tensor:
+    """Return a norm in float64, in which squares of float32 numbers neither overflow nor vanish."""
     import torch
 
-    spread, level = (torch.linalg.vector_norm(values, dim=0) for values in (centred, wide))
-    return bool((spread > resolution * level).any())
-
-
-def zscore(X: Tensor) -> Tensor:
-    """Return centred X [n, d] with every dimension at variance 1; a dimension that does not vary stays 0."""
-    import torch
-
-    size = torch.linalg.vector_norm(X, dim=0)
-    varies = size > torch.finfo(X.dtype).eps * X.shape[0] ** 0.5
-    return X * torch.where(varies, X.shape[0] ** 0.5 / size, 0)
+    return torch.linalg.vector_norm(X, dim=dim, dtype=torch.float64)
 
 
 def _means(X: Tensor, labels: Tensor, groups: Groups) -> Tensor:

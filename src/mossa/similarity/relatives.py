@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from mossa.errors import SimilarityError
-from mossa.similarity.features import varies
+from mossa.similarity.features import varying
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,8 @@ def _centred(X: Tensor) -> Tensor:
 
     wide = X.double()
     centred = wide - wide.mean(0)
-    if not varies(centred, wide, 2 * torch.finfo(torch.float64 if X.dtype == torch.float64 else torch.float32).eps):
+    resolution = 2 * torch.finfo(torch.float64 if X.dtype == torch.float64 else torch.float32).eps
+    if not varying(centred, wide, resolution).any():
         raise SimilarityError("the representations do not vary")
     return centred
 
@@ -142,7 +143,7 @@ def mutual_neighbours(Y: Tensor, Z: Tensor, k: int = NEIGHBOURS) -> float:
         raise SimilarityError(f"{k} neighbours of n = {len(Y)} prompts are all of them; give more than {k + 1} prompts")
     member: list[Tensor] = []
     for X in (Y, Z):
-        unit = torch.nn.functional.normalize(X.double(), dim=1)
+        unit = torch.nn.functional.normalize(X.double(), dim=1, eps=torch.finfo(torch.float64).tiny)
         cosine = (unit @ unit.T).fill_diagonal_(-2)
         member.append(torch.zeros_like(cosine).scatter_(1, cosine.topk(k, dim=1).indices, 1))
     return float((member[0] * member[1]).sum() / (k * len(Y)))

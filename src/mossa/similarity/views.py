@@ -11,7 +11,7 @@ import numpy as np
 
 from mossa.errors import SimilarityError
 from mossa.similarity.arrays import FEWEST
-from mossa.similarity.features import Groups, centre, zscore
+from mossa.similarity.features import Groups, centre
 from mossa.similarity.hsic import PairSums, hsic, stratified
 from mossa.similarity.kernels import centre_gram, gram, gram_products
 from mossa.similarity.products import RowProducts, row_products
@@ -128,9 +128,7 @@ def _values(
 
 def _side(view: View, X: Tensor, origin: Tensor | None, groups: Groups) -> Tensor:
     """Return centred features [n, d] of one side or, for other kernels than the linear one, its Gram matrix [n, n]."""
-    features = centre(X, groups, origin)
-    if view.zscored:
-        features = zscore(features)
+    features = centre(X, groups, origin, view.zscored)
     return features if view.kernel == "linear" else centre_gram(gram(features, view), groups)
 
 

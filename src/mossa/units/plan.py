@@ -32,11 +32,11 @@ VERSIONS = {
     "train": 3,
     "represent": 3,
     "evaluate": 2,
-    "compare": 4,
+    "compare": 5,
     "overview": 2,
     "common": 3,
     "affinity": 2,
-    "place": 2,
+    "place": 3,
 }
 SHOWN_PROMPTS = 5  # per task: the first of its test set, kept with their targets and with what every model answers
 PROJECTED_DEPTHS = (0.03, 0.31, 0.47, 0.63, 1.0)  # shares of L; layers 1, 10, 15, 20 and 32 of 32, as in figure 4
