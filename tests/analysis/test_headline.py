@@ -260,7 +260,7 @@ def test_the_interval_of_a_gain_is_newcombes() -> None:
 
 @pytest.mark.parametrize(
     ("value", "plain", "with_sign"),
-    [(0.6, ".60", "+.60"), (-0.285, "-.28", "-.28"), (1, "1.00", "+1.00"), (-0.0004, ".00", "+.00"),
+    [(0.6, ".60", "+.60"), (-0.285, "-.28", "-.28"), (1, "1.00", "+1.00"), (-0.0004, ".00", ".00"),
      (1.5, "1.50", "+1.50"),     (0.999, "1.00", "+1.00"), (12.345, "12.35", "+12.35")],
 )  # fmt: skip
 def test_numbers_have_two_decimals_and_no_leading_zero(value: float, plain: str, with_sign: str) -> None:

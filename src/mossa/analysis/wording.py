@@ -17,9 +17,9 @@ def number(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """Return `number` with its sign: +.21, -.57."""
+    """Return `number` with its sign: +.21, -.57; what rounds to .00 has none."""
     text = number(value)
-    return text if text.startswith("-") else f"+{text}"
+    return text if text.startswith("-") or text == ".00" else f"+{text}"
 
 
 def brackets(low: float, high: float) -> str:
