@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,6 +11,7 @@ from typing import Any
 from mossa.errors import DataError, choices
 from mossa.names import check_name
 from mossa.study.schema import Fields
+from mossa.tasks.beside import few, is_system, not_read, parts_of_one
 from mossa.tasks.dataset_info import FILE, read_dataset_info
 from mossa.tasks.formats import FORMATS, Found, example, read_table, recognise
 from mossa.tasks.natural_instructions import is_task_file, read_instances, stated_cluster
@@ -23,9 +22,6 @@ from mossa.tasks.turns import USUAL, Tags
 
 CLUSTERS_FILE = "tasks.json"
 ONE_CLUSTER = "all"
-# what follows the name of a set in the name of a file that is a split or a part of it
-A_PART_OF_ONE = re.compile(r"((^|[-_.])(train|test|val|valid|validation|dev|eval))?(-\d{5}-of-\d{5})?$", re.IGNORECASE)
-SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}  # and all whose names begin with a dot or "~$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +75,7 @@ def load_parts(
     if source.clusters is None and not found.clusters and len(names) > 1:
         notes.append(f"all tasks are in one cluster; {CLUSTERS_FILE} or tasks.clusters may say which belong together")
     if gone := sorted((source.clusters or {}).keys() - (names if many else source.parts.keys())):
-        notes.append(f"in a cluster, but without data: {_few(gone)}")
+        notes.append(f"in a cluster, but without data: {few(gone)}")
     tasks: list[Task] = []
     for name in sorted(names if only is None else set(only)):
         cluster = _cluster(check_name(name, "task", str(source.place)), source, found)
@@ -120,12 +116,14 @@ def open_source(place: Path, clusters: Mapping[str, list[str]] | None = None) ->
     parts += [Part(name_of(path), (path,)) for path in _data_files(folder) if path not in taken]
     if not parts:
         others = sorted(path.name for path in place.iterdir())
-        there = f"It holds {_few(others)}. " if others else ""
+        there = f"It holds {few(others)}. " if others else ""
         raise DataError(
             f"{place} has no file of data ({', '.join(f'*{ending}' for ending in READERS)}, packed as "
             f"{', '.join(PACKED)} or not). {there}Each task is one file."
         )
-    notes = [*_not_read(folder, parts), *_parts_of_one([part.name for part in parts])]
+    read = {place for part in parts for path in part.files for place in (path, *path.parents)}
+    read |= {folder / CLUSTERS_FILE, folder / FILE}
+    notes = [*not_read(folder, read), *parts_of_one([part.name for part in parts])]
     if clusters is None and (place / CLUSTERS_FILE).is_file():
         clusters = _read_clusters(place / CLUSTERS_FILE)
     return TaskSource(place, _by_name(folder, parts), by_task(clusters, place), notes)
@@ -230,27 +228,6 @@ def by_task(clusters: Mapping[str, list[str]] | None, place: Path | str) -> dict
     return found
 
 
-def _not_read(folder: Path, parts: list[Part]) -> list[str]:
-    """Return sentences about what is in the folder and is not read: system files and all other files and folders."""
-    read = {place for part in parts for path in part.files for place in (path, *path.parents)}
-    read |= {folder / CLUSTERS_FILE, folder / FILE}
-    rest = sorted(path for path in folder.iterdir() if path not in read)
-    system = [path.name for path in rest if _is_system(path)]
-    others = [f"{path.name}{'/' if path.is_dir() else ''}" for path in rest if not _is_system(path)]
-    notes = [f"ignored {len(system)} system files: {', '.join(system[:3])}"] if system else []
-    return [*notes, *([f"not read: {_few(others)}"] if others else [])]
-
-
-def _parts_of_one(names: list[str]) -> list[str]:
-    """Return a sentence if files are called as splits or parts of one set are."""
-    stems = {name: A_PART_OF_ONE.sub("", name) for name in names}
-    counted = Counter(stems.values())
-    looks = [name for name, stem in stems.items() if not stem or (stem != name and counted[stem] > 1)]
-    said = "these names look like splits or parts of one data set, but each file is a task of its own"
-    how = "put the rows of one task into one file, and mossa draws the splits from it"
-    return [f"{', '.join(looks[:3])}: {said}; {how}"] if looks else []
-
-
 def _inside(place: Path) -> tuple[Path, ...]:
     """Return the files of data in a folder that is listed, or the file; raises `DataError` if there are none."""
     found = tuple(_data_files(place)) if place.is_dir() else (place,)
@@ -262,16 +239,7 @@ def _inside(place: Path) -> tuple[Path, ...]:
 def _data_files(folder: Path) -> list[Path]:
     names = (CLUSTERS_FILE, FILE)
     found = (path for path in folder.iterdir() if path.is_file() and kind_of(path) and path.name not in names)
-    return sorted(path for path in found if not _is_system(path))
-
-
-def _few(names: list[str]) -> str:
-    """Return the first three names."""
-    return f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''}"
-
-
-def _is_system(path: Path) -> bool:
-    return path.name.startswith((".", "~$")) or path.name.lower() in SYSTEM_FILES
+    return sorted(path for path in found if not is_system(path))
 
 
 def _read_clusters(path: Path) -> dict[str, list[str]]:
