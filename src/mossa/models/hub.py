@@ -117,12 +117,14 @@ def _why(error: BaseException) -> str:
     if any(isinstance(cause, HFValidationError) for cause in causes):
         return "it is neither a folder nor the id of a repository on the hub, such as owner/name. Check the name"
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    offline = os.environ.get("HF_HUB_OFFLINE")
     if "couldn't connect" in first:
+        why = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
         return (
-            "it is not a folder here, nor in the hub's cache, and the hub cannot be reached. Check the name; if it is "
-            "on the hub, run again where there is a network"
+            f"it is not a folder here, nor in the hub's cache, and {why}. Check the name; if it is on the hub, run "
+            f"again {'without HF_HUB_OFFLINE ' if offline else ''}where there is a network"
         )
-    if os.environ.get("HF_HUB_OFFLINE"):
+    if offline:
         first += " HF_HUB_OFFLINE is set, so only what is cached can be read."
     return first
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mossa.errors import MossaError
 from mossa.models.access import check_access
 from mossa.models.dtype import settled
 from mossa.models.quantise import check_quantiser
@@ -120,9 +122,9 @@ def prepare(study: StudySettings, runs: Path, steps: Collection[str] | None = No
 
 def prepare_to_run(study: StudySettings, runs: Path, options: RunOptions) -> Prepared:
     """Return what `prepare` does; where nothing was run yet, the workers' libraries are imported meanwhile."""
-    check_access(study.base)
-    if recorded_rendering(RunFolder(runs / study.name), rendered_from(study)) is None:
-        import_for_workers(study, len(study.experimental) + 1, options)  # a study has as many units at least
+    with suppress(MossaError):  # `prepare` says what is wrong, in its order
+        if recorded_rendering(RunFolder(runs / study.name), rendered_from(study)) is None:
+            import_for_workers(study, len(study.experimental) + 1, options)  # a study has as many units at least
     return prepare(study, runs)
 
 
