@@ -16,7 +16,7 @@ from mossa.errors import MossaError, StudyError
 from mossa.options import EXIT_PARTIAL, EXIT_PROBLEM, Overrides, Rehearsal, Runs, StudyFile, run_command
 
 if TYPE_CHECKING:
-    from mossa.run.run import Finished, Prepared
+    from mossa.run.run import Finished
 
 PREPARE, RUN, READ, COMPARE = "1. Prepare a study", "2. Run it", "3. Read it", "Without a study"
 app = typer.Typer(
@@ -152,10 +152,12 @@ def report(
 ) -> None:
     """Write figures, tables and the report again from what is there, also compared with another run."""
     from mossa.run.publish import write_again
+    from mossa.run.run import prepare
+    from mossa.study import load_study
     from mossa.terminal import open_console, say_headline
 
     console = open_console()
-    prepared, how_to_run = _prepared(study, overrides, runs), run_command(study, overrides, runs)
+    prepared, how_to_run = prepare(load_study(study, overrides or ()), runs), run_command(study, overrides, runs)
     if against and format == "md":
         raise StudyError("--against draws on the page: leave out --format md.")
     written = write_again(
@@ -203,13 +205,6 @@ def show_task(
 app.command(rich_help_panel=COMPARE)(commands.diff)
 app.command(rich_help_panel=COMPARE)(commands.compare)
 app.command(rich_help_panel=COMPARE)(commands.locate)
-
-
-def _prepared(study: Path, overrides: list[str] | None, runs: Path) -> Prepared:
-    from mossa.run.run import prepare
-    from mossa.study import load_study
-
-    return prepare(load_study(study, overrides or ()), runs)
 
 
 def _fail(message: str) -> int:

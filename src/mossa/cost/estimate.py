@@ -75,8 +75,8 @@ def estimate(
     form = make_format(tokenizer, study.prompt, longest_input(load_config(study.base), tokenizer), prepared.rendering)
     shape = shape_of(study.base, study.recipe.lora)
     memory = (1e9 * chosen.memory if chosen else free_memory(torch.device("cpu"))) - shape.weight_bytes
-    scored = {unit.after for unit in prepared.units.values() if unit.after}
-    counter = Counter(study, prepared.tasks, Tokenized(form), shape, "cuda" if chosen else "cpu", memory, scored)
+    scored, device = _scored(prepared.units), "cuda" if chosen else "cpu"
+    counter = Counter(study, prepared.tasks, Tokenized(form), shape, device, memory, scored)
     shown = track(prepared.units.items(), "Counting tokens", console=Console(stderr=True), transient=True)
     works = {name: counter.work(unit) for name, unit in shown}
     sample = Sample.of(study, prepared.units, shape.layers, shape.width, len(prepared.tasks))
@@ -101,8 +101,7 @@ def estimate(
             units = plan(other, tasks)
         except MossaError:  # its mixture names a task that this variant leaves out
             continue
-        scored = {unit.after for unit in units.values() if unit.after}
-        counted = replace(counter, study=other, tasks=tasks, scored=scored)
+        counted = replace(counter, study=other, tasks=tasks, scored=_scored(units))
         found = {name: counted.work(unit) for name, unit in units.items()}
         smaller.append((label, sum(rates.of(units, found).values())))
     needed = need(study, shape, prepared.units, works, chosen is not None)
@@ -113,6 +112,11 @@ def fitting_gpus(estimate: CostEstimate) -> list[str]:
     """Return the GPUs of the table whose memory holds what the study needs, smallest first."""
     fitting = [name for name, gpu in GPUS.items() if gpu.memory * 1e9 * 0.95 > estimate.need.device_least]
     return sorted(fitting, key=lambda name: GPUS[name].memory)
+
+
+def _scored(units: Mapping[str, Unit]) -> set[str]:
+    """Return the ids of the units whose pass also gives the losses that another unit is done after."""
+    return {unit.after for unit in units.values() if unit.after}
 
 
 def _smaller(study: StudySettings, tasks: Sequence[Task]) -> Iterator[tuple[str, StudySettings, list[Task]]]:

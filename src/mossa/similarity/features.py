@@ -81,11 +81,12 @@ def centre(X: Tensor, groups: Groups, origin: Tensor | None = None, zscored: boo
     means = _means(changes, labels, groups)
     centred = changes - means
     for _ in range(3):  # what is left of an offset of 1e15 is as large as what varies
-        left = _means(centred, labels, groups)
-        if float(_norm(left)) * (len(X) / len(left)) ** 0.5 <= 1e-6 * float(_norm(centred)):
+        left, size = _means(centred, labels, groups), float(_norm(centred))
+        if float(_norm(left)) * (len(X) / len(left)) ** 0.5 <= 1e-6 * size:
             break
         centred -= left
-    size = float(_norm(centred))
+    else:
+        size = float(_norm(centred))
     if not math.isfinite(size):
         raise SimilarityError(
             f"squares of these values overflow {str(wide.dtype)[6:]}; divide them by a constant first"
