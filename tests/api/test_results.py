@@ -187,7 +187,7 @@ def test_a_figure_that_cannot_be_drawn_says_why(results: mossa.Results) -> None:
 def test_the_report_is_that_of_the_run(
     results: mossa.Results, finished: tuple[Path, Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where the run was is no git repository either, which the report would say
+    monkeypatch.chdir(tmp_path)  # outside a git repository too, which the report would name
     provenance._git.cache_clear()
     page = results.report(tmp_path / "out")
     provenance._git.cache_clear()

@@ -83,7 +83,7 @@ def plain_loss(model: Any, example: Encoded) -> torch.Tensor:
 
 
 def exchanged(base: Any, tuned: Any, layers: set[int]) -> Any:
-    """Return the base with some whole blocks of the tuned model; layer 0: all that is no block."""
+    """Return the base with some whole blocks of the tuned model; layer 0: all that is outside the blocks."""
     start, other = (tuned, base) if 0 in layers else (base, tuned)
     mixed = copy.deepcopy(start)
     for place, block in enumerate(blocks_of(other)):

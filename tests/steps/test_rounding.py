@@ -52,7 +52,7 @@ def arrays(share: float, seed: int = 0) -> tuple[np.ndarray[Any, Any], np.ndarra
     change -= change.mean(axis=0)
     rounding = NOISE * np.sqrt(np.arange(1, 4) * np.square(base).sum(axis=(0, 2)))
     change *= (rounding / share / np.sqrt(np.square(change).sum(axis=(0, 2))))[None, :, None]
-    return base, base + change + 5.0  # a shift of all prompts alike is no change that a comparison sees
+    return base, base + change + 5.0  # a comparison does not see a shift that all prompts share
 
 
 def test_a_change_counts_as_rounding_from_a_third_on() -> None:

@@ -177,7 +177,7 @@ def _attached(base: LoadedBase, config: PeftConfig, what: str, seed: int = 0) ->
     try:
         with torch.random.fork_rng(base.gpus), warnings.catch_warnings(), seeming_present(base.model):
             torch.manual_seed(seed)
-            # PEFT asks transformers for a name that is on its way out
+            # PEFT asks transformers for a deprecated name
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             # ... warns of what merging a tied head could do, and nothing is merged here
             warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
